@@ -1,11 +1,14 @@
-"""Reads files of OTLP/JSON lines, as `--otlp-dir` and a collector's file exporter write them."""
+"""Finds and reads files of OTLP/JSON lines, as `--otlp-dir` and a collector's file exporter write them."""
 
 from __future__ import annotations
 
 import gzip
+import os
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack, suppress
+from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, TypeVar
 
@@ -13,15 +16,21 @@ import msgspec
 
 from exporter.errors import UsageError
 from exporter.otlp_json import LineError
+from exporter.otlp_spans import EgressSpan, WholeSpan, read_egress_spans, read_whole_spans
 
 LINE_MAX = 64 << 20
 """The most bytes of a line; a request has some megabytes at most."""
 NODES_MAX = 4 << 20
 """The most objects and arrays in a line. Each takes 64 bytes: a packed file of 64 kB could fill memory."""
+PATTERNS = ("traces*.jsonl", "traces*.jsonl.gz")
+"""The names of files of spans, including rotated files."""
+SPANS_HINT = "name files or folders that `ci-egress run --otlp-dir` wrote"
 _COMPRESSED = ".gz"
 _TELL_BYTES = 1 << 20
 _BUFFER_BYTES = 1 << 18
 """Bytes read at once; a line of spans has tens of kilobytes."""
+_LOOKED_MAX = 1_000_000
+"""The most files and folders looked at below a folder that the user names."""
 
 T = TypeVar("T")
 
@@ -35,6 +44,40 @@ class Kind(NamedTuple):
     """The bytes that each line begins with."""
     hint: str
     """Advice for a user who named a file of another kind."""
+
+
+_SPANS = Kind("spans", b'{"resourceSpans"', SPANS_HINT)
+
+
+def span_files(paths: Iterable[Path]) -> list[Path]:
+    """List the files in `paths`, each once, and for each folder its files of spans.
+
+    Raises UsageError for a folder without any.
+    """
+    files = (file for path in paths for file in (_files_of_spans(path) if path.is_dir() else [path]))
+    return [*dict.fromkeys(files)]
+
+
+def egress_spans_in(
+    path: Path,
+    names: Collection[str] | None = None,
+    *,
+    say: Callable[[str], object],
+    on_read: Callable[[int], object] = lambda _: None,
+) -> Iterator[EgressSpan]:
+    """Yield each egress span in `path`, with the attributes in `names` or all. Raises like `read_file`."""
+    return read_file(path, _SPANS, partial(read_egress_spans, names=names), say=say, on_read=on_read)
+
+
+def whole_spans_in(
+    path: Path,
+    names: Collection[str],
+    *,
+    say: Callable[[str], object],
+    on_read: Callable[[int], object] = lambda _: None,
+) -> Iterator[WholeSpan]:
+    """Yield each span of this program in `path`, with the attributes in `names`. Raises like `read_file`."""
+    return read_file(path, _SPANS, partial(read_whole_spans, names=names), say=say, on_read=on_read)
 
 
 def read_file(
@@ -103,3 +146,48 @@ def _lines(path: Path, on_read: Callable[[int], object]) -> Iterator[bytes]:
                 on_read(position() - told)
                 told = position()
         on_read(position() - told)
+
+
+def _files_of_spans(folder: Path) -> list[Path]:
+    """List the files of spans below `folder`, sorted. Links to folders aren't followed.
+
+    Raises UsageError, also if there is no such file.
+    """
+    found = sorted(_named_below(folder))
+    if not found:
+        what = f"{folder} has no {' or '.join(PATTERNS)}, nor has a folder below it"
+        raise UsageError(what, hint=SPANS_HINT)
+    for path in found:
+        if not path.is_file():  # whoever can write to the folder could let its reader wait
+            raise UsageError(f"{path} is no file", hint=SPANS_HINT)
+    return found
+
+
+def _named_below(folder: Path) -> list[Path]:
+    found, waiting, looked = list[Path](), [folder], 0
+    while waiting:
+        for entry in entries_of(waiting.pop()):
+            looked += 1
+            if looked > _LOOKED_MAX:
+                what = f"{folder} has more than {_LOOKED_MAX:,} files and folders below it"
+                raise UsageError(what, hint="name those of runs")
+            if entry.is_dir(follow_symlinks=False):
+                waiting.append(Path(entry.path))
+            elif is_named(entry, PATTERNS):
+                found.append(Path(entry.path))
+    return found
+
+
+def is_named(entry: os.DirEntry[str], patterns: Iterable[str]) -> bool:
+    """Whether the entry's name matches one of `patterns`."""
+    return any(fnmatchcase(entry.name, pattern) for pattern in patterns)
+
+
+def entries_of(folder: Path) -> list[os.DirEntry[str]]:
+    """List the entries of a folder. Raises UsageError."""
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError as error:
+        what = f"cannot read the folder {folder}: {error.strerror}"
+        raise UsageError(what, hint="name folders that this user can read") from None

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection
-from typing import Any
+from collections.abc import Callable, Collection, Iterable
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -21,8 +21,25 @@ Attributes = dict[str, Any]
 """Attributes by name; a value is a str, int, bool, float or a list of them."""
 
 
+T = TypeVar("T")
+
+
 class LineError(ValueError):
     """A line is no OTLP/JSON request of the signal that is being read."""
+
+
+def read_either(
+    line: bytes, in_request: Callable[[bytes], Iterable[T]], in_any: Callable[[bytes], Iterable[T]]
+) -> list[T]:
+    """Return all that `in_request` reads in a well-formed line; in any other, all that `in_any` reads.
+
+    `in_request` raises msgspec's errors where the line isn't JSON or a type isn't OTLP's; `in_any` leaves out
+    values of a wrong type, and raises LineError.
+    """
+    try:
+        return list(in_request(line))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return list(in_any(line))
 
 
 def text_of(value: object) -> str | None:

@@ -12,11 +12,11 @@ from exporter.baseline.model import Task, Where
 from exporter.baseline.seen import NotLearntError, Run, Seen, day_of
 from exporter.destinations import OTHER, SOCKET
 from exporter.otlp_json import number_of, text_of
+from exporter.otlp_spans import EgressSpan
 from exporter.policy.endpoints import PORT_MAX
 from exporter.policy.hosts import recorded_host
 from exporter.policy.model import ANSWER
 from exporter.programs import CHAIN_MAX, Lineage
-from exporter.span_lines import EgressSpan
 from exporter.text import clean
 
 ATTRIBUTES = frozenset(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from exporter.baseline.acts import ATTRIBUTES, add_span
 from exporter.baseline.seen import Seen
 from exporter.errors import UsageError
-from exporter.span_files import read_spans
+from exporter.otlp_files import egress_spans_in
 from exporter.text import printable
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def total_bytes(files: Iterable[Path]) -> int:
 def _read(files: Iterable[Path], repository: str | None, on_progress: OnProgress) -> Seen:
     seen = Seen()
     for file in files:
-        for span in read_spans(file, ATTRIBUTES, say=seen.notes.append, on_read=on_progress):
+        for span in egress_spans_in(file, ATTRIBUTES, say=seen.notes.append, on_read=on_progress):
             add_span(seen, span, repository)
     return seen
 

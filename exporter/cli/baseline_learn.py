@@ -140,7 +140,7 @@ def _seen(asked: _Asked) -> Seen:
     """Read the sources that were given. Raises UsageError when one of them has nothing to learn from."""
     from exporter.baseline.learn import read_files, require_jobs, total_bytes
     from exporter.baseline.seen import Seen
-    from exporter.span_files import span_files
+    from exporter.otlp_files import span_files
 
     paths, url, days, repository = asked
     seen = Seen()

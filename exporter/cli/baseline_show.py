@@ -67,14 +67,14 @@ def _dry_run(baseline: Baseline, paths: tuple[Path, ...]) -> DryRun:
     from exporter.baseline.dry_run import ATTRIBUTES, DryRun
     from exporter.baseline.export import as_policy, export
     from exporter.baseline.learn import total_bytes
+    from exporter.otlp_files import egress_spans_in, span_files
     from exporter.policy.resolvers import system_resolvers
-    from exporter.span_files import read_spans, span_files
 
     dry_run = DryRun(as_policy(export(baseline)), system_resolvers())
     files = span_files(paths)
     with progress("reading files", total_bytes(files), is_bytes=True) as on_read:
         for file in files:
-            for span in read_spans(file, ATTRIBUTES, say=Messages.current().say, on_read=on_read):
+            for span in egress_spans_in(file, ATTRIBUTES, say=Messages.current().say, on_read=on_read):
                 dry_run.add(span.attributes, span.started_ns)
     dry_run.settle()
     return dry_run

@@ -156,11 +156,11 @@ def init(paths: tuple[Path, ...]) -> int:
     """  # noqa: D301 - click wants a real backspace
     from exporter.console import write
     from exporter.errors import UsageError
+    from exporter.otlp_files import egress_spans_in, span_files
     from exporter.policy.draft import draft
-    from exporter.span_files import egress_spans, span_files
 
     files, say = span_files(paths), Messages.current().say
-    made = draft(span for file in files for span in egress_spans(file, say))
+    made = draft(span.attributes for file in files for span in egress_spans_in(file, say=say))
     if made.is_empty:  # as a policy it would deny everything
         raise UsageError(
             f"no egress span, as traces.jsonl has them, in {', '.join(map(str, paths))}",

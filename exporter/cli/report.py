@@ -85,8 +85,8 @@ def _policy(path: Path | None) -> Policy | None:
 def _read(paths: tuple[Path, ...]) -> Report:
     """Read the spans in `paths`. Raises UsageError, also when no job is in them."""
     from exporter.baseline.learn import total_bytes
+    from exporter.otlp_files import span_files
     from exporter.report.read import read
-    from exporter.span_files import span_files
 
     with progress("reading files", total_bytes(span_files(paths)), is_bytes=True) as on_read:
         report = read(paths, say=Messages.current().say, on_read=on_read)

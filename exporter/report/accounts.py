@@ -9,11 +9,10 @@ from pathlib import Path
 
 from exporter.account import Account
 from exporter.errors import UsageError
-from exporter.metric_lines import Point, read_metric_line
-from exporter.otlp_files import Kind, read_file
+from exporter.otlp_files import Kind, entries_of, is_named, read_file
 from exporter.otlp_json import text_of
+from exporter.otlp_metrics import Point, read_points
 from exporter.report.texts import NAME_MAX
-from exporter.span_folders import entries_of, is_named
 
 PATTERNS = ("metrics*.jsonl", "metrics*.jsonl.gz")
 """The names of files of metrics, including rotated files."""
@@ -76,7 +75,7 @@ def accounts_beside(files: Iterable[Path], say: Callable[[str], object]) -> Acco
     accounts = Accounts()
     for path in _metric_files(files):
         try:
-            for point in read_file(path, _METRICS, partial(read_metric_line, kinds=KINDS), say=say):
+            for point in read_file(path, _METRICS, partial(read_points, kinds=KINDS), say=say):
                 accounts.add(point)
         except UsageError as error:  # a report without an account is better than none
             say(f"the account may lack what {path} has: {error.what}")

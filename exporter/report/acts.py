@@ -9,11 +9,11 @@ from typing import NamedTuple
 from exporter.addresses import is_loopback
 from exporter.destinations import SOCKET
 from exporter.otlp_json import Attributes, number_of, text_of
+from exporter.otlp_spans import WholeSpan
 from exporter.policy.endpoints import PORT_MAX
 from exporter.report.model import Act, Program
 from exporter.report.texts import Texts
 from exporter.terms import ALLOWED, DENIED, WOULD_DENY
-from exporter.whole_spans import WholeSpan
 
 ATTRIBUTES = frozenset(
     {

@@ -8,13 +8,13 @@ from typing import NamedTuple
 
 from exporter.account import Account
 from exporter.otlp_json import text_of
+from exporter.otlp_spans import WholeSpan
 from exporter.report import acts, jobs
 from exporter.report.acts import Acts, act_of, attempts_of, program_of
 from exporter.report.jobs import Found, Key, found_by, job_key
 from exporter.report.model import Act, Report
 from exporter.report.texts import NAME_MAX, Texts
 from exporter.text import counted
-from exporter.whole_spans import WholeSpan
 
 ATTRIBUTES = acts.ATTRIBUTES | jobs.ATTRIBUTES
 """All attributes that are read from spans and their resources."""

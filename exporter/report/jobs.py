@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from exporter.otlp_json import text_of
+from exporter.otlp_spans import REPOSITORY, WholeSpan, repository_of
 from exporter.report.model import Act, JobReport, Program
 from exporter.report.rooting import chosen, hung, rooted
 from exporter.report.texts import Texts
-from exporter.span_lines import REPOSITORY, repository_of
-from exporter.whole_spans import WholeSpan
 
 IDENTITY = (
     "cicd.pipeline.name",

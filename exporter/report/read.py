@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from exporter.account import Account
+from exporter.otlp_files import span_files, whole_spans_in
 from exporter.report.accounts import accounts_beside
 from exporter.report.gathering import ATTRIBUTES, Gathering, Limits
 from exporter.report.model import Report
-from exporter.span_files import read_whole_spans, span_files
 from exporter.text import counted
 
 
@@ -35,7 +35,7 @@ def read(
 
     files, gathering = span_files(paths), Gathering(limits)
     for path in files:
-        for span in read_whole_spans(path, ATTRIBUTES, say=note, on_read=on_read):
+        for span in whole_spans_in(path, ATTRIBUTES, say=note, on_read=on_read):
             gathering.add(span)
     account = accounts_beside(files, note).account(gathering.instances)
     return gathering.report(account, tuple(notes))
@@ -48,7 +48,7 @@ def read_transcript(path: Path, account: Account, lost: Mapping[tuple[str, str],
     """
     notes: list[str] = []
     gathering = Gathering()
-    for span in read_whole_spans(path, ATTRIBUTES, say=notes.append):
+    for span in whole_spans_in(path, ATTRIBUTES, say=notes.append):
         gathering.add(span)
     left_out = sum(lost.values())
     if left_out:

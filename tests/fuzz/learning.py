@@ -13,8 +13,8 @@ from exporter.baseline.prometheus import read_history
 from exporter.baseline.prometheus_api import Answer, Series
 from exporter.baseline.seen import Seen
 from exporter.baseline.write import baseline_lines
+from exporter.otlp_spans import EgressSpan
 from exporter.policy.model import Name
-from exporter.span_lines import EgressSpan
 from exporter.text import clean
 from tests.fuzz.draw import Draw
 

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
-import msgspec
-
-from exporter import metric_lines, whole_spans
-from exporter.metric_lines import read_metric_line
-from exporter.otlp_json import LineError
+from exporter.otlp_metrics import points_in_any, points_in_request, read_points
+from exporter.otlp_spans import read_whole_spans, whole_in_any, whole_in_request
 from exporter.report.accounts import KINDS, Accounts
 from exporter.report.gathering import ATTRIBUTES, Gathering, Limits
 from exporter.report.html import render as render_page
 from exporter.report.markdown import render
 from exporter.report.model import Report
 from exporter.report.sheet import sheet_of_report
-from exporter.whole_spans import read_whole_line
 from tests.fuzz.draw import Draw
+from tests.fuzz.readers import agreed
 from tests.unit.report.recorded import account_line, act, is_a_tree, job, line, pairs, program
 
 _NAMES = tuple(sorted(ATTRIBUTES))
@@ -53,7 +50,7 @@ def check(draw: Draw) -> None:
     data = json.dumps(json.loads(line(hostile))).encode()
     if draw.chance(0.3):
         data = draw.mutated(data, _DICTIONARY)
-    report = _report(_agreed(data, whole_spans, read_whole_line, ATTRIBUTES), limits, draw)
+    report = _report(agreed(data, ATTRIBUTES, whole_in_request, whole_in_any, read_whole_spans), limits, draw)
     _is_sound(report, limits)
     text = render(
         [sheet_of_report(found) for found in report.jobs],
@@ -77,7 +74,7 @@ def _report(spans: Iterable[Any], limits: Limits, draw: Draw) -> Report:
         metrics = account_line(draw.choice(("one", "two")), *counts[:3], spool=counts[3], dropped=counts[4])
         if draw.chance(0.3):
             metrics = draw.mutated(metrics, _DICTIONARY)
-        for point in _agreed(metrics, metric_lines, read_metric_line, KINDS):
+        for point in agreed(metrics, KINDS, points_in_request, points_in_any, read_points):
             accounts.add(point)
     account = accounts.account(gathering.instances)
     if account is not None:
@@ -87,29 +84,9 @@ def _report(spans: Iterable[Any], limits: Limits, draw: Draw) -> Report:
     return gathering.report(account)
 
 
-def _agreed(data: bytes, module: Any, read: Callable[[bytes, Any], list[Any]], names: Any) -> list[Any]:
-    """What both readers of `module` make of a line, and `read`, too; nothing where it is none."""
-    try:
-        fast = list(module._well_formed(data, names))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        fast = None
-    try:
-        tolerant = list(module._anything(data, names))
-    except LineError:
-        tolerant = None
-    assert fast is None or fast == tolerant
-    try:
-        told = read(data, names)
-    except LineError:
-        assert tolerant is None
-        return []
-    assert told == (tolerant if fast is None else fast)
-    return told
-
-
 def _every_attempt_is_told(spans: list[dict[str, Any]], limits: Limits) -> None:
     gathering = Gathering(limits)
-    for span in read_whole_line(line(spans), ATTRIBUTES):
+    for span in read_whole_spans(line(spans), ATTRIBUTES):
         gathering.add(span)
     report = gathering.report()
     once = {(span["traceId"], span["spanId"]): span for span in reversed(spans)}

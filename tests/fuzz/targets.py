@@ -6,6 +6,7 @@ from tests.fuzz import (
     baselines,
     decoder,
     dns_messages,
+    egress_spans,
     environments,
     hosts,
     learning,
@@ -19,7 +20,6 @@ from tests.fuzz import (
     redaction,
     reports,
     rings,
-    span_lines,
 )
 from tests.fuzz.engine import Target
 
@@ -40,7 +40,7 @@ TARGETS = {
         Target("rings", rings.check, 3),
         Target("recordings", recordings.check, 2),
         Target("otlp", otlp.check, 2),
-        Target("spans", span_lines.check, 5),
+        Target("spans", egress_spans.check, 5),
         Target("learning", learning.check, 2),
         Target("reports", reports.check, 2),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,10 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, SpanKind
 
 from exporter import otlp_files as files
-from exporter import span_folders
 from exporter.errors import UsageError
 from exporter.otlp.json_spans import encode_spans
-from exporter.span_files import egress_spans, read_spans, span_files
-from exporter.span_lines import EgressSpan
+from exporter.otlp_files import egress_spans_in, span_files
+from exporter.otlp_spans import EgressSpan
 from exporter.spans import SCOPE_NAME
 
 ATTRIBUTES: dict[str, Any] = {
@@ -51,6 +50,10 @@ def line(
     return encode_spans([span])
 
 
+def egress_spans(path: Path, say: Callable[[str], object]) -> Iterator[dict[str, Any]]:
+    return (span.attributes for span in egress_spans_in(path, say=say))
+
+
 def test_egress_spans_come_back_as_they_were_written(tmp_path: Path) -> None:
     path = tmp_path / "traces.jsonl"
     path.write_bytes(
@@ -68,7 +71,7 @@ def test_only_attributes_that_are_wanted_come_with_the_time(tmp_path: Path) -> N
     path.write_bytes(line())
     wanted = {"server.address", "egress.lineage", "not.there"}
     expected = {"server.address": "registry.example", "egress.lineage": ["bash", "npm"]}
-    assert list(read_spans(path, wanted, say=pytest.fail)) == [EgressSpan(STARTED_NS, expected)]
+    assert list(egress_spans_in(path, wanted, say=pytest.fail)) == [EgressSpan(STARTED_NS, expected)]
 
 
 def test_a_compressed_file_reads_like_a_plain_one(tmp_path: Path) -> None:
@@ -91,7 +94,7 @@ def test_progress_adds_up_to_the_size_on_disk(tmp_path: Path, name: str) -> None
     lines = line(attributes={"process.command_line": "x" * 8000}) * 400
     path.write_bytes(gzip.compress(lines) if path.suffix == ".gz" else lines)
     told: list[int] = []
-    assert len(list(read_spans(path, say=pytest.fail, on_read=told.append))) == 400
+    assert len(list(egress_spans_in(path, say=pytest.fail, on_read=told.append))) == 400
     assert sum(told) == path.stat().st_size
     assert len(told) > 2
 
@@ -125,7 +128,7 @@ def test_folders_below_are_searched_and_links_to_folders_are_not_followed(tmp_pa
 
 
 def test_a_folder_of_too_much_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(span_folders, "_LOOKED_MAX", 2)
+    monkeypatch.setattr(files, "_LOOKED_MAX", 2)
     for name in "abc":
         (tmp_path / name).touch()
     with pytest.raises(UsageError, match="has more than 2 files and folders below it; name those of runs"):
@@ -247,4 +250,4 @@ def test_a_span_has_the_repository_of_its_resource(
     path.write_bytes(
         told if is_well_formed else told.replace(b'"kind":3', b'"flags":"x","events":7,"kind":3')
     )
-    assert [span.repository for span in read_spans(path, say=pytest.fail)] == [repository]
+    assert [span.repository for span in egress_spans_in(path, say=pytest.fail)] == [repository]

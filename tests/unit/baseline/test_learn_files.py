@@ -20,7 +20,7 @@ from exporter.baseline.novelty import Novelty
 from exporter.baseline.seen import Seen
 from exporter.destinations import Destination
 from exporter.errors import UsageError
-from exporter.span_lines import EgressSpan
+from exporter.otlp_spans import EgressSpan
 from tests.unit.baseline.spans import FIRST_NS, learnt, learnt_from, line, seen_of, span
 
 PEER = bytes(10) + b"\xff\xff" + bytes([192, 0, 2, 80])

@@ -14,7 +14,7 @@ from exporter.baseline.conclude import Learnt, conclude
 from exporter.baseline.model import Baseline, History
 from exporter.baseline.seen import CHAINS_MAX
 from exporter.errors import UsageError
-from exporter.span_lines import EgressSpan
+from exporter.otlp_spans import EgressSpan
 from tests.unit.baseline.drawn import baselines
 from tests.unit.baseline.files import with_entries
 from tests.unit.baseline.spans import seen_of, span

@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.errors import UsageError
+from exporter.otlp_spans import read_whole_spans
 from exporter.report.gathering import ATTRIBUTES, Gathering, Limits
 from exporter.report.model import Act, JobReport, Report
 from exporter.report.read import read
 from exporter.report.texts import NAME_MAX
-from exporter.whole_spans import read_whole_line
 from tests.unit.pipelines import run
 from tests.unit.report.recorded import (
     BEGAN_NS,
@@ -41,7 +41,7 @@ OTHER_TRACE = "0" * 31 + "1"
 
 def gathered(spans: list[Span], limits: Limits = Limits()) -> Report:  # noqa: B008 - immutable
     gathering = Gathering(limits)
-    for span in read_whole_line(line(spans), ATTRIBUTES):
+    for span in read_whole_spans(line(spans), ATTRIBUTES):
         gathering.add(span)
     return gathering.report()
 
@@ -291,7 +291,7 @@ def test_jobs_beyond_the_limit_are_told_with_their_attempts() -> None:
 def test_instances_are_bounded_and_so_are_their_names() -> None:
     gathering, names = Gathering(Limits(instances=3)), ["a", "b", "x" * 100_000, "c", "d"]
     for number, name in enumerate(names):
-        for span in read_whole_line(line([act(number + 2, JOB)], name), ATTRIBUTES):
+        for span in read_whole_spans(line([act(number + 2, JOB)], name), ATTRIBUTES):
             gathering.add(span)
     assert gathering.instances == {"a", "b", "x" * NAME_MAX}
     told = "more than 3 runs and watches made these spans: the account is of the first ones"
@@ -352,5 +352,5 @@ def test_lines_are_read_the_same_way_whether_all_their_types_are_right_or_not() 
     spans = [job(JOB), program(1, JOB), act(2, 1)]
     wrong = line([*spans, {"kind": "none of OTLP's"}])
     assert json.loads(wrong)
-    told = read_whole_line(wrong, ATTRIBUTES)
-    assert told[:3] == read_whole_line(line(spans), ATTRIBUTES)
+    told = read_whole_spans(wrong, ATTRIBUTES)
+    assert told[:3] == read_whole_spans(line(spans), ATTRIBUTES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ from exporter.otlp_json import (
     is_ours,
     members,
     plain_of,
+    read_either,
     text_of,
     time_ns,
 )
@@ -72,21 +74,18 @@ class _Request(msgspec.Struct, gc=False, rename="camel"):
 
 
 _read_request = msgspec.json.Decoder(_Request).decode
-_read_points = msgspec.json.Decoder(_Points).decode
+_read_data_points = msgspec.json.Decoder(_Points).decode
 
 
-def read_metric_line(line: bytes, kinds: Mapping[str, str]) -> list[Point]:
+def read_points(line: bytes, kinds: Mapping[str, str]) -> list[Point]:
     """Return the points of the metrics in `kinds`, which says of each if it is a `sum` or a `gauge`.
 
     Raises LineError.
     """
-    try:
-        return list(_well_formed(line, kinds))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return list(_anything(line, kinds))
+    return read_either(line, partial(points_in_request, kinds=kinds), partial(points_in_any, kinds=kinds))
 
 
-def _well_formed(line: bytes, kinds: Mapping[str, str]) -> Iterator[Point]:
+def points_in_request(line: bytes, kinds: Mapping[str, str]) -> Iterator[Point]:
     """Read a well-formed line fast. Raises msgspec's errors where it isn't JSON or a type isn't OTLP's."""
     for group in _read_request(line).resource_metrics:
         instance = plain_of(group.resource.attributes, (_INSTANCE,)).get(_INSTANCE)
@@ -94,12 +93,12 @@ def _well_formed(line: bytes, kinds: Mapping[str, str]) -> Iterator[Point]:
         for metric in chain.from_iterable(ours):
             kind = kinds.get(metric.name)
             if kind is not None:
-                points = _read_points(getattr(metric, kind)).data_points
-                told = ((plain_of(each.attributes), each.time_unix_nano, each.as_int) for each in points)
-                yield from _points(instance, metric.name, told)
+                points = _read_data_points(getattr(metric, kind)).data_points
+                values = ((plain_of(each.attributes), each.time_unix_nano, each.as_int) for each in points)
+                yield from _points(instance, metric.name, values)
 
 
-def _anything(line: bytes, kinds: Mapping[str, str]) -> Iterator[Point]:
+def points_in_any(line: bytes, kinds: Mapping[str, str]) -> Iterator[Point]:
     """Read any line of JSON, leaving out values of wrong types. Raises LineError."""
     for group in groups_of(line, "resourceMetrics"):
         resource = group.get("resource") if isinstance(group, dict) else None
@@ -109,17 +108,17 @@ def _anything(line: bytes, kinds: Mapping[str, str]) -> Iterator[Point]:
                 name = metric.get("name") if isinstance(metric, dict) else None
                 if isinstance(name, str) and name in kinds:
                     points = members(metric.get(kinds[name]), "dataPoints")
-                    told = (
+                    values = (
                         (attributes_of(each), each.get("timeUnixNano"), each.get("asInt"))
                         for each in points
                         if isinstance(each, dict)
                     )
-                    yield from _points(instance, name, told)
+                    yield from _points(instance, name, values)
 
 
-def _points(instance: Any, metric: str, told: Iterator[tuple[Attributes, Any, Any]]) -> Iterator[Point]:
+def _points(instance: Any, metric: str, values: Iterator[tuple[Attributes, Any, Any]]) -> Iterator[Point]:
     named = text_of(instance)
-    for attributes, at, as_int in told:
+    for attributes, at, as_int in values:
         is_number = isinstance(as_int, int | str) and not isinstance(as_int, bool)
         value = integer(as_int) if is_number else None
         if named is not None and value is not None and value >= 0:
