@@ -129,6 +129,10 @@ class RecordHeader(NamedTuple):
     pid: int
     exec_id: int
 
+    @classmethod
+    def unpack(cls, data: bytes) -> RecordHeader:
+        return cls._make(RECORD_HEADER.unpack(data))
+
 
 RECORD_HEADER = struct.Struct("<IH2xQQII")
 
@@ -147,6 +151,10 @@ class ForkRecord(NamedTuple):
     creator_exec_id: int
     parent_pid: int
     scope: int
+
+    @classmethod
+    def unpack(cls, data: bytes) -> ForkRecord:
+        return cls._make(FORK_RECORD.unpack(data))
 
 
 FORK_RECORD = struct.Struct("<IH2xQQIIQIIII")
@@ -170,6 +178,10 @@ class ExecRecord(NamedTuple):
     path: bytes
     cgroup: bytes
 
+    @classmethod
+    def unpack(cls, data: bytes) -> ExecRecord:
+        return cls._make(EXEC_RECORD.unpack(data))
+
 
 EXEC_RECORD = struct.Struct("<IH2xQQIIIIIIII1024s96s")
 
@@ -185,6 +197,10 @@ class ArgumentsRecord(NamedTuple):
     exec_id: int
     offset: int
     arguments_here: int
+
+    @classmethod
+    def unpack(cls, data: bytes) -> ArgumentsRecord:
+        return cls._make(ARGUMENTS_RECORD.unpack(data))
 
 
 ARGUMENTS_RECORD = struct.Struct("<IH2xQQIIII")
@@ -207,6 +223,10 @@ class EnvironmentRecord(NamedTuple):
     parent_started_ns: int
     parent_pid: int
 
+    @classmethod
+    def unpack(cls, data: bytes) -> EnvironmentRecord:
+        return cls._make(ENVIRONMENT_RECORD.unpack(data))
+
 
 ENVIRONMENT_RECORD = struct.Struct("<IH2xQQIIIIIHHQI4x")
 
@@ -221,6 +241,10 @@ class ExitRecord(NamedTuple):
     pid: int
     exec_id: int
     wait_status: int
+
+    @classmethod
+    def unpack(cls, data: bytes) -> ExitRecord:
+        return cls._make(EXIT_RECORD.unpack(data))
 
 
 EXIT_RECORD = struct.Struct("<IH2xQQIII4x")
@@ -252,6 +276,10 @@ class ActRecord(NamedTuple):
     policy: int
     is_metered: int
 
+    @classmethod
+    def unpack(cls, data: bytes) -> ActRecord:
+        return cls._make(ACT_RECORD.unpack(data))
+
 
 ACT_RECORD = struct.Struct("<IH2xQQIIQIIII16s16sHHHHIIQII")
 
@@ -275,6 +303,10 @@ class FlowRecord(NamedTuple):
     stage: int
     outcome: int
 
+    @classmethod
+    def unpack(cls, data: bytes) -> FlowRecord:
+        return cls._make(FLOW_RECORD.unpack(data))
+
 
 FLOW_RECORD = struct.Struct("<IH2xQQIIQQQ16sIHHHH4x")
 
@@ -292,6 +324,10 @@ class BytesRecord(NamedTuple):
     acted_ns: int
     bytes_sent: int
     bytes_received: int
+
+    @classmethod
+    def unpack(cls, data: bytes) -> BytesRecord:
+        return cls._make(BYTES_RECORD.unpack(data))
 
 
 BYTES_RECORD = struct.Struct("<IH2xQQIIQQQQ")
@@ -325,6 +361,10 @@ class AggregateRecord(NamedTuple):
     policy: int
     held: int
 
+    @classmethod
+    def unpack(cls, data: bytes) -> AggregateRecord:
+        return cls._make(AGGREGATE_RECORD.unpack(data))
+
 
 AGGREGATE_RECORD = struct.Struct("<IH2xQQIIQQQQIIIHH16sBBBBIIIQ")
 
@@ -349,6 +389,10 @@ class DnsRecord(NamedTuple):
     counts: int
     doubtful: int
 
+    @classmethod
+    def unpack(cls, data: bytes) -> DnsRecord:
+        return cls._make(DNS_RECORD.unpack(data))
+
 
 DNS_RECORD = struct.Struct("<IH2xQQIIQ16sIHHHBBHH")
 
@@ -370,6 +414,10 @@ class TamperRecord(NamedTuple):
     network: int
     what: int
 
+    @classmethod
+    def unpack(cls, data: bytes) -> TamperRecord:
+        return cls._make(TAMPER_RECORD.unpack(data))
+
 
 TAMPER_RECORD = struct.Struct("<IH2xQQIIIIIIIII4x")
 
@@ -381,6 +429,10 @@ class TamperKey(NamedTuple):
     pid: int
     what: int
 
+    @classmethod
+    def unpack(cls, data: bytes) -> TamperKey:
+        return cls._make(TAMPER_KEY.unpack(data))
+
 
 TAMPER_KEY = struct.Struct("<QII")
 
@@ -390,6 +442,10 @@ class TamperValue(NamedTuple):
 
     began_ns: int
     times: int
+
+    @classmethod
+    def unpack(cls, data: bytes) -> TamperValue:
+        return cls._make(TAMPER_VALUE.unpack(data))
 
 
 TAMPER_VALUE = struct.Struct("<QI4x")
@@ -403,6 +459,10 @@ class QueryKey(NamedTuple):
     resolver: bytes
     id: int
     type: int
+
+    @classmethod
+    def unpack(cls, data: bytes) -> QueryKey:
+        return cls._make(QUERY_KEY.unpack(data))
 
 
 QUERY_KEY = struct.Struct("<QQ16sHH4x")
@@ -421,6 +481,10 @@ class QueryValue(NamedTuple):
     counts: int
     doubtful: int
 
+    @classmethod
+    def unpack(cls, data: bytes) -> QueryValue:
+        return cls._make(QUERY_VALUE.unpack(data))
+
 
 QUERY_VALUE = struct.Struct("<QQIIIBBBB")
 
@@ -430,6 +494,10 @@ class QuotaValue(NamedTuple):
 
     noted: int
     answered: int
+
+    @classmethod
+    def unpack(cls, data: bytes) -> QuotaValue:
+        return cls._make(QUOTA_VALUE.unpack(data))
 
 
 QUOTA_VALUE = struct.Struct("<QQ")
@@ -449,6 +517,10 @@ class FlowKey(NamedTuple):
     other: int
     verdict: int
 
+    @classmethod
+    def unpack(cls, data: bytes) -> FlowKey:
+        return cls._make(FLOW_KEY.unpack(data))
+
 
 FLOW_KEY = struct.Struct("<QII16sHHBBBB")
 
@@ -458,6 +530,10 @@ class FlowValue(NamedTuple):
 
     told: int
     slot: int
+
+    @classmethod
+    def unpack(cls, data: bytes) -> FlowValue:
+        return cls._make(FLOW_VALUE.unpack(data))
 
 
 FLOW_VALUE = struct.Struct("<II")
@@ -485,6 +561,10 @@ class ActValue(NamedTuple):
     rule: int
     policy: int
     held: int
+
+    @classmethod
+    def unpack(cls, data: bytes) -> ActValue:
+        return cls._make(ACT_VALUE.unpack(data))
 
 
 ACT_VALUE = struct.Struct("<QII16sHHBBBBQQIIIIIIQ")
@@ -529,6 +609,10 @@ class LastPeer(NamedTuple):
     connected_port: int
     held_as: int
 
+    @classmethod
+    def unpack(cls, data: bytes) -> LastPeer:
+        return cls._make(LAST_PEER.unpack(data))
+
 
 LAST_PEER = struct.Struct("<QII16sHHBBBBQQIIIIIIQQQIIIIIBBH16s16s16sHHI")
 
@@ -541,6 +625,10 @@ class PolicyKey(NamedTuple):
     port: int
     protocol: int
     address: bytes
+
+    @classmethod
+    def unpack(cls, data: bytes) -> PolicyKey:
+        return cls._make(POLICY_KEY.unpack(data))
 
 
 POLICY_KEY = struct.Struct("<IIHB1x16s")
@@ -555,6 +643,10 @@ class ChoiceValue(NamedTuple):
     following: int
     verdict: int
 
+    @classmethod
+    def unpack(cls, data: bytes) -> ChoiceValue:
+        return cls._make(CHOICE_VALUE.unpack(data))
+
 
 CHOICE_VALUE = struct.Struct("<QIIII")
 
@@ -566,6 +658,10 @@ class NameKey(NamedTuple):
     policy: int
     name: bytes
 
+    @classmethod
+    def unpack(cls, data: bytes) -> NameKey:
+        return cls._make(NAME_KEY.unpack(data))
+
 
 NAME_KEY = struct.Struct("<II252s")
 
@@ -576,6 +672,10 @@ class GrantedKey(NamedTuple):
     scope: int
     policy: int
     address: bytes
+
+    @classmethod
+    def unpack(cls, data: bytes) -> GrantedKey:
+        return cls._make(GRANTED_KEY.unpack(data))
 
 
 GRANTED_KEY = struct.Struct("<II16s")
@@ -589,6 +689,10 @@ class GrantedValue(NamedTuple):
     until_ns: int
     used: int
 
+    @classmethod
+    def unpack(cls, data: bytes) -> GrantedValue:
+        return cls._make(GRANTED_VALUE.unpack(data))
+
 
 GRANTED_VALUE = struct.Struct("<QQQI4x")
 
@@ -600,6 +704,10 @@ class PortKey(NamedTuple):
     port: int
     protocol: int
     step: int
+
+    @classmethod
+    def unpack(cls, data: bytes) -> PortKey:
+        return cls._make(PORT_KEY.unpack(data))
 
 
 PORT_KEY = struct.Struct("<IHBB")
@@ -615,6 +723,10 @@ class StepValue(NamedTuple):
     deny_high: int
     more: int
 
+    @classmethod
+    def unpack(cls, data: bytes) -> StepValue:
+        return cls._make(STEP_VALUE.unpack(data))
+
 
 STEP_VALUE = struct.Struct("<QQQQQI4x")
 
@@ -629,6 +741,10 @@ class ModeValue(NamedTuple):
     portless: int
     refuses_lookups: int
 
+    @classmethod
+    def unpack(cls, data: bytes) -> ModeValue:
+        return cls._make(MODE_VALUE.unpack(data))
+
 
 MODE_VALUE = struct.Struct("<IIIIII")
 
@@ -638,6 +754,10 @@ class ExeKey(NamedTuple):
 
     inode: int
     device: int
+
+    @classmethod
+    def unpack(cls, data: bytes) -> ExeKey:
+        return cls._make(EXE_KEY.unpack(data))
 
 
 EXE_KEY = struct.Struct("<QI4x")
@@ -650,6 +770,10 @@ class ExeValue(NamedTuple):
     ctime_sec: int
     ctime_nsec: int
 
+    @classmethod
+    def unpack(cls, data: bytes) -> ExeValue:
+        return cls._make(EXE_VALUE.unpack(data))
+
 
 EXE_VALUE = struct.Struct("<QQI4x")
 
@@ -661,6 +785,10 @@ class CandidateKey(NamedTuple):
     tgid: int
     program: int
 
+    @classmethod
+    def unpack(cls, data: bytes) -> CandidateKey:
+        return cls._make(CANDIDATE_KEY.unpack(data))
+
 
 CANDIDATE_KEY = struct.Struct("<QII")
 
@@ -671,6 +799,10 @@ class LateKey(NamedTuple):
     network: int
     address: bytes
 
+    @classmethod
+    def unpack(cls, data: bytes) -> LateKey:
+        return cls._make(LATE_KEY.unpack(data))
+
 
 LATE_KEY = struct.Struct("<Q16s")
 
@@ -679,6 +811,10 @@ class UnitKey(NamedTuple):
     """`struct unit_key`, 64 bytes."""
 
     name: bytes
+
+    @classmethod
+    def unpack(cls, data: bytes) -> UnitKey:
+        return cls._make(UNIT_KEY.unpack(data))
 
 
 UNIT_KEY = struct.Struct("<64s")
@@ -706,6 +842,10 @@ class JobValue(NamedTuple):
     task: bytes
     run: bytes
 
+    @classmethod
+    def unpack(cls, data: bytes) -> JobValue:
+        return cls._make(JOB_VALUE.unpack(data))
+
 
 JOB_VALUE = struct.Struct("<QQQQQQQQQQQIIII256s256s128s")
 
@@ -729,6 +869,10 @@ class ProcValue(NamedTuple):
     agent: int
     early: int
 
+    @classmethod
+    def unpack(cls, data: bytes) -> ProcValue:
+        return cls._make(PROC_VALUE.unpack(data))
+
 
 PROC_VALUE = struct.Struct("<QIIIIIIQQIIBBHI")
 
@@ -746,6 +890,10 @@ class ConfigValue(NamedTuple):
     edition: int
     undecided: int
 
+    @classmethod
+    def unpack(cls, data: bytes) -> ConfigValue:
+        return cls._make(CONFIG_VALUE.unpack(data))
+
 
 CONFIG_VALUE = struct.Struct("<IIIIIIIII")
 
@@ -757,6 +905,10 @@ class AgentKey(NamedTuple):
     user: int
     name: bytes
 
+    @classmethod
+    def unpack(cls, data: bytes) -> AgentKey:
+        return cls._make(AGENT_KEY.unpack(data))
+
 
 AGENT_KEY = struct.Struct("<II56s")
 
@@ -766,6 +918,10 @@ class MarkKey(NamedTuple):
 
     prefix_bits: int
     text: bytes
+
+    @classmethod
+    def unpack(cls, data: bytes) -> MarkKey:
+        return cls._make(MARK_KEY.unpack(data))
 
 
 MARK_KEY = struct.Struct("<I28s")
@@ -778,6 +934,10 @@ class PolicyValue(NamedTuple):
     base: int
     alternatives: int
 
+    @classmethod
+    def unpack(cls, data: bytes) -> PolicyValue:
+        return cls._make(POLICY_VALUE.unpack(data))
+
 
 POLICY_VALUE = struct.Struct("<32sII")
 
@@ -786,6 +946,10 @@ class ExeNameKey(NamedTuple):
     """`struct exe_name_key`, 32 bytes."""
 
     digest: bytes
+
+    @classmethod
+    def unpack(cls, data: bytes) -> ExeNameKey:
+        return cls._make(EXE_NAME_KEY.unpack(data))
 
 
 EXE_NAME_KEY = struct.Struct("<32s")
@@ -796,6 +960,10 @@ class AccountValue(NamedTuple):
 
     settled: int
     lost: int
+
+    @classmethod
+    def unpack(cls, data: bytes) -> AccountValue:
+        return cls._make(ACCOUNT_VALUE.unpack(data))
 
 
 ACCOUNT_VALUE = struct.Struct("<QQ")
