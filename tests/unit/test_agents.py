@@ -16,6 +16,7 @@ from exporter.agents import KNOWN, Above, Agent, above, agent_named, agent_of, m
 from exporter.bounded import beginning_of
 from exporter.errors import UsageError
 from exporter.jobs.providers import PROVIDERS
+from tests.unit.executed import wait_until_executed
 
 
 @pytest.mark.parametrize(
@@ -93,8 +94,7 @@ def test_a_jobs_variables_count_for_more_than_an_agents_name(
     shutil.copy("/bin/sleep", tool)
     user = Agent(wire.AGENT_USER, user=os.getuid())
     with subprocess.Popen([tool, "100"], env={variable: "1"}) as process:
-        while not Path(f"/proc/{process.pid}/environ").read_bytes():
-            pass  # its exec goes on for a moment
+        wait_until_executed(process.pid)
         found = agent_of(process.pid, {agent_named(name)}, marks("BUILD_OF_MINE"))
         by_user = agent_of(process.pid, {agent_named(name), user}, marks("BUILD_OF_MINE"))
         process.kill()

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from exporter.bounded import PATIENCE_S, READERS_MAX, Readers, beginning_of
+from exporter.bounded import READERS_MAX, Readers, beginning_of
+
+PATIENCE_S = 1.0
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,8 +19,9 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def stuck(tmp_path: Path) -> Iterator[Path]:
-    """What can't be read before the end of the test."""
+def stuck(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """What can't be read before the end of the test; patience lasts for longer than a busy machine needs."""
+    monkeypatch.setattr("exporter.bounded.PATIENCE_S", PATIENCE_S)
     path = tmp_path / "fifo"
     os.mkfifo(path)
     yield path

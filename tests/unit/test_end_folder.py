@@ -73,14 +73,9 @@ def test_behind_a_flood_of_names_the_end_is_seen_at_once(tmp_path: Path, asked: 
         (tmp_path / str(number)).touch()
     assert asked.look() == Found(is_end=False, is_forged=True)
     (tmp_path / TOKEN).touch()
-    looks = [timed(asked) for _ in range(3)]
-    assert any(found.is_end for found, _ in looks)
-    assert max(took_s for _, took_s in looks) < 0.2
-
-
-def timed(asked: EndFolder) -> tuple[Found, float]:
-    began_s = time.monotonic()
-    return asked.look(), time.monotonic() - began_s
+    began_s = time.thread_time()  # of its own: a busy machine only adds to it
+    while not asked.look().is_end:
+        assert time.thread_time() - began_s < 0.5
 
 
 def test_a_name_that_could_not_be_told_is_read(tmp_path: Path, asked: EndFolder) -> None:

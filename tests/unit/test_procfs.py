@@ -16,6 +16,7 @@ from exporter import bounded, wire
 from exporter.events import ProcessKey
 from exporter.procfs import Proc, environment_of, has_ended, started_ns
 from tests.unit.boundless import boundless
+from tests.unit.executed import wait_until_executed
 
 MIB = 1 << 20
 SIZE = 256 * MIB
@@ -62,6 +63,7 @@ def test_the_longest_environment_that_can_be_executed_with_is_read_whole() -> No
         process = ProcessKey(child.pid, started_ns(child.pid) or 0)
         while Path(f"/proc/{child.pid}/comm").read_text() != "sleep\n":
             time.sleep(0.01)
+        wait_until_executed(child.pid)
         block = environment_of(process)
         child.kill()
     assert len(block) > 45 * 131_000

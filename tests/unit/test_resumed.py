@@ -18,6 +18,7 @@ from exporter.procfs import started_ns
 from exporter.programs import Program
 from exporter.resumed import resumed
 from exporter.roots import Roots
+from tests.unit.executed import wait_until_executed
 from tests.unit.jobs.documented import environment
 
 OURS = {**environment("github"), "GITHUB_WORKFLOW": "test", "GITHUB_REF_PROTECTED": "false"}
@@ -28,6 +29,7 @@ def root(environ: Mapping[str, str]) -> Iterator[Program]:
     """Of a job; in /proc it has `environ`."""
     with subprocess.Popen(["/bin/sleep", "60"], env=environ) as child:
         try:
+            wait_until_executed(child.pid)
             process = ProcessKey(child.pid, started_ns(child.pid) or 0)
             yield Program(process, 1, 7, None, 1, process.started_ns, "/bin/sleep", arguments_of([]))
         finally:
