@@ -131,6 +131,7 @@ class RecordHeader(NamedTuple):
 
     @classmethod
     def unpack(cls, data: bytes) -> RecordHeader:
+        """Read one from 32 bytes."""
         return cls._make(RECORD_HEADER.unpack(data))
 
 
@@ -154,6 +155,7 @@ class ForkRecord(NamedTuple):
 
     @classmethod
     def unpack(cls, data: bytes) -> ForkRecord:
+        """Read one from 56 bytes."""
         return cls._make(FORK_RECORD.unpack(data))
 
 
@@ -180,6 +182,7 @@ class ExecRecord(NamedTuple):
 
     @classmethod
     def unpack(cls, data: bytes) -> ExecRecord:
+        """Read one from 1176 bytes."""
         return cls._make(EXEC_RECORD.unpack(data))
 
 
@@ -200,6 +203,7 @@ class ArgumentsRecord(NamedTuple):
 
     @classmethod
     def unpack(cls, data: bytes) -> ArgumentsRecord:
+        """Read one from 40 bytes."""
         return cls._make(ARGUMENTS_RECORD.unpack(data))
 
 
@@ -225,6 +229,7 @@ class EnvironmentRecord(NamedTuple):
 
     @classmethod
     def unpack(cls, data: bytes) -> EnvironmentRecord:
+        """Read one from 64 bytes."""
         return cls._make(ENVIRONMENT_RECORD.unpack(data))
 
 
@@ -244,6 +249,7 @@ class ExitRecord(NamedTuple):
 
     @classmethod
     def unpack(cls, data: bytes) -> ExitRecord:
+        """Read one from 40 bytes."""
         return cls._make(EXIT_RECORD.unpack(data))
 
 
@@ -278,6 +284,7 @@ class ActRecord(NamedTuple):
 
     @classmethod
     def unpack(cls, data: bytes) -> ActRecord:
+        """Read one from 120 bytes."""
         return cls._make(ACT_RECORD.unpack(data))
 
 
@@ -305,6 +312,7 @@ class FlowRecord(NamedTuple):
 
     @classmethod
     def unpack(cls, data: bytes) -> FlowRecord:
+        """Read one from 88 bytes."""
         return cls._make(FLOW_RECORD.unpack(data))
 
 
@@ -327,6 +335,7 @@ class BytesRecord(NamedTuple):
 
     @classmethod
     def unpack(cls, data: bytes) -> BytesRecord:
+        """Read one from 64 bytes."""
         return cls._make(BYTES_RECORD.unpack(data))
 
 
@@ -363,6 +372,7 @@ class AggregateRecord(NamedTuple):
 
     @classmethod
     def unpack(cls, data: bytes) -> AggregateRecord:
+        """Read one from 120 bytes."""
         return cls._make(AGGREGATE_RECORD.unpack(data))
 
 
@@ -391,6 +401,7 @@ class DnsRecord(NamedTuple):
 
     @classmethod
     def unpack(cls, data: bytes) -> DnsRecord:
+        """Read one from 72 bytes."""
         return cls._make(DNS_RECORD.unpack(data))
 
 
@@ -416,6 +427,7 @@ class TamperRecord(NamedTuple):
 
     @classmethod
     def unpack(cls, data: bytes) -> TamperRecord:
+        """Read one from 64 bytes."""
         return cls._make(TAMPER_RECORD.unpack(data))
 
 
@@ -431,6 +443,7 @@ class TamperKey(NamedTuple):
 
     @classmethod
     def unpack(cls, data: bytes) -> TamperKey:
+        """Read one from 16 bytes."""
         return cls._make(TAMPER_KEY.unpack(data))
 
 
@@ -445,6 +458,7 @@ class TamperValue(NamedTuple):
 
     @classmethod
     def unpack(cls, data: bytes) -> TamperValue:
+        """Read one from 16 bytes."""
         return cls._make(TAMPER_VALUE.unpack(data))
 
 
@@ -462,6 +476,7 @@ class QueryKey(NamedTuple):
 
     @classmethod
     def unpack(cls, data: bytes) -> QueryKey:
+        """Read one from 40 bytes."""
         return cls._make(QUERY_KEY.unpack(data))
 
 
@@ -483,6 +498,7 @@ class QueryValue(NamedTuple):
 
     @classmethod
     def unpack(cls, data: bytes) -> QueryValue:
+        """Read one from 32 bytes."""
         return cls._make(QUERY_VALUE.unpack(data))
 
 
@@ -497,6 +513,7 @@ class QuotaValue(NamedTuple):
 
     @classmethod
     def unpack(cls, data: bytes) -> QuotaValue:
+        """Read one from 16 bytes."""
         return cls._make(QUOTA_VALUE.unpack(data))
 
 
@@ -519,6 +536,7 @@ class FlowKey(NamedTuple):
 
     @classmethod
     def unpack(cls, data: bytes) -> FlowKey:
+        """Read one from 40 bytes."""
         return cls._make(FLOW_KEY.unpack(data))
 
 
@@ -533,6 +551,7 @@ class FlowValue(NamedTuple):
 
     @classmethod
     def unpack(cls, data: bytes) -> FlowValue:
+        """Read one from 8 bytes."""
         return cls._make(FLOW_VALUE.unpack(data))
 
 
@@ -564,6 +583,7 @@ class ActValue(NamedTuple):
 
     @classmethod
     def unpack(cls, data: bytes) -> ActValue:
+        """Read one from 88 bytes."""
         return cls._make(ACT_VALUE.unpack(data))
 
 
@@ -611,6 +631,7 @@ class LastPeer(NamedTuple):
 
     @classmethod
     def unpack(cls, data: bytes) -> LastPeer:
+        """Read one from 184 bytes."""
         return cls._make(LAST_PEER.unpack(data))
 
 
@@ -628,6 +649,7 @@ class PolicyKey(NamedTuple):
 
     @classmethod
     def unpack(cls, data: bytes) -> PolicyKey:
+        """Read one from 28 bytes."""
         return cls._make(POLICY_KEY.unpack(data))
 
 
@@ -645,6 +667,7 @@ class ChoiceValue(NamedTuple):
 
     @classmethod
     def unpack(cls, data: bytes) -> ChoiceValue:
+        """Read one from 24 bytes."""
         return cls._make(CHOICE_VALUE.unpack(data))
 
 
@@ -660,6 +683,7 @@ class NameKey(NamedTuple):
 
     @classmethod
     def unpack(cls, data: bytes) -> NameKey:
+        """Read one from 260 bytes."""
         return cls._make(NAME_KEY.unpack(data))
 
 
@@ -675,6 +699,7 @@ class GrantedKey(NamedTuple):
 
     @classmethod
     def unpack(cls, data: bytes) -> GrantedKey:
+        """Read one from 24 bytes."""
         return cls._make(GRANTED_KEY.unpack(data))
 
 
@@ -691,6 +716,7 @@ class GrantedValue(NamedTuple):
 
     @classmethod
     def unpack(cls, data: bytes) -> GrantedValue:
+        """Read one from 32 bytes."""
         return cls._make(GRANTED_VALUE.unpack(data))
 
 
@@ -707,6 +733,7 @@ class PortKey(NamedTuple):
 
     @classmethod
     def unpack(cls, data: bytes) -> PortKey:
+        """Read one from 8 bytes."""
         return cls._make(PORT_KEY.unpack(data))
 
 
@@ -725,6 +752,7 @@ class StepValue(NamedTuple):
 
     @classmethod
     def unpack(cls, data: bytes) -> StepValue:
+        """Read one from 48 bytes."""
         return cls._make(STEP_VALUE.unpack(data))
 
 
@@ -743,6 +771,7 @@ class ModeValue(NamedTuple):
 
     @classmethod
     def unpack(cls, data: bytes) -> ModeValue:
+        """Read one from 24 bytes."""
         return cls._make(MODE_VALUE.unpack(data))
 
 
@@ -757,6 +786,7 @@ class ExeKey(NamedTuple):
 
     @classmethod
     def unpack(cls, data: bytes) -> ExeKey:
+        """Read one from 16 bytes."""
         return cls._make(EXE_KEY.unpack(data))
 
 
@@ -772,6 +802,7 @@ class ExeValue(NamedTuple):
 
     @classmethod
     def unpack(cls, data: bytes) -> ExeValue:
+        """Read one from 24 bytes."""
         return cls._make(EXE_VALUE.unpack(data))
 
 
@@ -787,6 +818,7 @@ class CandidateKey(NamedTuple):
 
     @classmethod
     def unpack(cls, data: bytes) -> CandidateKey:
+        """Read one from 16 bytes."""
         return cls._make(CANDIDATE_KEY.unpack(data))
 
 
@@ -801,6 +833,7 @@ class LateKey(NamedTuple):
 
     @classmethod
     def unpack(cls, data: bytes) -> LateKey:
+        """Read one from 24 bytes."""
         return cls._make(LATE_KEY.unpack(data))
 
 
@@ -814,6 +847,7 @@ class UnitKey(NamedTuple):
 
     @classmethod
     def unpack(cls, data: bytes) -> UnitKey:
+        """Read one from 64 bytes."""
         return cls._make(UNIT_KEY.unpack(data))
 
 
@@ -844,6 +878,7 @@ class JobValue(NamedTuple):
 
     @classmethod
     def unpack(cls, data: bytes) -> JobValue:
+        """Read one from 744 bytes."""
         return cls._make(JOB_VALUE.unpack(data))
 
 
@@ -871,6 +906,7 @@ class ProcValue(NamedTuple):
 
     @classmethod
     def unpack(cls, data: bytes) -> ProcValue:
+        """Read one from 64 bytes."""
         return cls._make(PROC_VALUE.unpack(data))
 
 
@@ -892,6 +928,7 @@ class ConfigValue(NamedTuple):
 
     @classmethod
     def unpack(cls, data: bytes) -> ConfigValue:
+        """Read one from 36 bytes."""
         return cls._make(CONFIG_VALUE.unpack(data))
 
 
@@ -907,6 +944,7 @@ class AgentKey(NamedTuple):
 
     @classmethod
     def unpack(cls, data: bytes) -> AgentKey:
+        """Read one from 64 bytes."""
         return cls._make(AGENT_KEY.unpack(data))
 
 
@@ -921,6 +959,7 @@ class MarkKey(NamedTuple):
 
     @classmethod
     def unpack(cls, data: bytes) -> MarkKey:
+        """Read one from 32 bytes."""
         return cls._make(MARK_KEY.unpack(data))
 
 
@@ -936,6 +975,7 @@ class PolicyValue(NamedTuple):
 
     @classmethod
     def unpack(cls, data: bytes) -> PolicyValue:
+        """Read one from 40 bytes."""
         return cls._make(POLICY_VALUE.unpack(data))
 
 
@@ -949,6 +989,7 @@ class ExeNameKey(NamedTuple):
 
     @classmethod
     def unpack(cls, data: bytes) -> ExeNameKey:
+        """Read one from 32 bytes."""
         return cls._make(EXE_NAME_KEY.unpack(data))
 
 
@@ -963,6 +1004,7 @@ class AccountValue(NamedTuple):
 
     @classmethod
     def unpack(cls, data: bytes) -> AccountValue:
+        """Read one from 16 bytes."""
         return cls._make(ACCOUNT_VALUE.unpack(data))
 
 

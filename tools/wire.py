@@ -143,6 +143,7 @@ def _render_struct(name: str, size: int, fields: tuple[Field, ...]) -> list[str]
         "",
         "    @classmethod",
         f"    def unpack(cls, data: bytes) -> {title}:",
+        f'        """Read one from {size} bytes."""',
         f"        return cls._make({name.upper()}.unpack(data))",
         "",
         "",
