@@ -242,7 +242,7 @@ int on_answer(struct __sk_buff *skb)
 		return PASS;
 	granting = current_granting();
 	if (granting && granting->number) {
-		later.call(skb, 0);
+		later.call(skb, ON_NEXT);
 		count(KIND_DNS, COUNT_UNGRANTED); /* the call failed */
 	}
 	return PASS;

@@ -145,6 +145,8 @@ enum count_of {
 	COUNT_UNREAD = 3,    /* not whole, or not what it should be */
 	COUNT_UNASKED = 4,   /* answers to nothing that was asked */
 	COUNT_UNGRANTED = 5, /* addresses of names in rules, for which there was no room */
+	COUNT_KEPT_BACK =
+		6, /* packets that were dropped, and of which the connection keeps a copy */
 	COUNTS
 };
 
@@ -346,10 +348,11 @@ struct query_value {
 	u32 pid;
 	u32 exec_id;
 	u32 scope;
-	u8 told;	/* whether it has a record: then its answer gets one, too */
+	u32 policy; /* the one that allows its resolver, so that its answer may grant; 0: none */
+	u8 told;    /* whether it has a record: then its answer gets one, too */
 	u8 on_loopback; /* whether it left by lo: then its answer must come by lo */
-	u8 counts;	/* whether the policy allows its resolver: then its answer may grant */
-	u8 doubtful;	/* whether somebody other than its resolver may have made its answer */
+	u16 doubtful;	/* whether somebody other than its resolver may have made its answer */
+	u32 pad;
 };
 
 /*

@@ -2,8 +2,8 @@
 /*
  * Grants the addresses in a DNS answer to the scope that asked, if its policy names the question's
  * name, before the process that asked gets to see them. docs/policy.md says which answers count.
- * Its programs are on_grant and on_alias: on_answer, at cgroup_skb/ingress, tail-calls on_grant
- * through the map `later`, and the two call each other.
+ * Its programs are on_next, on_grant and on_alias: on_answer, at cgroup_skb/ingress, tail-calls
+ * on_next through the map `later`, and the three call each other.
  */
 #define NAME_KEY_HEAD_BITS 32
 #define TTL_LEAST_S 600 /* clients go on using the addresses that they have */
@@ -18,15 +18,20 @@
 #define MESSAGES_MAX 4	/* messages of a segment that one run reads */
 #define ALIAS_STEPS 160 /* the most labels and pointers of a name */
 #define NAME_ON_WIRE 256
-#define ON_GRANT 0
-#define ON_ALIAS 1
+#define ON_NEXT 0
+#define ON_GRANT 1
+#define ON_ALIAS 2
 
-/* A DNS answer: its places in the packet, and the scope that asked. */
+/* A DNS answer: its places in the packet, who asked, and whom. */
 struct answer {
+	union address resolver;
+	u64 held; /* bits of the executables in the chain of the process that asked */
 	u32 at;
 	u32 asked_at;
 	u32 end;
 	u32 scope;
+	u32 policy; /* the one that allowed the resolver when it was asked */
+	u32 protocol;
 };
 
 /*
@@ -51,7 +56,7 @@ struct granting {
 	u32 has_aliases; /* 1: lookups are refused, but not of what CNAMEs lead to */
 };
 BPF_PERCPU_ARRAY(grantings, struct granting, 1);
-BPF_PROG_ARRAY(later, 2); /* with on_answer they'd be more than the verifier can follow */
+BPF_PROG_ARRAY(later, 3); /* with on_answer they'd be more than the verifier can follow */
 
 /* Targets of the CNAMEs of names that a policy names: they may be asked for, too. */
 BPF_TABLE("lru_hash", struct name_key, u32, further_names, FURTHER_NAMES_MAX);
@@ -292,11 +297,14 @@ static inline void grant_records(struct __sk_buff *skb, struct granting *grantin
 	}
 }
 
-/* Note an answer that was asked for, and that counts, for on_grant. */
-static inline void note_answer(const struct dns_packet *packet, u32 scope)
+/*
+ * Note an answer that was asked for, and that counts, for on_next. `held` is the asking process's.
+ */
+static inline void note_answer(const struct dns_packet *packet, const struct query_value *query,
+			       u64 held)
 {
-	u32 held = governing(scope);
-	struct mode_value *mode = modes.lookup(&held);
+	u32 scope = governing(query->scope);
+	struct mode_value *mode = modes.lookup(&scope);
 	struct granting *granting;
 	u64 number;
 
@@ -312,8 +320,58 @@ static inline void note_answer(const struct dns_packet *packet, u32 scope)
 	granting->answers[number].at = packet->at;
 	granting->answers[number].asked_at = packet->asked_at;
 	granting->answers[number].end = packet->at + packet->here;
-	granting->answers[number].scope = scope;
+	granting->answers[number].resolver = packet->peer;
+	granting->answers[number].protocol = packet->protocol;
+	granting->answers[number].scope = query->scope;
+	granting->answers[number].policy = query->policy;
+	granting->answers[number].held = held;
 	granting->number = number + 1;
+}
+
+/* Return what the names say that led to the resolver. */
+static inline u32 look_up_resolver(const struct answer *answer, u32 policy)
+{
+	struct granted_key key;
+	struct port_key port;
+
+	CLEAR(key);
+	key.scope = answer->scope;
+	key.policy = policy;
+	__builtin_memcpy(key.address, answer->resolver.bytes, sizeof(key.address));
+
+	struct sets sets = granted_to(&key, current_window(), 0);
+
+	if (!sets.low && !sets.high)
+		return VERDICT_NONE;
+	CLEAR(port);
+	port.policy = policy;
+	port.port = DNS_PORT;
+	port.protocol = policy_protocol(answer->protocol);
+	return by_names(&port, sets.low, sets.high, answer->held);
+}
+
+/*
+ * Whether the policy allows the resolver. When it was asked, another one may have been in force: a
+ * policy that was read again may not trust whom the one before did.
+ */
+static inline int may_resolve(const struct answer *answer, u32 policy)
+{
+	struct policy_key key = {
+		.prefix_bits = POLICY_KEY_BITS,
+		.policy = policy,
+		.port = DNS_PORT,
+		.protocol = policy_protocol(answer->protocol),
+	};
+	u32 verdict = VERDICT_DENY, rule = 0, rank, named;
+
+	if (answer->policy == policy)
+		return 1;
+	__builtin_memcpy(key.address, answer->resolver.bytes, sizeof(key.address));
+	FORGET(key);
+	rank = look_up(&key, answer->held, &verdict, &rule);
+	FORGET(verdict);
+	named = rank < FINAL ? look_up_resolver(answer, policy) : VERDICT_NONE;
+	return (named == VERDICT_NONE ? verdict : named) == VERDICT_ALLOW;
 }
 
 /* Begin to read an answer, if there is anything in it that can be granted. */
@@ -322,7 +380,7 @@ static inline void begin_answer(struct __sk_buff *skb, const struct answer *answ
 {
 	u32 set = policy ? find_set(skb, answer, policy, granting) : NO_SET;
 
-	if (set == NO_SET)
+	if (set == NO_SET || !may_resolve(answer, policy))
 		return;
 	granting->granted.scope = answer->scope;
 	granting->granted.policy = policy;
@@ -359,18 +417,38 @@ static inline int begin_next(struct __sk_buff *skb, struct granting *granting)
 }
 
 /*
- * Tail-called by on_answer. Go some steps further in an answer, for one policy; then it calls
- * itself, as often as the kernel lets it.
+ * Tail-called by on_answer, and by on_grant at the end of an answer. Begin the next one; it calls
+ * on_grant, or itself where there is nothing to grant.
+ */
+int on_next(struct __sk_buff *skb)
+{
+	struct granting *granting = current_granting();
+
+	if (!granting || !begin_next(skb, granting))
+		return ALLOW;
+	later.call(skb, granting->reading.left ? ON_GRANT : ON_NEXT);
+	count(KIND_DNS, COUNT_UNREAD);
+	return ALLOW;
+}
+
+/*
+ * Tail-called by on_next. Go some steps further in an answer, for one policy; then it calls itself,
+ * as often as the kernel lets it.
  */
 int on_grant(struct __sk_buff *skb)
 {
 	struct granting *granting = current_granting();
+	u32 next = ON_NEXT;
 
-	if (!granting || (!granting->reading.left && !begin_next(skb, granting)))
+	if (!granting)
 		return ALLOW;
 	granting->alias_at = 0;
 	grant_records(skb, granting);
-	later.call(skb, granting->alias_at ? ON_ALIAS : ON_GRANT);
+	if (granting->reading.left)
+		next = ON_GRANT;
+	if (granting->alias_at)
+		next = ON_ALIAS;
+	later.call(skb, next);
 	count(KIND_DNS, COUNT_UNREAD);
 	return ALLOW;
 }

@@ -40,6 +40,7 @@ struct asker {
 	u32 pid;
 	u32 scope; /* held_as() of the process; like is_guest, for when it has ended */
 	u32 is_guest;
+	u32 policy; /* by which `allowed` is allowed */
 	union address resolver;
 	union address allowed; /* the latest allowed by the policy; threads may write it at once */
 	struct stream out;
@@ -139,11 +140,12 @@ static inline void lose(struct stream *stream)
 }
 
 /*
- * Note who asks by this socket. Return whether there was room: a process can keep it from being
- * noted by filling the memory that its socket may take.
+ * Note who asks by this socket. `policy` is the one that allows the resolver, 0 for none. Return
+ * whether there was room: a process can keep it from being noted by filling the memory that its
+ * socket may take.
  */
 static inline int note_asker(struct bpf_sock *sk, u32 pid, const struct proc_value *proc,
-			     const union address *resolver, u32 is_allowed)
+			     const union address *resolver, u32 policy)
 {
 	struct asker *asker;
 
@@ -159,8 +161,10 @@ static inline int note_asker(struct bpf_sock *sk, u32 pid, const struct proc_val
 	asker->scope = held_as(proc);
 	asker->is_guest = proc->is_guest;
 	asker->resolver = *resolver;
-	if (is_allowed)
+	if (policy) {
 		asker->allowed = *resolver;
+		asker->policy = policy;
+	}
 	asker->out.state = STREAM_NEW;
 	asker->in.state = STREAM_NEW;
 	return 1;
@@ -265,14 +269,17 @@ static inline int note_query(struct query_key *key, struct query_value *query)
 
 /*
  * Take the scope that the process that asked has by now: an answer is for the job that is known by
- * now, and the question may have come before its policy.
+ * now, and the question may have come before its policy. Return the process's `held`, 0 if it is
+ * gone.
  */
-static inline void look_again(struct query_value *query)
+static inline u64 look_again(struct query_value *query)
 {
 	struct proc_value proc;
 
-	if (read_process(entry_of(query->pid), &proc) && proc.started_ns == query->started_ns)
-		query->scope = noted_as(&proc);
+	if (!read_process(entry_of(query->pid), &proc) || proc.started_ns != query->started_ns)
+		return 0;
+	query->scope = noted_as(&proc);
+	return proc.held;
 }
 
 static inline void tell_question(struct __sk_buff *skb, struct dns_packet *packet,
@@ -297,7 +304,7 @@ static inline void tell_question(struct __sk_buff *skb, struct dns_packet *packe
 		.exec_id = proc.exec_id,
 		.scope = noted_as(&proc),
 		.on_loopback = skb->ifindex == LOOPBACK,
-		.counts = is_same_address(&packet->peer, &asker->allowed),
+		.policy = is_same_address(&packet->peer, &asker->allowed) ? asker->policy : 0,
 	};
 
 	query.told = has_share_left(&query, packet->here);
@@ -381,11 +388,14 @@ static inline void on_reply(struct __sk_buff *skb, struct dns_packet *packet, u6
 	if (all)
 		__sync_fetch_and_add(&all->answered, 1);
 	count(KIND_DNS, COUNT_SEEN);
-	look_again(&query);
+
+	u64 held = look_again(&query);
+
 	query.doubtful = !is_trusted(socket, on_loopback, &packet->peer);
-	query.counts = query.counts && !query.doubtful;
-	if (query.counts)
-		note_answer(packet, query.scope);
+	if (query.doubtful)
+		query.policy = 0;
+	if (query.policy)
+		note_answer(packet, &query, held);
 
 	if (query.told && has_share_left(&query, packet->here))
 		tell_message(skb, packet, &key, &query, DNS_ANSWER);

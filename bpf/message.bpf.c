@@ -169,7 +169,7 @@ send_message(struct __sk_buff *skb, const struct dns_packet *packet, const struc
 	record->message_here = here;
 	record->protocol = packet->protocol;
 	record->stage = stage;
-	record->counts = stage == DNS_ANSWER && query->counts;
+	record->counts = stage == DNS_ANSWER && query->policy;
 	record->doubtful = stage == DNS_ANSWER && query->doubtful;
 	if (bpf_skb_load_bytes(skb, packet->at, record + 1, here)) {
 		lookups.ringbuf_discard(record, BPF_RB_NO_WAKEUP);

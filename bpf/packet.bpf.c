@@ -8,7 +8,6 @@
  * of a raw socket's packet may say something else than its owner's call. What the policy denies is
  * dropped, with EPERM for the caller.
  */
-#define SOCK_DGRAM 2
 #define NO_OPTIONS 0x45 /* the first byte of such an IPv4 header */
 #define SCTP_CHUNK_AT 12
 #define SCTP_INIT 1
@@ -26,11 +25,6 @@ BPF_PROG_ARRAY(packets, 1); /* on_packet */
 static inline int has_hooks(u32 type, u32 protocol)
 {
 	return type != SOCK_RAW && (protocol == IPPROTO_TCP || protocol == IPPROTO_UDP);
-}
-
-static inline int has_connections(u32 type)
-{
-	return type != SOCK_RAW && type != SOCK_DGRAM;
 }
 
 /*
@@ -246,8 +240,10 @@ int on_egress(struct __sk_buff *skb)
 
 	if (!sk)
 		return ALLOW;
-	if (leaves_loopback(skb) && has_policies())
-		return DENY;
+	if (leaves_loopback(skb) && has_policies()) {
+		sk = bpf_sk_fullsock(sk);
+		return sk ? drop(sk) : DENY;
+	}
 	sk = bpf_sk_fullsock(sk);
 	if (!sk)
 		return ALLOW;
@@ -264,7 +260,7 @@ int on_egress(struct __sk_buff *skb)
 		return ALLOW;
 	}
 	if (is_denied_connection(sk))
-		return DENY;
+		return drop(sk);
 
 	struct proc_value proc;
 	int is_followed = read_current(current_pid(), &proc);
@@ -279,7 +275,8 @@ int on_egress(struct __sk_buff *skb)
 	if (!is_followed && !has_connections(sk->type))
 		return ALLOW;
 	packets.call(skb, 0);
-	return is_enforced() ? DENY : ALLOW; /* the call failed, so the packet can't be judged */
+	return is_enforced() ? drop(sk)
+			     : ALLOW; /* the call failed, so the packet can't be judged */
 }
 
 /* Count a datagram that on_packet lets go. */
@@ -376,7 +373,7 @@ int on_packet(struct __sk_buff *skb)
 	read_packet(skb, &packet);
 	FORGET(packet);
 	if (act_by_packet(skb, sk, &packet) == DENY)
-		return DENY;
+		return drop(sk);
 	meter_packet(skb, sk, &packet);
 	return ALLOW;
 }

@@ -143,7 +143,11 @@ static inline int give_up(struct __sk_buff *skb, u32 control)
 
 	if (asker && control & IS_STREAM)
 		lose(&asker->out);
-	return control & IS_ENFORCED ? DENY : ALLOW;
+	if (!(control & IS_ENFORCED))
+		return ALLOW;
+	if (sk && control & IS_STREAM)
+		keep_back(sk);
+	return DENY;
 }
 
 /*
@@ -354,5 +358,5 @@ int on_lookup(struct __sk_buff *skb)
 		else
 			go_on_reading(skb, control);
 	}
-	return is_enforcing ? DENY : ALLOW;
+	return is_enforcing ? drop(sk) : ALLOW;
 }

@@ -75,12 +75,12 @@ static inline enum care care_for(const struct act_value *act, u32 is_denied)
 }
 
 /*
- * Whether the policy lets the peer be a resolver, which takes a rule for it: a peer that may be
- * answered since it sent a datagram isn't a resolver by that.
+ * Return the policy if it lets the peer be a resolver, else 0. That takes a rule for it: a peer
+ * that may be answered since it sent a datagram isn't a resolver by that.
  */
-static inline int makes_resolver(const struct act_value *act, u32 said)
+static inline u32 resolver_by(const struct act_value *act, u32 said)
 {
-	return said == VERDICT_ALLOW && act->rule != RULE_OF_ANSWERS;
+	return said == VERDICT_ALLOW && act->rule != RULE_OF_ANSWERS ? act->policy : 0;
 }
 
 /*
@@ -140,7 +140,7 @@ static inline int act_on(struct bpf_sock_addr *ctx, struct bpf_sock *sk, u32 kin
 
 	if (said != VERDICT_DENY &&
 	    (is_past_translation(peer, is_for_names) ||
-	     (is_for_names && !note_asker(sk, pid, &proc, peer, makes_resolver(&act, said)))) &&
+	     (is_for_names && !note_asker(sk, pid, &proc, peer, resolver_by(&act, said)))) &&
 	    must_be_read(&proc)) {
 		act.key.verdict = VERDICT_DENY;
 		act.rule = RULE_OF_LOOKUPS;

@@ -10,11 +10,13 @@ from __future__ import annotations
 import errno
 import os
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
+from typing import Any, TypeVar
 
 PATIENCE_S, IMPATIENCE_S = 0.25, 0.01
 """The most seconds that a read may take; the second holds for a while after a read took longer."""
@@ -22,6 +24,7 @@ _WHILE_S = 10 * PATIENCE_S
 """Seconds for which that holds: a process that hangs reads again and again costs a tenth of the time."""
 READERS_MAX = 4
 _PIECE_BYTES = 1 << 16
+_T = TypeVar("_T")
 
 
 def beginning_of(path: Path, most_bytes: int) -> bytes:
@@ -41,27 +44,27 @@ class _Reader:
 
     def __init__(self) -> None:
         """Start the thread. Raises RuntimeError when there is no room for one."""
-        self._wanted: SimpleQueue[tuple[Path, int, Future[bytes]]] = SimpleQueue()
-        self._under_way = Future[bytes]()
-        self._under_way.set_result(b"")
+        self._wanted: SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = SimpleQueue()
+        self._under_way = Future[Any]()
+        self._under_way.set_result(None)
         Thread(target=self._live, daemon=True, name="reader").start()
 
     @property
     def is_idle(self) -> bool:
         return self._under_way.done()
 
-    def read(self, path: Path, most_bytes: int, most_s: float) -> bytes:
-        """Read a file's beginning. Raises OSError; TimeoutError when it takes longer than `most_s`."""
-        self._under_way = Future()
-        self._wanted.put((path, most_bytes, self._under_way))
-        return self._under_way.result(most_s)
+    def within(self, most_s: float, function: Callable[[], _T]) -> _T:
+        """Call `function`. Raises what it raises; TimeoutError when it takes longer than `most_s`."""
+        future = self._under_way = Future[_T]()
+        self._wanted.put((function, future))
+        return future.result(most_s)
 
     def _live(self) -> None:
         while True:
-            path, most_bytes, future = self._wanted.get()
+            function, future = self._wanted.get()
             try:
-                future.set_result(beginning_of(path, most_bytes))
-            except Exception as error:  # noqa: BLE001 - it is raised where the file was asked for
+                future.set_result(function())
+            except Exception as error:  # noqa: BLE001 - it is raised where the call was asked for
                 future.set_exception(error)
 
 
@@ -81,12 +84,19 @@ class Readers:
 
         Raises OSError, also when all readers are stuck.
         """
+        return self.within(partial(beginning_of, path, most_bytes))
+
+    def within(self, function: Callable[[], _T]) -> _T:
+        """Call `function`, which may hang, in one of the threads, but give up in time.
+
+        Raises what it raises; OSError when all readers are stuck.
+        """
         reader = next((each for each in self._all if each.is_idle), None)
         if reader is None:
-            raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), str(path))
+            raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
         is_patient = time.monotonic() >= self._impatient_until_s
         try:
-            return reader.read(path, most_bytes, PATIENCE_S if is_patient else IMPATIENCE_S)
+            return reader.within(PATIENCE_S if is_patient else IMPATIENCE_S, function)
         except TimeoutError:
             self._impatient_until_s = time.monotonic() + _WHILE_S
             raise

@@ -14,12 +14,12 @@ from exporter.account import Bookkeeping, KernelCounts
 from exporter.clock import boot_ns
 from exporter.decode import Decoder
 from exporter.errors import RecordError
-from exporter.events import Acted, Aggregated, Environment, Event, Found, ProcessKey, Tampered, Tampering
-from exporter.kernel.dropped import Dropped
+from exporter.events import Environment, Event, Found, ProcessKey, Tampered, Tampering
 from exporter.procfs import everyone
 from exporter.text import counted
 
 if TYPE_CHECKING:
+    from exporter.kernel.dropped import Left
     from exporter.kernel.tracer import Tracer
 
 _BUSY_INTERVAL_S = 0.005
@@ -69,7 +69,6 @@ class LiveSource:
         self.failed_environments = 0
         """The number of environments that a fault kept from being handled."""
         self._decoder = Decoder()
-        self._dropped = Dropped()
 
     def pump(self) -> bool:
         """Take in a batch of records, so that the caller can look around; returns whether there was any."""
@@ -101,7 +100,6 @@ class LiveSource:
     def finish(self) -> None:
         """Stop tracing, then take in what the kernel still holds."""
         self._await_ends()
-        self._dropped.abort()
         self._tracer.detach()
         self.catch_up()
         self._tracer.finish(self._take)
@@ -127,9 +125,7 @@ class LiveSource:
         try:
             for event in self._decoder.decode(data, at, length):
                 self._handle(event)
-                if isinstance(event, Acted | Aggregated):
-                    self._dropped.note(event)
-                elif isinstance(event, Tampered) and event.what is Tampering.PACKET_SOCKET:
+                if isinstance(event, Tampered) and event.what is Tampering.PACKET_SOCKET:
                     self._tracer.frames.alarm(event)
             if time.monotonic() - self._peeked_s > _PATIENCE_S:
                 self._peek()
@@ -219,7 +215,18 @@ def losses(tracer: Tracer) -> list[str]:
             f"{counted(counts.untracked(), 'process', 'processes')} found the table of processes full: "
             "little more than the job is known of what was done"
         )
-    return lines
+    return [*lines, *_left(tracer.left)]
+
+
+def _left(left: Left) -> Iterator[str]:
+    """Yield lines about connections that may send what the policy dropped, now that nothing drops it."""
+    if left.connections:
+        it = "it" if left.connections == 1 else "they"
+        found = counted(left.connections, "connection")
+        yield f"{found} couldn't be aborted: from now on {it} may send what the policy dropped"
+    if left.networks:
+        found = counted(left.networks, "network")
+        yield f"{found} couldn't be looked into: connections there may send what the policy dropped"
 
 
 def kernel_counts(tracer: Tracer) -> KernelCounts:

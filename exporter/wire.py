@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-LAYOUT = 0x66E5E35F
+LAYOUT = 0xF82DD2BC
 """Edition of the layout; every record and every pinned instance carries it."""
 
 ARGUMENTS_PIECE = 4096
@@ -108,7 +108,8 @@ COUNT_UNTRACKED = 2
 COUNT_UNREAD = 3
 COUNT_UNASKED = 4
 COUNT_UNGRANTED = 5
-COUNTS = 6
+COUNT_KEPT_BACK = 6
+COUNTS = 7
 
 METERING_NONE = 0
 METERING_TOLD = 1
@@ -484,16 +485,16 @@ QUERY_KEY = struct.Struct("<QQ16sHH4x")
 
 
 class QueryValue(NamedTuple):
-    """`struct query_value`, 32 bytes."""
+    """`struct query_value`, 40 bytes."""
 
     at_ns: int
     started_ns: int
     pid: int
     exec_id: int
     scope: int
+    policy: int
     told: int
     on_loopback: int
-    counts: int
     doubtful: int
 
     @classmethod
@@ -502,7 +503,7 @@ class QueryValue(NamedTuple):
         return cls._make(QUERY_VALUE.unpack(data))
 
 
-QUERY_VALUE = struct.Struct("<QQIIIBBBB")
+QUERY_VALUE = struct.Struct("<QQIIIIBBH4x")
 
 
 class QuotaValue(NamedTuple):
@@ -1225,17 +1226,17 @@ OFFSETS = {
     "tamper_value": (16, {"began_ns": 0, "times": 8}),
     "query_key": (40, {"cookie": 0, "hash": 8, "resolver": 16, "id": 32, "type": 34}),
     "query_value": (
-        32,
+        40,
         {
             "at_ns": 0,
             "started_ns": 8,
             "pid": 16,
             "exec_id": 20,
             "scope": 24,
-            "told": 28,
-            "on_loopback": 29,
-            "counts": 30,
-            "doubtful": 31,
+            "policy": 28,
+            "told": 32,
+            "on_loopback": 33,
+            "doubtful": 34,
         },
     ),
     "quota_value": (16, {"noted": 0, "answered": 8}),

@@ -10,10 +10,13 @@ from exporter.errors import CiEgressError
 from exporter.jobs.model import Job
 from exporter.kernel.scopes import Scopes
 from exporter.policy.compile import Compiled, compile_policy
+from exporter.policy.entries import ENTRIES_ROOM
 from exporter.policy.model import Address, JobPolicy
 from exporter.terms import Terms, terms_of
 
 _Key = tuple[JobPolicy, tuple[Address, ...]]
+_GROWS, _KEPT_PART = 2, 8
+"""How many times as large a policy may be when it is read again, and the part of the table kept at most."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,15 @@ class Fitting:
         self._scopes = scopes
         self._warn = warn
         self._written: dict[_Key, Written] = {}
+        self._kept = 0
+        """The entries for addresses that no job's own part may take."""
+
+    def own(self, job: Job, source: Source, scope: int) -> Written:
+        """Write what `source` says for `job`. Raises CiEgressError when it doesn't fit.
+
+        There must be room left for what holds for no job in particular, should the policy be read again.
+        """
+        return self._write(source.of(job), source, scope, leaving=self._kept)
 
     def for_job(self, job: Job, source: Source, scope: int) -> Written:
         """Write what `source` says for `job`; when that doesn't fit, the general rules of the file instead.
@@ -44,7 +56,7 @@ class Fitting:
         """
         policy = source.of(job)
         try:
-            return self._write(policy, source, scope)
+            return self.own(job, source, scope)
         except CiEgressError as error:
             held = f"job {job.display_name}: {error.what}: it is held to the rules of the file as a whole"
         try:
@@ -61,6 +73,11 @@ class Fitting:
         With `may_be_any` they may turn out to be of any job: then what any section denies is denied, too, if
         that fits. Raises CiEgressError when nothing fits.
         """
+        written = self._for_no_job(source, scope, may_be_any=may_be_any)
+        self._kept = min(_GROWS * len(written.compiled.addresses), ENTRIES_ROOM // _KEPT_PART)
+        return written
+
+    def _for_no_job(self, source: Source, scope: int, *, may_be_any: bool) -> Written:
         if not may_be_any or source.strictest == source.of_others:
             return self._write(source.of_others, source, scope)
         try:
@@ -76,12 +93,13 @@ class Fitting:
                 del self._written[key]
                 self._scopes.remove(written.number)
 
-    def _write(self, policy: JobPolicy, source: Source, scope: int) -> Written:
+    def _write(self, policy: JobPolicy, source: Source, scope: int, *, leaving: int = 0) -> Written:
         key = (policy, source.resolvers)
         known = self._written.get(key)
         if known is not None:
             return known
-        number, compiled, _ = self._scopes.write(compile_policy(policy, source.resolvers), scope)
+        compiled = compile_policy(policy, source.resolvers)
+        number, compiled, _ = self._scopes.write(compiled, scope, leaving=leaving)
         terms = terms_of(compiled, source.ruleset, policy, source.resolvers)
         written = Written(number, compiled, replace(terms, number=number), len(policy.rules))
         self._written[key] = written

@@ -21,6 +21,7 @@ from exporter.kernel.registry import JobMode, Standing
 from exporter.kernel.scopes import Named
 from exporter.kernel.verdicts import Peer
 from exporter.name_service import others_that_ask
+from exporter.policy.check import crowding
 from exporter.policy.executables import require_executables
 from exporter.policy.model import Mode
 from exporter.policy.sections import remarks
@@ -83,8 +84,11 @@ class Governor:
         self._fitting = Fitting(self._scopes, warn)
         self._held: dict[int, _Held] = {}
         self._closing: set[int] = set()
-        self._next: dict[int, Written] = {}
-        """The policies that scopes are to be held to and aren't yet, since the policy was read again."""
+        self._next: dict[int, Written | None] = {}
+        """The policies that scopes are to be held to and aren't yet, since the policy was read again.
+
+        None: it isn't written, for want of room.
+        """
         self._turn_over: Callable[[], object] = lambda: None
         """Holds the scopes of `_next` to their new policies, as far as that is possible now."""
         self._obstacle = ""
@@ -216,7 +220,7 @@ class Governor:
             scope: written
             for scope, written in plan.items()
             # Where another policy was prepared and never held to, answers must no more grant under that one.
-            if scope in self._next or written is not self._held[scope].written
+            if written is None or scope in self._next or written is not self._held[scope].written
         }
         self._source = source  # jobs that begin from here on are held to it
         is_asked_for = source.of_others.mode is Mode.ENFORCE
@@ -234,10 +238,10 @@ class Governor:
             held.job is not None for scope, held in self._held.items() if scope not in {HOST, *self._next}
         )
 
-    def _forget(self, given_up: Mapping[int, Written]) -> None:
+    def _forget(self, given_up: Mapping[int, Written | None]) -> None:
         """Drop what answers granted under policies that scopes were prepared for and never held to."""
         for scope, written in given_up.items():
-            if written is not self._held[scope].written and written is not self._next.get(scope):
+            if written not in (None, self._held[scope].written, self._next.get(scope)):
                 self._scopes.drop_grants(scope, written.number)
 
     def _go_on(self) -> None:
@@ -256,12 +260,44 @@ class Governor:
         catch_up: Callable[[], object],
         changed: Callable[[int, Terms], object],
     ) -> None:
-        """Hold as many scopes of `_next` to their new policies as possible."""
+        """Hold as many scopes of `_next` to their new policies as possible.
+
+        Where not all of these have room beside those before, some take over after the others.
+        """
+        while self._turn_some(self._fitting_now(), names_in, catch_up, changed):
+            pass
+
+    def _fitting_now(self) -> dict[int, Written]:
+        """Write what has room of the policies in `_next`, and return all that are written.
+
+        If none is, jobs whose part has no room are held to another one: see Fitting.
+        """
+        for fit in (self._fitting.own, self._fitting.for_job):
+            for scope in [scope for scope, written in self._next.items() if written is None]:
+                job = self._held[scope].job
+                if job is not None and self._source is not None:
+                    try:
+                        self._next[scope] = fit(job, self._source, scope)
+                    except CiEgressError as error:
+                        self._obstacle = told_of(error)
+            written = {scope: each for scope, each in self._next.items() if each is not None}
+            if written:
+                break
+        return written
+
+    def _turn_some(
+        self,
+        scopes: Mapping[int, Written],
+        names_in: Callable[[int], Names],
+        catch_up: Callable[[], object],
+        changed: Callable[[int, Terms], object],
+    ) -> bool:
+        """Hold `scopes` to their new policies; return whether that gave others room."""
         prepared = self._each(
-            self._next, lambda scope, written: self._scopes.prepare(scope, written.number, written.compiled)
+            scopes, lambda scope, written: self._scopes.prepare(scope, written.number, written.compiled)
         )
         if not prepared:
-            return
+            return False
         wait_for_programs()  # from here on answers grant under both policies
         catch_up()
         before = {scope: self._held[scope].written for scope in prepared}
@@ -283,6 +319,7 @@ class Governor:
             if (old := before[scope]) and old is not written:
                 self._scopes.drop_grants(scope, old.number)
         self._remove_unused()
+        return bool(turned)
 
     def _each(
         self, scopes: Mapping[int, Written], act: Callable[[int, Written], object]
@@ -301,18 +338,27 @@ class Governor:
                 done[scope] = written
         return done
 
-    def _plan(self, source: Source) -> dict[int, Written]:
-        """Write the policy that each scope will be held to; if one can't be written, remove all and raise."""
+    def _plan(self, source: Source) -> dict[int, Written | None]:
+        """Write the policy that each scope will be held to; None for a job's that has no room now.
+
+        If one that is for no job in particular can't be written, remove all and raise.
+        """
         try:
             return {
                 scope: self._for_no_job(source, scope)
                 if held.job is None
-                else self._fitting.for_job(held.job, source, scope)
+                else self._own(held.job, source, scope)
                 for scope, held in self._held.items()
             }
         except (CiEgressError, OSError, MemoryError):
             self._remove_unused()
             raise
+
+    def _own(self, job: Job, source: Source, scope: int) -> Written | None:
+        try:
+            return self._fitting.own(job, source, scope)
+        except CiEgressError:
+            return None
 
     def _carry_over(self, scope: int, after: Written, names_in: Callable[[int], Names]) -> int:
         before = self._held[scope].written
@@ -377,7 +423,8 @@ class Governor:
 
     def _remove_unused(self) -> None:
         held = (held.written for held in self._held.values() if held.written)
-        self._fitting.keep_only({written.number for written in (*held, *self._next.values())})
+        following = (written for written in self._next.values() if written)
+        self._fitting.keep_only({written.number for written in (*held, *following)})
 
 
 def _named(written: Written) -> Named:
@@ -385,11 +432,12 @@ def _named(written: Written) -> Named:
 
 
 def _to_be_said(source: Source) -> list[str]:
-    """Return what is to be said of executables in `lineage`, sections that allow nothing, and `dns: deny`.
+    """Return what is to be said of executables in `lineage`, sections, their room, and `dns: deny`.
 
     Raises FileError for executables that can't count.
     """
     policy = source.policy
     sections = (rule for section in policy.sections for rule in section.rules)
     others = others_that_ask() if source.strictest.lookups.are_refused else ()
-    return [*require_executables([*policy.rules, *sections]), *map(str, (*remarks(policy), *others))]
+    remarked = (*remarks(policy), *crowding(policy), *others)
+    return [*require_executables([*policy.rules, *sections]), *map(str, remarked)]

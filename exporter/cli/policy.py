@@ -46,12 +46,13 @@ def check(file: Path) -> int:
     """Say what is wrong with FILE: every error, as `file:line:column: what; how to fix`.
 
     In the same way it remarks on sections of `jobs` whose `allow` counts for nobody, since they go by names
-    that a job's author chooses. Such a file is valid.
+    that a job's author chooses, and on so many rules and sections that jobs may fill the kernel's tables.
+    Such a file is valid.
 
     \b
     ci-egress policy check policy.yaml
     """  # noqa: D301 - click wants a real backspace
-    from exporter.policy.check import check_for_kernel
+    from exporter.policy.check import check_for_kernel, crowding
     from exporter.policy.parse import load_policy
     from exporter.policy.problems import PolicyError
     from exporter.policy.sections import remarks
@@ -63,7 +64,7 @@ def check(file: Path) -> int:
         error.hint = None  # it would name this command
         raise
     rules = len(policy.rules) + sum(len(section.rules) for section in policy.sections)
-    for remark in remarks(policy):
+    for remark in (*remarks(policy), *crowding(policy)):
         Messages.current().tell_place(str(remark))
     Messages.current().say(
         f"{file} is valid: {_number(rules, 'rule')}, {_number(len(policy.sections), 'section')} for jobs, "

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import platform
 import socket
 import struct
 from collections.abc import Iterator, Mapping
@@ -22,14 +21,13 @@ from exporter import wire
 from exporter.events import HOST
 from exporter.kernel.bpf import Map
 from exporter.kernel.candidates import all_of, held_as
+from exporter.kernel.descriptors import copied, pidfd
 from exporter.kernel.instances import open_map
 from exporter.kernel.listening import listening_ports
 from exporter.kernel.verdicts import MAPS, Peer, Process, Verdicts
 from exporter.policy.entries import Verdict
 
 _KEY = struct.Struct("=I")
-_PIDFD_GETFD = {"x86_64": 438, "aarch64": 438}
-_PIDFD_THREAD = os.O_EXCL
 _NO_ADDRESS = struct.pack("=H14x", socket.AF_UNSPEC)
 _SO_PEERNAME, _SO_COOKIE = 28, 57
 _NAME_BYTES = {socket.AF_INET: 16, socket.AF_INET6: 28}
@@ -116,16 +114,16 @@ def _sockets(pid: int) -> Iterator[socket.socket]:
 
 def _sockets_of(pid: int, thread: int, met: set[str]) -> Iterator[socket.socket]:
     with ExitStack() as stack:
-        pidfd = -1
+        of = -1
         for link in Path(f"/proc/{pid}/task/{thread}/fd").iterdir():
             target = _target(link)
             if not target.startswith("socket:[") or target in met:
                 continue
-            if pidfd < 0:
-                pidfd = _pidfd(pid, thread)
-                stack.callback(os.close, pidfd)
+            if of < 0:
+                of = pidfd(pid, thread)
+                stack.callback(os.close, of)
             with suppress(OSError):  # closed meanwhile
-                copy = socket.socket(fileno=_get(pidfd, int(link.name)))
+                copy = socket.socket(fileno=copied(of, int(link.name)))
                 met.add(target)
                 yield copy
 
@@ -135,24 +133,6 @@ def _target(link: Path) -> str:
         return str(link.readlink())
     except OSError:
         return ""
-
-
-def _pidfd(pid: int, thread: int) -> int:
-    """Open a pidfd of the thread, or of its process before Linux 6.9. Raises OSError."""
-    if thread == pid:
-        return os.pidfd_open(pid)
-    try:
-        return os.pidfd_open(thread, _PIDFD_THREAD)
-    except OSError:
-        return os.pidfd_open(pid)
-
-
-def _get(pidfd: int, number: int) -> int:
-    copy: int = _libc.syscall(_PIDFD_GETFD[platform.machine()], pidfd, number, 0)
-    if copy < 0:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
-    return copy
 
 
 def _peer(opened: socket.socket) -> Peer | None:

@@ -1,108 +1,123 @@
-"""Aborting connections on which a policy dropped a question: TCP keeps what was dropped, and sends it again.
+"""Aborting connections of which a policy dropped packets: TCP keeps what was in them, and sends it again.
 
-While the programs are attached they drop it each time. What is done here comes before they are detached.
-Nobody is told where it can't be done: in a namespace that can't be entered, without CONFIG_INET_DIAG_DESTROY.
+While the programs are attached they drop it each time. What is done here comes before they are detached. They
+mark these connections (bpf/kept.bpf.c), and the kernel tells which sockets have the mark.
 """
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 import struct
 from collections.abc import Iterator
-from contextlib import suppress
+from functools import partial
 from typing import NamedTuple
 
-from exporter.events import RULE_OF_LOOKUPS, Acted, Aggregated, Verdict
+from exporter import wire
+from exporter.kernel.bpf import Map
 from exporter.kernel.networks import everywhere, inside
 
-KNOWN_MAX = 4096
-"""The most sockets that are known each. Of further ones, those are aborted that no process holds any more."""
+MAPS = ("kept_back", "counters")
 
-_TCP, _PORT = 6, 53
+_KEPT_BACK = struct.pack("=I", wire.KIND_FLOW * wire.COUNTS + wire.COUNT_KEPT_BACK)
+_TCP = 6
 # include/uapi/linux/netlink.h, sock_diag.h, inet_diag.h
 _SOCK_DIAG, _BY_FAMILY, _DESTROY = 4, 20, 21
 _REQUEST, _ACK, _DUMP = 0x1, 0x4, 0x300
 _ERROR, _DONE = 2, 3
-_HEADER = struct.Struct("=IHHII")
+_HEADER, _ATTRIBUTE, _CODE = struct.Struct("=IHHII"), struct.Struct("=HH"), struct.Struct("=i")
 _ASKED = struct.Struct("=BBBxI48s")
 """struct inet_diag_req_v2; the id of the socket stands last."""
 _FOUND = struct.Struct("=BBBB48sIIIII")
 """struct inet_diag_msg."""
-_PORTS, _COOKIE = struct.Struct("!HH"), struct.Struct("=40xII")
-_ALL_STATES = 0xFFFFFFFF
+_STORAGES_OF, _STORAGES, _MAP = 2, 20, 1
+"""The attributes that ask for values of a map, and that have them; and within the first one the map."""
+_TYPE_MASK = 0x3FFF
+_STATES = 0xFFFFFFFF & ~(1 << 10)  # all but TCP_LISTEN
 _READ_BYTES = 1 << 16
 
 
-class _Connection(NamedTuple):
-    family: int
-    key: bytes
-    """struct inet_diag_sockid."""
-    inode: int
-    """0: no process holds it."""
+class Left(NamedTuple):
+    """What `abort` couldn't do."""
 
-    @property
-    def cookie(self) -> int:
-        low, high = _COOKIE.unpack(self.key)
-        return int(high << 32 | low)
+    connections: int = 0
+    """The marked connections that the kernel didn't abort, as without CONFIG_INET_DIAG_DESTROY."""
+    networks: int = 0
+    """The network namespaces where it didn't tell which connections are marked."""
 
 
-class Dropped:
-    """The connections to resolvers on which a question was dropped."""
+def abort(kept_back: Map, counters: Map) -> Left:
+    """Abort the marked connections in each network namespace that a process is in, or that is mounted.
 
-    def __init__(self) -> None:
-        """Know of none."""
-        self._cookies: set[int] = set()
-        self._are_more = False
-
-    def note(self, event: Acted | Aggregated) -> None:
-        """Take in an attempt; most are of no concern here."""
-        if event.rule != RULE_OF_LOOKUPS or event.verdict is not Verdict.DENY or event.protocol != _TCP:
-            return
-        if isinstance(event, Acted) and event.cookie and len(self._cookies) < KNOWN_MAX:
-            self._cookies.add(event.cookie)
-        else:
-            self._are_more = True
-
-    def abort(self) -> None:
-        """Abort them, in each network namespace that a process is in, or that is mounted."""
-        if not self._cookies and not self._are_more:
-            return
+    Costs nothing where no packet of a connection was dropped.
+    """
+    connections = networks = 0
+    if any(counters.lookup(_KEPT_BACK) or b""):
         for namespace in everywhere():
-            with suppress(OSError):  # it may not be entered, or is gone
-                inside(namespace, self._abort_here)
-
-    def _abort_here(self) -> None:
-        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _SOCK_DIAG) as asking:
-            found = [each for family in (socket.AF_INET, socket.AF_INET6) for each in _dump(asking, family)]
-            for each in found:
-                if each.cookie in self._cookies or (self._are_more and not each.inode):
-                    _ask(asking, _DESTROY, _REQUEST | _ACK, each.family, each.key)
-                    for _ in _answers(asking):
-                        pass
+            try:
+                connections += inside(namespace, partial(_abort_here, kept_back.fileno()))
+            except OSError:
+                networks += 1
+    return Left(connections, networks)
 
 
-def _dump(asking: socket.socket, family: int) -> list[_Connection]:
-    """Return the connections to port 53 of the namespace in which `asking` was made. Raises OSError."""
-    _ask(asking, _BY_FAMILY, _REQUEST | _DUMP, family, _PORTS.pack(0, _PORT).ljust(48, b"\0"))
-    found = []
-    for answer in _answers(asking):
-        _, _, _, _, key, _, _, _, _, inode = _FOUND.unpack_from(answer)
-        found.append(_Connection(family, key, inode))
-    return found
+def _abort_here(kept_back: int) -> int:
+    """Abort the marked connections of this thread's namespace; return how many are left. Raises OSError."""
+    left = 0
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _SOCK_DIAG) as asking:
+        for family in (socket.AF_INET, socket.AF_INET6):
+            for connection in list(_marked(asking, family, kept_back)):
+                left += not _is_aborted(asking, family, connection)
+    return left
 
 
-def _ask(asking: socket.socket, kind: int, flags: int, family: int, key: bytes) -> None:
-    body = _ASKED.pack(family, _TCP, 0, _ALL_STATES, key)
-    asking.send(_HEADER.pack(_HEADER.size + len(body), kind, flags, 0, 0) + body)
+def _marked(asking: socket.socket, family: int, kept_back: int) -> Iterator[bytes]:
+    """Yield the marked connections, each as struct inet_diag_sockid. Raises OSError."""
+    attribute = _attribute(_STORAGES_OF, _attribute(_MAP, struct.pack("=I", kept_back)))
+    for answer in _answers(asking, _BY_FAMILY, _DUMP, family, bytes(48), attribute):
+        if _STORAGES in _attributes(answer[_FOUND.size :]):
+            yield _FOUND.unpack_from(answer)[4]
 
 
-def _answers(asking: socket.socket) -> Iterator[bytes]:
-    """Yield the answers to a request, up to its end. One that failed ends, too: the socket may be gone."""
+def _is_aborted(asking: socket.socket, family: int, connection: bytes) -> bool:
+    """Abort a connection; return whether it is gone."""
+    try:
+        for _ in _answers(asking, _DESTROY, _ACK, family, connection):
+            pass
+    except OSError as error:
+        return error.errno == errno.ENOENT
+    return True
+
+
+def _answers(  # noqa: PLR0913, PLR0917 - a request has that much
+    asking: socket.socket, kind: int, flags: int, family: int, connection: bytes, attribute: bytes = b""
+) -> Iterator[bytes]:
+    """Ask about sockets of TCP, and yield what the answers have behind their headers. Raises OSError."""
+    body = _ASKED.pack(family, _TCP, 0, _STATES, connection) + attribute
+    asking.send(_HEADER.pack(_HEADER.size + len(body), kind, flags | _REQUEST, 0, 0) + body)
     while True:
         data = asking.recv(_READ_BYTES)
         while data:
-            length, kind, _, _, _ = _HEADER.unpack_from(data)
-            if kind in {_DONE, _ERROR}:
+            length, answer, _, _, _ = _HEADER.unpack_from(data)
+            payload, data = data[_HEADER.size : length], data[(length + 3) & ~3 :]
+            if answer in {_DONE, _ERROR}:
+                code = -_CODE.unpack_from(payload)[0]
+                if code > 0:
+                    raise OSError(code, os.strerror(code))
                 return
-            yield data[_HEADER.size : length]
-            data = data[(length + 3) & ~3 :]
+            yield payload
+
+
+def _attribute(kind: int, value: bytes) -> bytes:
+    return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), kind) + value
+
+
+def _attributes(data: bytes) -> Iterator[int]:
+    """Yield the types of attributes."""
+    while len(data) >= _ATTRIBUTE.size:
+        length, kind = _ATTRIBUTE.unpack_from(data)
+        if length < _ATTRIBUTE.size:
+            return
+        yield kind & _TYPE_MASK
+        data = data[(length + 3) & ~3 :]

@@ -3,8 +3,9 @@
 No cgroup hook sees these frames. So a program, `on_frame` in bpf/frame.bpf.c, is put at the egress of every
 interface, in every network namespace where such a job has a process. The kernel announces interfaces that
 appear (rtnetlink), but no namespaces: they are found by their processes, once a second, sooner where an
-interface came or went, and at once where a packet socket was made. Links are pinned like the instance's
-others, and stay when the exporter is killed.
+interface came or went, and at once where a packet socket was made. Where none is in it any more by then, the
+socket itself leads there (sought.py). Links are pinned like the instance's others, and stay when the exporter
+is killed.
 
 Frames could get past that program by PACKET_QDISC_BYPASS or through XDP sockets. Both need a socket option,
 which `on_setsockopt` denies; it also judges who joins multicast groups. It is attached before the policy of
@@ -35,6 +36,8 @@ from exporter.kernel.locks import changing_modes
 from exporter.kernel.mounts import cgroup2_root
 from exporter.kernel.networks import prepare
 from exporter.kernel.objects import AttachType, attach_to_cgroup
+from exporter.kernel.packet_sockets import SocketAt
+from exporter.kernel.sought import Sought
 
 LOOK_S, TURN_S = 1.0, 0.05
 """The seconds between looks, and the most seconds that one turn may take where others wait."""
@@ -67,6 +70,7 @@ class Frames:
         """How frames are stopped; NONE: on this kernel they can't be."""
         self._exits = exits(self.way, pins, self._links)
         self._guarded = Guarded(self._exits, self._tell)
+        self._sought = Sought(self._pids, self._found_by)
         self.most_s = float("inf")
         """The seconds after which a call ends, or little later: the next turns do the rest."""
         self._under_way: Iterator[None] | None = None
@@ -112,6 +116,7 @@ class Frames:
             if self._under_way is None and time.monotonic() >= max(self._next_s, self._calm_until_s):
                 self._under_way = self._looking(())
             self._go_on()
+            self._sought.turn()
         return self.found()
 
     def found(self) -> list[Tampered]:
@@ -122,7 +127,7 @@ class Frames:
     def alarm(self, event: Tampered) -> None:
         """Look after the network in which a packet socket was made.
 
-        It may be a namespace of one thread's own, which no look finds.
+        It may be a namespace of one thread's own, which no look finds, or one that nobody is in any more.
         """
         network = event.network
         is_known = network in self._guarded or self._guarded.has_failed(network)
@@ -138,6 +143,8 @@ class Frames:
                     self._guarded.take_in(path, event, self._until_s)
         if not self._guarded.has_failed(network):
             self._tell(event, 0)
+            if network not in self._guarded:
+                self._sought.seek(network, event)
 
     def arrived(self, process: ProcessKey, scope: int) -> None:
         """Look after the network of `process`, about to be of `scope`, if that scope's policy is enforced."""
@@ -241,6 +248,14 @@ class Frames:
             scope = self._held_here(process, found.get)
             if scope in scopes:
                 yield _NUMBER.unpack(key)[0], process._replace(scope=scope)
+
+    def _pids(self) -> Iterator[int]:
+        """Iterate over the processes whose policies are enforced."""
+        return (pid for pid, _ in self._processes(self._enforced()))
+
+    def _found_by(self, packet_socket: SocketAt, event: Tampered) -> None:
+        """Look after the network of a packet socket. Raises OSError."""
+        self._guarded.take_in(packet_socket, event, self._until_s)
 
     def _held_yet(self, process: ProcessKey) -> int:
         """Return the scope that holds a process for which the kernel reported none; 0: none does."""

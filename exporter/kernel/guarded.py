@@ -8,12 +8,11 @@ import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 
 from exporter.events import Tampered
 from exporter.kernel.exits import Exits, Round
-from exporter.kernel.networks import LinkNews, inside
+from exporter.kernel.networks import LinkNews, Place, inside, number_at, opened
 from exporter.kernel.spare import require_share, require_spare
 
 _LATE_S = 1.0
@@ -30,16 +29,16 @@ class _Network(NamedTuple):
 
     descriptor: int
     news: LinkNews
-    found_at: Path
+    found_at: Place
     who: Tampered
     """The process by which it was found, as it is reported."""
     round: Round
     """The round through its interfaces."""
 
     def is_in_use(self, number: int) -> bool:
-        """Whether the process, or thread, by which it was found is still in it."""
+        """Whether it is still found where it was: the process is in it, or has the socket."""
         with suppress(OSError):
-            return self.found_at.stat().st_ino == number
+            return number_at(self.found_at) == number
         return False
 
     def close(self) -> None:
@@ -78,14 +77,14 @@ class Guarded:
         """Whether an interface waits for the program; not counting delays so long that they were reported."""
         return any(since_s != _TOLD for since_s in self._uncovered.values())
 
-    def take_in(self, path: Path, who: Tampered, until_s: float) -> None:
-        """Look after the namespace at `path`, too. Raises OSError when it is gone.
+    def take_in(self, place: Place, who: Tampered, until_s: float) -> None:
+        """Look after the namespace at `place`, too. Raises OSError when it is gone.
 
         By `until_s` (monotonic) as many interfaces as possible have the program, and one of them in any case.
         A namespace where that failed before is tried again, since descriptors may be free by now, but not
         reported again.
         """
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = opened(place)
         number = os.fstat(descriptor).st_ino
         if number in self._networks:
             os.close(descriptor)
@@ -99,7 +98,7 @@ class Guarded:
             os.close(descriptor)
             self.fail(number, who, error)
             return
-        self._networks[number] = _Network(descriptor, news, path, who, Round(who.scope))
+        self._networks[number] = _Network(descriptor, news, place, who, Round(who.scope))
         try:
             self._cover(number, until_s)
         except OSError as error:
@@ -133,7 +132,7 @@ class Guarded:
             self._tell(who, error.errno or 0)
 
     def in_use(self) -> set[int]:
-        """Return the namespaces that the processes by which they were found are still in."""
+        """Return the namespaces that are still found where they were."""
         return {number for number, network in self._networks.items() if network.is_in_use(number)}
 
     def keep_only(self, numbers: Collection[int], failed: Collection[int] = ()) -> None:

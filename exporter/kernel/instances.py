@@ -8,7 +8,7 @@ import shutil
 import stat
 import struct
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from exporter import wire
@@ -16,6 +16,7 @@ from exporter.errors import KernelError
 from exporter.kernel.bpf import Map, detach_link, open_pinned
 from exporter.kernel.candidates import all_of, known_scope
 from exporter.kernel.clsact import filter_name, remove_filters
+from exporter.kernel.dropped import MAPS, abort
 from exporter.kernel.locks import MODES, lock, locked
 
 _KEY = struct.Struct("=I")
@@ -199,6 +200,8 @@ def remove(directory: Path) -> bool:
     some later time. What others put there goes too, also meanwhile, like the pin of an interface that just
     came; if they go on doing so, the directory stays for the next start to sweep.
     """
+    with suppress(OSError), ExitStack() as stack:
+        abort(*(stack.enter_context(open_map(directory, name)) for name in MAPS))
     if (directory / FILTERS).exists():
         with suppress(OSError), open_map(directory, "modes") as modes:
             modes.clear()  # a filter that isn't found drops nothing any more

@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
+from exporter.kernel.packet_sockets import SocketAt
 from exporter.kernel.threads import thread
 
 _CLONE_NEWNET = 0x40000000
@@ -18,6 +19,25 @@ _RTMGRP_LINK, _RTMGRP_TC = 1, 8  # include/uapi/linux/rtnetlink.h
 _NEWS_BYTES = 65536
 _OWN = Path("/proc/thread-self/ns/net")
 _T = TypeVar("_T")
+
+Place = Path | SocketAt
+"""Where a namespace is found: at its file, or by a packet socket that was made in it."""
+
+
+def opened(place: Place) -> int:
+    """Return a descriptor of the namespace that is found at `place`. Raises OSError."""
+    return place.opened() if isinstance(place, SocketAt) else os.open(place, os.O_RDONLY | os.O_CLOEXEC)
+
+
+def number_at(place: Place) -> int:
+    """Return the number of the namespace that is found at `place`. Raises OSError."""
+    if isinstance(place, Path):
+        return place.stat().st_ino
+    descriptor = place.opened()
+    try:
+        return os.fstat(descriptor).st_ino
+    finally:
+        os.close(descriptor)
 
 
 def inside(namespace: int, function: Callable[[], _T]) -> _T:

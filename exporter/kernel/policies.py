@@ -57,6 +57,8 @@ class Policies:
         self._names, self._ports = maps["names"], maps["rule_ports"]
         self.executables = Executables(maps["exe_bits"], maps["exe_names"])
         self._known = {_NUMBER.unpack(key)[0]: _known(value) for key, value in self._all.items()}
+        self._used = sum(1 for _ in self._entries.items()) if self._known else 0
+        """The number of entries for addresses, of all policies."""
         self._numbers = count(max(self._known, default=0) + 1)
         self._forget_further(maps["further_names"])
         self._rooms = Rooms(1, self._alternatives.max_entries)
@@ -65,10 +67,11 @@ class Policies:
             self._rooms.claim(known.base + 1, known.alternatives)
         self._written: dict[int, Written] = {}
 
-    def write(self, policy: Compiled, scope: int | None = None) -> Written:
+    def write(self, policy: Compiled, scope: int | None = None, *, leaving: int = 0) -> Written:
         """Write the entries of `policy`. Raises KernelError when they have no room.
 
         If `scope` is held to the same policy by an exporter that ended, its entries stay, with their number.
+        Else there must be room for `leaving` further entries for addresses.
         """
         policy = self._with_executables(policy)
         fingerprint = _fingerprint(policy)
@@ -78,12 +81,15 @@ class Policies:
                 if same in self._known and self._known[same].fingerprint == fingerprint:
                     self._written[same] = written = Written(same, policy, self._known.pop(same).base)
                     return written
+        if self._used + len(policy.addresses) + leaving > self._entries.max_entries:
+            raise _no_room(len(policy.rules))
         number, behind = next(self._numbers), policy.alternatives[1:]
         first = self._rooms.take(len(behind))
         if first is None:
             raise _no_room(len(policy.rules))
         base = first - 1
         self._written[number] = written = Written(number, policy, base)
+        self._used += len(policy.addresses)
         key, rooms = _NUMBER.pack(number), (base, len(behind))
         places = (_NUMBER.pack(place) for place in count(first))
         choices = (_choice(choice, base) for choice in behind)
@@ -184,6 +190,7 @@ class Policies:
         for table, keys in ((self._entries, entries), (self._names, names), (self._ports, steps)):
             for each in keys:
                 table.delete(each)
+        self._used -= len(entries)
         self._rooms.give(rooms[0] + 1, rooms[1])
         self._all.delete(key)
 

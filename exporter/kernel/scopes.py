@@ -127,12 +127,13 @@ class Scopes:
                 needed.add(root_key(proc))
         self._candidates.forget_all_but(needed)
 
-    def write(self, policy: Compiled, scope: int | None = None) -> Written:
+    def write(self, policy: Compiled, scope: int | None = None, *, leaving: int = 0) -> Written:
         """Write a policy, for `hold`. Raises KernelError when it has no room.
 
         If `scope` is held to the same policy by an exporter that ended, its entries stay, with their number.
+        Else there must be room for `leaving` further entries for addresses.
         """
-        return self._policies.write(policy, scope)
+        return self._policies.write(policy, scope, leaving=leaving)
 
     def hold(self, scope: int, number: int, policy: Compiled, seeds: Seeds = ()) -> None:
         """Hold `scope` to `policy`, written as `number`, from now on, in its mode.

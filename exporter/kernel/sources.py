@@ -12,7 +12,7 @@ from exporter.errors import KernelError
 # BCC rewrites map access only in its main text, so what uses maps is concatenated; egress.h is included.
 _FILES = (
     *("maps.h", "process.bpf.c", "executable.bpf.c", "agent.bpf.c", "exec.bpf.c"),
-    *("slots.bpf.c", "meter.bpf.c", "acts.bpf.c", "message.bpf.c"),
+    *("slots.bpf.c", "meter.bpf.c", "acts.bpf.c", "kept.bpf.c", "message.bpf.c"),
     *("header.bpf.c", "share.bpf.c", "listener.bpf.c", "policy.bpf.c", "peers.bpf.c"),
     *("resolver.bpf.c", "answer.bpf.c"),
     *("grant.bpf.c", "lookup.bpf.c", "question.bpf.c", "dns.bpf.c"),

@@ -15,6 +15,7 @@ from exporter import wire
 from exporter.events import HOST, ProcessKey
 from exporter.kernel.bpf import Map
 from exporter.kernel.candidates import early_of, found_value
+from exporter.kernel.dropped import Left, abort
 from exporter.kernel.executables import Executables
 from exporter.kernel.forks import Forks
 from exporter.kernel.frames import Frames
@@ -41,7 +42,7 @@ PINNED_MAPS = [
     *("queries", "queries_noted", "queries_expired"),
     *("policy", "policies", "alternatives", "names", "rule_ports", "modes", "exe_bits", "exe_names", "jobs"),
     *("granted", "grants_made", "grants_ended", "later", "packets", "resolver_units"),
-    *("questions", "further_names"),
+    *("questions", "further_names", "kept_back"),
 ]
 _KEY = struct.Struct("=I")
 _START = struct.Struct("=Q")
@@ -97,6 +98,8 @@ class Tracer:
         self.is_adopted = is_adopted
         self._outlives = unpinned is None
         self._goes_on = self._is_detached = False
+        self.left = Left()
+        """The connections of which packets were dropped, and that `detach` couldn't abort."""
         self._noted = b""
         opened = {name: stack.enter_context(closing(Map(directory / f"map_{name}"))) for name in PINNED_MAPS}
         self.maps: Mapping[str, Map] = opened
@@ -337,6 +340,8 @@ class Tracer:
             self._held.close()
             leave(self.directory)
             return
+        if not self._is_detached:
+            self.left = abort(self.maps["kept_back"], self._counters)  # first: nothing drops theirs any more
         self._is_detached = True
         self.frames.detach()
         self._held.detach()

@@ -12,6 +12,8 @@ RULE_SETS_MAX = 128
 STEPS_MAX = 64
 """The most steps of one port entry."""
 RULES_MAX = 1 << 20
+ENTRIES_ROOM = 1 << 18
+"""The most entries for addresses, and for names, in the kernel's tables (bpf/maps.h)."""
 FINAL = 1 << 31
 """Ranks from this one on are those of denies that no name overrides."""
 

@@ -71,6 +71,17 @@ class Key(NamedTuple):
         return not self.is_full and not self.is_protected and not self.names.strip("*")
 
     @property
+    def is_for_names(self) -> bool:
+        """Whether it is for jobs of more than one name."""
+        return _has_wildcards(self.names)
+
+    @property
+    def only_project(self) -> tuple[str, str] | None:
+        """The CI system and the project that it is for; None: for several."""
+        is_for_several = _has_wildcards(self.provider) or _has_wildcards(self.project)
+        return None if is_for_several else (self.provider, self.project)
+
+    @property
     def doubt(self) -> tuple[str, str] | None:
         """Why a job that claims to be one of these can't be believed, and how to mend that; None: it can be.
 
@@ -97,6 +108,10 @@ class Key(NamedTuple):
     def _says_whose(self) -> bool:
         path = self.project.replace(_COLON, "").split("/")
         return len(path) > _OWNED and all(part and not _WILDCARD.search(part) for part in path[:_OWNED])
+
+
+def _has_wildcards(part: str) -> bool:
+    return bool(_WILDCARD.search(part.replace(_COLON, "")))
 
 
 def parse_key(text: str) -> Key:

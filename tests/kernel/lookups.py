@@ -107,7 +107,7 @@ class Lookups:
     def counts(self) -> Counts:
         """Since the programs were loaded."""
         numbers = []
-        for what in range(wire.COUNTS):
+        for what in range(len(Counts._fields)):
             value = self.maps["counters"].lookup(struct.pack("=I", wire.KIND_DNS * wire.COUNTS + what))
             assert value is not None
             numbers.append(sum(struct.unpack(f"={possible_cpus()}Q", value)))

@@ -326,6 +326,53 @@ def test_a_namespace_of_a_thread_is_found_when_it_makes_a_packet_socket(lab: Lab
         assert job.do(send(MARK)) in {"ENETDOWN", "ENOBUFS"}
 
 
+IN_A_CHILD = (
+    "a, b = socket.socketpair()",
+    r"exec('child = os.fork()\nif not child: ctypes.CDLL(None).setns(n, 0); "
+    r"q = socket.socket(socket.AF_PACKET, socket.SOCK_RAW); "
+    r"socket.send_fds(b, [bytes(1)], [q.fileno()]); os._exit(0)')",
+    "os.waitpid(child, 0)",
+    "p = socket.socket(fileno=socket.recv_fds(a, 1, 1)[1][0])",
+)
+"""It ends as soon as it has handed its socket over."""
+FOR_A_MOMENT = (
+    "home = os.open('/proc/thread-self/ns/net', os.O_RDONLY)",
+    "ctypes.CDLL(None).setns(n, 0)",
+    PACKET_SOCKET[0],
+    "ctypes.CDLL(None).setns(home, 0)",
+)
+
+
+@pytest.mark.parametrize("lines", [IN_A_CHILD, FOR_A_MOMENT], ids=["in-a-child", "for-a-moment"])
+def test_a_namespace_that_nobody_is_in_any_more_is_found_by_the_socket(
+    lab: Lab, kernel: KernelSide, lines: Sequence[str]
+) -> None:
+    """One of others, with a way out of it."""
+    frames = kernel.tracer.frames
+    with cable(lab) as receiving, Namespace() as elsewhere:
+        lab.build.configure_links(f"link set near netns {elsewhere.path}")
+        elsewhere.configure_links("link set near up")
+        network = Path(elsewhere.path).readlink()
+        before = held_here().count(network)
+        with agent(kernel, lab, policy()) as job:
+            assert look(kernel) == []
+            assert job.do(f"n = os.open('{elsewhere.path}', os.O_RDONLY)", *lines, through("near")) == "ok"
+            (made,) = [event for event in kernel.drain() if isinstance(event, Tampered)]
+            frames.alarm(made)
+            assert gaps(frames.turn()) == [(Tampering.FRAMES, 0)], "some may have got out before"
+            wait_for(lambda: frames.turn() == [] and held_here().count(network) > before)
+            arrived(receiving)
+            assert job.do(send(MARK)) == "ENOBUFS"
+            assert arrived(receiving) == 0
+            assert look(kernel) == []
+            assert held_here().count(network) > before, "the socket is still there"
+            assert job.do("p.close()") == "ok"
+            if lines is IN_A_CHILD:
+                assert job.do("a.close()", "b.close()") == "ok"
+            assert look(kernel) == []
+            assert held_here().count(network) == before
+
+
 def test_a_packet_socket_where_they_are_stopped_is_no_gap(lab: Lab, kernel: KernelSide) -> None:
     with agent(kernel, lab, policy()) as job:
         assert look(kernel) == []
@@ -336,15 +383,17 @@ def test_a_packet_socket_where_they_are_stopped_is_no_gap(lab: Lab, kernel: Kern
 
 
 def test_a_namespace_is_let_go_of_with_its_processes(lab: Lab, kernel: KernelSide) -> None:
-    def held() -> set[Path]:
-        return {link.readlink() for link in Path("/proc/self/fd").iterdir() if link.is_symlink()}
-
     with agent(kernel, lab, policy(), under=("unshare", "-n")) as job:
         assert look(kernel) == []
         network = Path(f"/proc/{job.process.pid}/ns/net").readlink()
-        assert network in held()
+        assert network in held_here()
     assert look(kernel) == []
-    assert network not in held()
+    assert network not in held_here()
+
+
+def held_here() -> list[Path]:
+    """What this process's descriptors are of."""
+    return [link.readlink() for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
 
 
 def test_where_frames_cannot_be_stopped_it_is_told_once(

@@ -107,6 +107,52 @@ def test_a_raw_socket_is_for_the_protocols_that_rules_name(
     assert done == {protocol: "ok" if protocol in made else "EPERM" for protocol in done}
 
 
+IP_FREEBIND = 15
+NO_WAY = {"EINVAL", "ENETUNREACH"}
+"""The second one on newer kernels."""
+ECHO = {V4: bytes([8, 0, 0xF7, 0xFF, 0, 0, 0, 0]), V6: bytes([128, 0, 0, 0, 0, 0, 0, 0])}
+"""A request without payload; over IPv6 the kernel puts its checksum in."""
+
+
+def raw_echo(network: Network) -> str:
+    """A line that makes a raw socket `r` for echo requests."""
+    family = "AF_INET6" if network is V6 else "AF_INET"
+    return f"r = socket.socket(socket.{family}, socket.SOCK_RAW, {ICMP[network]})"
+
+
+def send_echo(network: Network, to: str) -> str:
+    return f"r.sendto({ECHO[network]!r}, ('{to}', 0))"
+
+
+@pytest.mark.usefixtures("any_source")
+def test_under_whatever_address_a_raw_socket_sends_each_packet_is_decided_by_where_it_goes(
+    lab: Lab, kernel: KernelSide
+) -> None:
+    """The source says where the answer goes: options for another one are denied.
+
+    Here root lets every socket have one (ip_nonlocal_bind).
+    """
+    with lab.watch() as watch, agent(kernel, lab, allowing(f"'icmp://[{V6.peer}]'")) as job:
+        assert job.do(raw_echo(V6), f"r.bind(('{V6.evil}', 0))") == "ok"
+        assert job.do(send_echo(V6, V6.evil)) == "EPERM"
+        assert job.do(send_echo(V6, "::1")) == "EPERM", "whoever is there would answer to evil"
+        assert job.do(send_echo(V6, V6.peer)) == "ok"
+    assert watch.arrivals.packets_to(V6.evil) == 0
+    assert watch.arrivals.packets_to(V6.peer) == 1
+
+
+def test_over_ipv4_a_raw_socket_sends_nothing_under_an_address_that_is_not_the_machine_s(
+    lab: Lab, kernel: KernelSide
+) -> None:
+    """The kernel finds no way for it, although the option that lets it be bound isn't denied."""
+    with lab.watch() as watch, agent(kernel, lab, allowing(f"icmp://{V4.peer}")) as job:
+        assert job.do(raw_echo(V4), f"r.setsockopt(socket.SOL_IP, {IP_FREEBIND}, 1)") == "ok"
+        if job.do(f"r.bind(('{V4.evil}', 0))") == "ok":  # since Linux 5.17
+            assert job.do(send_echo(V4, V4.peer)) in NO_WAY
+            assert job.do(send_echo(V4, V4.evil)) in NO_WAY
+    assert watch.arrivals.packets == {}
+
+
 def test_other_sockets_are_no_concern_of_it(lab: Lab, kernel: KernelSide) -> None:
     with agent(kernel, lab, allowing("198.51.100.77")) as job:
         for kind, protocol in (

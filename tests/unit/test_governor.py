@@ -106,7 +106,8 @@ class Kernel:
         asked = JobMode.ENFORCE if self.held[scope][1] is Mode.ENFORCE else JobMode.AUDIT
         return self.chosen.get(scope, asked)
 
-    def write(self, policy: Compiled, _scope: int) -> Written:
+    def write(self, policy: Compiled, _scope: int, *, leaving: int) -> Written:
+        assert leaving >= 0
         if len(self.written) >= self.room or self.refuses in {rule.text for rule in policy.rules}:
             raise KernelError("no room")
         number: int = next(self.numbers)
@@ -512,6 +513,28 @@ def test_a_change_for_which_there_is_no_room_changes_nothing() -> None:
     with pytest.raises(CiEgressError):
         change(governor, SECTIONS.replace("a.example", "c.example"))
     assert (kernel.held, sorted(kernel.written), kernel.prepared) == (before, [1, 2, 3], [])
+
+
+def test_what_has_no_room_beside_the_policies_before_takes_over_after_others() -> None:
+    """No job is held to anything else meanwhile."""
+    kernel, said = Kernel(room=4), list[str]()
+    governor = started(kernel, said=said)
+    for scope, task in enumerate(("build", "more", "strict"), 2):
+        governor.begin(scope, named(task))
+    assert change(governor, SECTIONS.replace("a.example", "c.example")) == 3
+    assert (sorted(kernel.written), said) == ([4, 5, 6], [])
+    assert {scope: number for scope, (number, _) in kernel.held.items()} == {OVERFLOW: 4, 2: 5, 3: 6, 4: 4}
+
+
+def test_a_job_whose_part_has_no_room_by_then_is_held_to_what_has() -> None:
+    kernel, said = Kernel(room=4), list[str]()
+    governor = started(kernel, said=said)
+    for scope, task in enumerate(("build", "more", "strict"), 2):
+        governor.begin(scope, named(task))
+    kernel.refuses = "d.example"
+    assert change(governor, SECTIONS.replace("a.example", "c.example").replace("b.example", "d.example")) == 3
+    assert kernel.held[3] == kernel.held[2]
+    assert "held to the rules of the file as a whole" in said[-1]
 
 
 def test_without_a_policy_scopes_are_opened_and_closed() -> None:

@@ -12,6 +12,7 @@ from exporter.account import Bookkeeping, KernelCounts
 from exporter.arguments import arguments_of
 from exporter.clock import boot_ns
 from exporter.events import Event, Execed, Tampered, Tampering
+from exporter.kernel.dropped import Left
 from exporter.kernel.inherited import Inherited
 from exporter.kernel.rings import Drained
 from exporter.kernel.tracer import Counts
@@ -49,6 +50,7 @@ class FakeTracer:
         self.is_detached = False
         self.frames = NoFrames()
         self.before = Inherited()
+        self.left = Left()
         self._counts = counts or {}
         self._drained = 0
 
@@ -200,6 +202,15 @@ def test_a_loss_of_processes_is_said_in_numbers() -> None:
     ]
     assert kernel_counts(tracer) == KernelCounts(attempts=7, lost=4)
     assert losses(cast("Tracer", FakeTracer())) == []
+
+
+def test_connections_that_may_send_what_was_dropped_are_said_in_numbers() -> None:
+    tracer = FakeTracer()
+    tracer.left = Left(connections=1, networks=2)
+    assert losses(cast("Tracer", tracer)) == [
+        "1 connection couldn't be aborted: from now on it may send what the policy dropped",
+        "2 networks couldn't be looked into: connections there may send what the policy dropped",
+    ]
 
 
 def test_it_pumps_until_the_process_ends_and_says_when_that_was() -> None:
