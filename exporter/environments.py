@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from exporter import wire
 from exporter.events import Environment, ProcessKey
@@ -43,9 +43,20 @@ class Environments:
         return Environment(record.at_ns, process, record.exec_id, *told)
 
 
-def names_one_of(names: Iterable[str]) -> re.Pattern[bytes]:
-    """Compile a pattern that finds a block with one of these variables, much faster than parsing it."""
-    return re.compile(rb"(?:^|\0)(?:" + b"|".join(re.escape(name.encode()) for name in names) + rb")=")
+def names_one_of(names: Iterable[str]) -> Callable[[bytes], bool]:
+    """Return a function that says whether a block has one of these variables, much faster than parsing it.
+
+    A megabyte takes a millisecond: the pattern begins with one byte, which is searched for first.
+    """
+    starts = tuple(name.encode() + b"=" for name in names)
+    search = re.compile(rb"\0(?:" + b"|".join(map(re.escape, starts)) + rb")").search
+    return lambda block: block.startswith(starts) or search(block) is not None
+
+
+def part_of(block: bytes, names: Collection[bytes]) -> bytes:
+    """Return the part of a block that has the variables `names`, in their order; what repeats stands once."""
+    entries = dict.fromkeys(block.split(b"\0"))
+    return b"\0".join(entry for entry in entries if entry.partition(b"=")[0] in names)
 
 
 def contested(block: bytes, names: Collection[bytes]) -> bool:
@@ -66,9 +77,12 @@ def variables(block: bytes) -> dict[str, str]:
 
     Of a repeated name, the first value counts: the C library gives programs that one, too.
     """
-    found: dict[str, str] = {}
+    found: dict[bytes, bytes] = {}
     for entry in block.split(b"\0"):
         name, equals, value = entry.partition(b"=")
         if equals and name:
-            found.setdefault(name.decode(errors="replace"), value.decode(errors="replace"))
-    return found
+            found.setdefault(name, value)
+    told: dict[str, str] = {}
+    for name, value in found.items():
+        told.setdefault(name.decode(errors="replace"), value.decode(errors="replace"))
+    return told

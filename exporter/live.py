@@ -72,7 +72,7 @@ class LiveSource:
 
     def pump(self) -> bool:
         """Take in a batch of records, so that the caller can look around; returns whether there was any."""
-        self._peek()
+        self.decide()
         drained = self._tracer.drain(self._take, limit=_BATCH, most_s=_BATCH_S)
         self.is_behind = not drained.is_all
         for event in self._tracer.frames.turn():
@@ -128,14 +128,15 @@ class LiveSource:
                 if isinstance(event, Tampered) and event.what is Tampering.PACKET_SOCKET:
                     self._tracer.frames.alarm(event)
             if time.monotonic() - self._peeked_s > _PATIENCE_S:
-                self._peek()
+                self.decide()
         except RecordError:
             self._fail("ring", "malformed", _attempts(data, at, length))
         except Exception:  # noqa: BLE001 - nothing that one process does may end the tracing of the others
             self.failed_environments += _kind(data, at, length) == wire.KIND_ENVIRONMENT
             self._fail("process", "internal", _attempts(data, at, length))
 
-    def _peek(self) -> None:
+    def decide(self) -> None:
+        """Decide of the roots that wait for that. Call it between what takes long."""
         if self._decide is not None:
             self._tracer.take_environments(self._take_early, most_s=_BATCH_S)
             self._survive(self._make_up)

@@ -92,7 +92,7 @@ class MachineWatch:
         if program.exec_id == 0 and program.process in self._apart:
             return None
         found = self._roots.identify(event, program.parent)
-        return Discovered(SCOPE, found.step) if found else None
+        return Discovered(SCOPE, self._roots.step_of(event)) if found else None
 
     def passed(self, event: Environment) -> None:
         """Do nothing: no environment is decided early here."""
@@ -115,6 +115,10 @@ class MachineWatch:
         if now_ns - self._reaped_ns >= _REAP_S * _NS:
             self._reaped_ns = now_ns
             self._pipeline.table.reap(self._pids(), now_ns)
+
+    def end_some(self, _now_ns: int) -> bool:
+        """Return False: the one job isn't over before the watch is."""
+        return False
 
     def goes_on(self, process: ProcessKey) -> bool:
         """Whether the step of a process still runs, as far as records say whose the process is."""

@@ -298,8 +298,8 @@ class Pipeline:
         job, scopes = self.jobs.of(scope), self.jobs.scopes_of(scope)
         for flow in self._flows.rest(scopes):
             self._submit_flow(flow, at_ns)
-        live = self.table.live(scopes)
-        left = [program for program in live if program.process.pid in left_behind]
+        pids = frozenset(left_behind)
+        left = [program for program in self.table.live(scopes) if program.process.pid in pids]
         job.summary.left_behind(left, still_traced=still_traced)
         if still_traced:
             self.table.report_all(scopes, at_ns)

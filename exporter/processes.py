@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Collection, Container
 from dataclasses import replace
 from typing import NamedTuple
@@ -91,6 +92,8 @@ class ProcessTable:
     def __init__(self, lookup: Lookup, on_end: Callable[[Program], None]) -> None:
         """`on_end` is called with each program that ends, after its `ended_ns` was set."""
         self._programs: dict[int, Program] = {}
+        self._members: defaultdict[int, dict[int, Program]] = defaultdict(dict)
+        """The same by scope: hundreds of jobs may end at once, and each asks for its own."""
         self._ended = Ended()
         self._missing: dict[int, Program] = {}
         self._last_end_ns: dict[int, int] = {}
@@ -101,7 +104,7 @@ class ProcessTable:
         """Enter a job's root, for which the kernel sends no record; `step` is its `egress.job.step`."""
         image = self._lookup.image(process)
         root = Program(process, 0, scope, None, 0, at_ns, image.path, image.arguments, step=step)
-        self._programs[process.pid] = root
+        self._enter(root)
         return root
 
     def found(self, event: Found) -> Program:
@@ -112,7 +115,7 @@ class ProcessTable:
         program = Program(
             event.process, 0, scope, parent, event.parent_pid, event.at_ns, image.path, image.arguments
         )
-        self._programs[event.process.pid] = program
+        self._enter(program)
         return program
 
     def adopt(self, process: ProcessKey, exec_id: int, scope: int, parent_pid: int, image: Image) -> Program:
@@ -126,7 +129,7 @@ class ProcessTable:
             process, exec_id, scope, parent, parent_pid, process.started_ns, image.path, image.arguments
         )
         program.has_egress = scope != HOST
-        self._programs[process.pid] = program
+        self._enter(program)
         return program
 
     def of(self, process: ProcessKey) -> Program | None:
@@ -141,7 +144,7 @@ class ProcessTable:
     def make_root(self, program: Program, scope: int, attribution: str, step: str | None = None) -> Program:
         """Make `program` the root of the job `scope`, whoever created it; its children belong to that job."""
         root = replace(program, parent=None, scope=scope, attribution=attribution, step=step)
-        self._programs[program.process.pid] = root
+        self._enter(root)
         return root
 
     def forked(self, event: Forked) -> Program:
@@ -185,7 +188,7 @@ class ProcessTable:
         """Remove a process that exited; its program stays in memory while something refers to it."""
         program = self._programs.get(event.process.pid)
         if program is not None and program.process == event.process:
-            del self._programs[event.process.pid]
+            self._leave(program)
             self._end(program, event.at_ns, event.wait_status)
 
     def missed(self, event: Environment) -> Program | None:
@@ -203,7 +206,7 @@ class ProcessTable:
     def end_all(self, scopes: Container[int], at_ns: int) -> None:
         """End the programs of `scopes` that still run, as when a job is over and leaves processes behind."""
         for program in self.live(scopes):
-            del self._programs[program.process.pid]
+            self._leave(program)
             self._end(program, at_ns, None)
 
     def report_all(self, scopes: Container[int], at_ns: int) -> None:
@@ -219,11 +222,10 @@ class ProcessTable:
 
     def census(self) -> dict[int, Census]:
         """Count the running programs of each scope, and find when the latest of them began."""
-        found: dict[int, Census] = {}
-        for program in self._programs.values():
-            running, youngest_ns = found.get(program.scope, (0, 0))
-            found[program.scope] = Census(running + 1, max(youngest_ns, program.started_ns))
-        return found
+        return {
+            scope: Census(len(members), max(program.started_ns for program in members.values()))
+            for scope, members in self._members.items()
+        }
 
     def reap(self, pids: Collection[int], at_ns: int) -> None:
         """End programs whose pid isn't among `pids`, the host's, in two calls in a row.
@@ -233,13 +235,14 @@ class ProcessTable:
         missing = {pid: program for pid, program in self._programs.items() if pid not in pids}
         for pid, program in missing.items():
             if self._missing.get(pid) is program:
-                del self._programs[pid]
+                self._leave(program)
                 self._end(program, at_ns, None)
         self._missing = missing
 
     def live(self, scopes: Container[int]) -> list[Program]:
         """Return the programs of `scopes` that run now."""
-        return [program for program in self._programs.values() if program.scope in scopes]
+        found = (members for scope, members in self._members.items() if scope in scopes)
+        return [program for members in found for program in members.values()]
 
     def take_last_end_ns(self, scope: int) -> int | None:
         """Return when the latest ended program of `scope` ended, and forget it.
@@ -282,10 +285,24 @@ class ProcessTable:
 
     def _replace(self, program: Program) -> None:
         before = self._programs.get(program.process.pid)
-        self._programs[program.process.pid] = program
+        self._enter(program)
         if before is not None:
             before.became_another = before.process == program.process
             self._end(before, program.started_ns, None)
+
+    def _enter(self, program: Program) -> None:
+        """Enter `program` as what its pid runs, in place of what that ran before."""
+        before = self._programs.get(program.process.pid)
+        if before is not None:
+            self._leave(before)
+        self._programs[program.process.pid] = self._members[program.scope][program.process.pid] = program
+
+    def _leave(self, program: Program) -> None:
+        del self._programs[program.process.pid]
+        members = self._members[program.scope]
+        del members[program.process.pid]
+        if not members:
+            del self._members[program.scope]
 
     def _end(self, program: Program, at_ns: int, wait_status: int | None) -> None:
         program.ended_ns = at_ns

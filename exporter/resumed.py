@@ -4,29 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 
 from exporter.events import Environment
 from exporter.jobs.model import Job, TraceIds
 from exporter.kernel.registry import Registered, run_hash
 from exporter.procfs import environment_of
 from exporter.programs import Program
-from exporter.roots import Identified
+from exporter.roots import Roots
 from exporter.summary import Summary
-from exporter.watched import ROWS_MAX, JobKey, Watched
+from exporter.watched import ROWS_MAX, Watched, key_of
 
 _INIT = 1
 """The pid of init, which becomes the parent of processes whose own parent ended."""
-
-
-Identify = Callable[[Environment, Program | None], Identified | None]
-"""Finds the job of a process by the environment it was executed with and by the program that made it."""
 
 
 def resumed(
     told: Registered,
     members: Sequence[Program],
     above: Callable[[int], Program | None],
-    identify: Identify,
+    roots: Roots,
     now_ns: int,
 ) -> Watched:
     """Return the job that the earlier watch registered as `told`, of which the programs `members` run.
@@ -43,25 +40,29 @@ def resumed(
     run_id = told.run_id if run_hash(told.run_id) == standing.run_hash else ""  # else it was cut
     names = (told.pipeline or None, told.task or None)
     job = Job("", run_id, ids, *names, is_partial=standing.who == 0)
-    key = JobKey(standing.identity, standing.run_hash)
+    known_ids = (standing.identity, standing.run_hash)
     workers = {program.process: above(program.parent_pid) for program in members if program.parent is None}
     environ: Mapping[str, str] = {}
     for program in sorted(members, key=lambda program: program.parent is not None):
-        found = identify(_environment(program, now_ns), workers.get(program.process))
-        if found is not None and found.key == key:
-            job, environ = replace(_as_told(found.job, job, standing.who), ids=ids), found.environ
+        event = _environment(program, now_ns)
+        found = roots.identify(event, workers.get(program.process))
+        if found is not None and found.key.ids == known_ids:
+            described, environ = roots.describe(event, found.outline)
+            job = replace(_as_told(described, job, standing.who), ids=ids)
             if program.parent is None:
                 program.attribution = "environment"
             break
     started = (worker.process for worker in workers.values() if worker is not None)
     known = {process for process in started if process.pid != _INIT}
     summary = Summary(environ, rows_max=ROWS_MAX)
+    key = key_of(job, *known_ids)
     return Watched(key, job, summary, known or None, standing.began_ns, now_ns, now_ns)
 
 
 def _as_told(found: Job, told: Job, who: int) -> Job:
     """Return `found` if it is still who it was taken for; else with the names and claims that `told` has."""
-    for job in (found, replace(found, is_vouched=True)):
+    for is_vouched, besides in product((found.is_vouched, True), (found.besides, ())):
+        job = replace(found, is_vouched=is_vouched, besides=besides)  # an agent's word may have decided both
         if who and job.who.digest == who:
             return job
     known = {name: getattr(told, name) for name in ("pipeline", "task", "claims", "besides", "is_partial")}

@@ -32,9 +32,9 @@ KINDS = {
     Tampering.FRAMES: "frames",
     Tampering.MARKS: "marks",
 }
-MARKS = {1: "blanked", 2: "contradicting"}
+MARKS = {1: "blanked", 2: "contradicting", 3: "ids"}
 """`egress.tamper.detail` of a step whose variables aren't those that its agent gave it, by number."""
-BLANKED, CONTRADICTING = MARKS
+BLANKED, CONTRADICTING, SHARING_IDS = MARKS
 _SENTENCES = {
     Tampering.PACKET_SOCKET: "made a packet socket ({}): what it sends isn't seen here",
     Tampering.BPF: "called bpf({})",
@@ -134,6 +134,8 @@ def sentence(event: Tampered) -> str:
         return (
             "is in a network of many interfaces: not at all of them is what packet sockets send stopped yet"
         )
+    if event.what is Tampering.MARKS and event.detail == SHARING_IDS:
+        return "has the ids of a job that says something else of itself: each is held to what it says"
     return _SENTENCES[event.what].format(detail_of(event))
 
 

@@ -10,7 +10,8 @@ from exporter.addresses import endpoint
 from exporter.destinations import Destination
 from exporter.programs import Program
 
-_PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+"""The variables that are read."""
 
 # Programs that have another process do the work, one that needn't descend from the job.
 _DAEMON_CLIENTS = {
@@ -101,7 +102,7 @@ def _proxies(environment: Mapping[str, str]) -> dict[str, str]:
     A proxy that is given by name has the key `*:port`, since only its port can be recognized.
     """
     found = {}
-    for variable in _PROXY_VARIABLES:
+    for variable in PROXY_VARIABLES:
         value = environment.get(variable, "")
         try:
             url = urlsplit(value if "://" in value else f"http://{value}")

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from exporter.events import ProcessKey
+from exporter.jobs.claims import Who
+from exporter.jobs.detect import NAMED_BY_USER
 from exporter.jobs.model import Job
 from exporter.processes import Census
 from exporter.summary import Summary
@@ -24,11 +26,35 @@ _NS = 1_000_000_000
 
 
 class JobKey(NamedTuple):
-    """What all processes of a job have in common. TRACEPARENT isn't in it, since any of them may set that."""
+    """What all processes of a job have in common. TRACEPARENT isn't in it, since any of them may set that.
+
+    Ids are public, and any process may have those of a job. So it is of that job only if it says the same of
+    itself, and is believed the same. Otherwise whoever comes first would say what the others are held to.
+    """
 
     job_span_id: int
     run_hash: int
     """The hash of the run's id."""
+    who: int
+    """The identity of Job.who: who the job says it is, whether that is vouched for, and if all is known."""
+
+    @property
+    def ids(self) -> tuple[int, int]:
+        """The ids alone."""
+        return self.job_span_id, self.run_hash
+
+
+def who_counts(job: Job) -> Who:
+    """Return what `job` says of itself, as far as all of its processes say it.
+
+    A variable of the user's groups tasks into a job, whatever their names.
+    """
+    return job.who.unnamed if job.provider == NAMED_BY_USER else job.who
+
+
+def key_of(job: Job, job_span_id: int, run_hash: int) -> JobKey:
+    """Return the key of `job`, of these ids."""
+    return JobKey(job_span_id, run_hash, who_counts(job).identity)
 
 
 @dataclass

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
+from collections import deque
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -12,23 +15,24 @@ from exporter.clock import Clock, system_clock
 from exporter.errors import CiEgressError
 from exporter.events import HOST, Environment, ProcessKey, Tampered, Tampering
 from exporter.finder import Discovered
-from exporter.jobs.claims import are_of_one
-from exporter.jobs.detect import NAMED_BY_USER, host
-from exporter.jobs.ids import further_part, joined_late
-from exporter.jobs.model import Job, TraceIds
+from exporter.jobs.claims import contradict
+from exporter.jobs.detect import Outline, host
+from exporter.jobs.ids import further_part
+from exporter.jobs.model import Job
 from exporter.kernel.registry import Registered, Standing
 from exporter.pipeline import Pipeline
+from exporter.places import Places
 from exporter.processes import Census
 from exporter.procfs import all_pids, owner_of
 from exporter.programs import Program
 from exporter.resumed import resumed
 from exporter.roots import Identified, Roots
 from exporter.summary import Summary
-from exporter.tampering import CONTRADICTING
+from exporter.tampering import SHARING_IDS
 from exporter.tenants import has_room, is_plenty, tenant_of
 from exporter.terms import Terms
 from exporter.traced import Outlets, TracedJob, known_by, traced_job
-from exporter.watched import ROWS_MAX, JobKey, Watched
+from exporter.watched import ROWS_MAX, JobKey, Watched, who_counts
 
 if TYPE_CHECKING:
     from exporter.baseline.model import Baseline
@@ -41,8 +45,6 @@ JOBS_MAX = 1024
 Once half of them are there, each tenant has room for a few only (exporter/tenants.py), so that others find
 room, too.
 """
-TOLD_MAX = 4096
-"""The most jobs that are remembered when they are over, in case they go on."""
 
 DOUBTED_MAX = 64
 """The most steps with false variables that are reported one by one; after that, only each doubling is."""
@@ -56,6 +58,10 @@ WITHOUT_ROOM = wire.SCOPE_WITHOUT_ROOM
 """The scope of jobs that find no room."""
 
 _REAP_S = 10.0
+_ENDS_S = 0.01
+"""Seconds that one call ends jobs, and little longer: others wait to be decided meanwhile."""
+_UNDESCRIBED_NS = 60_000_000_000
+"""Nanoseconds after which a job is reported without its names, if no environment of its roots comes."""
 _NS = 1_000_000_000
 _NOTHING = Census(0, 0)
 
@@ -63,7 +69,8 @@ _NOTHING = Census(0, 0)
 class _Decision(NamedTuple):
     """What an environment makes of the process that was executed with it."""
 
-    job: Discovered | None
+    scope: int
+    """The scope of its job; HOST: it is a root of none."""
     doubt: int = 0
     """What is false about its variables, as in tampering.MARKS; 0: nothing."""
     at_ns: int = 0
@@ -73,10 +80,11 @@ class _Decision(NamedTuple):
 class Governor(Protocol):
     """A part of the watch that holds jobs to their policies."""
 
-    def begin(self, scope: int, job: Job, standing: Standing) -> Terms | None:
+    def begin(self, scope: int, job: Job, standing: Standing, *, is_new: bool = False) -> Terms | None:
         """Hold `scope` to what the policy says for `job`; returns its terms, None without a policy.
 
-        `standing` is what else a watch that adopts the instance has to know.
+        `standing` is what else a watch that adopts the instance has to know. With `is_new`, no process is of
+        `scope` yet. Call it again once the names of `job` are known.
         """
 
     def over(self, scope: int, standing: Standing) -> None:
@@ -95,7 +103,7 @@ class Governor(Protocol):
 class NoGovernor:
     """A governor for a watch without a policy."""
 
-    def begin(self, _scope: int, _job: Job, _standing: Standing) -> None:
+    def begin(self, _scope: int, _job: Job, _standing: Standing, *, is_new: bool = False) -> None:
         """Return None: no job has a policy."""
 
     def over(self, scope: int, standing: Standing) -> None:
@@ -137,7 +145,6 @@ class JobWatch:
         """
         self._outlets = outlets
         self._roots = Roots(job_env)
-        self._identify = self._roots.identify
         self._on_change = on_change
         self._clock = clock
         self._pids = pids
@@ -149,13 +156,16 @@ class JobWatch:
         self._open: dict[int, Watched] = {}
         self._left: dict[int, Watched] = {}
         """Jobs that are over, and whose processes still run, by scope."""
+        self._untold: dict[int, str] = {}
+        """The ids of the runs, not redacted, of jobs that are held and aren't reported yet, by scope."""
+        self._ending = deque[int]()
+        """The scopes of jobs that were over at the last look."""
         self._scope_of: dict[JobKey, int] = {}
         """The scopes of the jobs that run, and of those that are over."""
         self._doubted = 0
         self._decided: dict[tuple[ProcessKey, int], _Decision] = {}
         """Early decisions, by the process and the number of its program, until the environment's own turn."""
-        self._told: dict[JobKey, TraceIds] = {}
-        """The ids of the spans of jobs that are over."""
+        self._places = Places()
         self._host_since_ns = 0
         self._reaped_ns = 0
         self.turned_away = 0
@@ -179,7 +189,7 @@ class JobWatch:
             return scope
         if comes_again and (worker is None or self._roots.awaits_worker(event, worker)):
             return None
-        found = self._identify(event, worker)
+        found = self._roots.identify(event, worker)
         if comes_again and worker and found and self._awaits_maker(event, found, worker):
             return None
         decided = self._decision(event, found, worker, event.at_ns)
@@ -187,7 +197,7 @@ class JobWatch:
             self._decided[event.process, event.exec_id] = decided
             if len(self._decided) > DECIDED_MAX:
                 del self._decided[next(iter(self._decided))]
-        return decided.job.scope if decided.job else HOST
+        return decided.scope
 
     def _awaits_maker(self, event: Environment, found: Identified, worker: Program) -> bool:
         """Whether to wait for the record of the fork: it tells whose room the job takes while that is scarce.
@@ -208,8 +218,8 @@ class JobWatch:
             return maker.scope if maker.root.started_ns <= made.started_ns else HOST
         for exec_id in (maker.exec_id, maker.exec_id + 1):  # the record of the second may still wait
             decided = self._decided.get((maker.process, exec_id))
-            if decided and decided.job and decided.at_ns <= made.started_ns:
-                return decided.job.scope
+            if decided and decided.scope != HOST and decided.at_ns <= made.started_ns:
+                return decided.scope
         return HOST
 
     def discover(self, event: Environment, program: Program) -> Discovered | None:
@@ -218,42 +228,50 @@ class JobWatch:
         decided = self._decided.pop(which, None)
         if decided is None:
             maker = program.parent
-            decided = self._decision(event, self._identify(event, maker), maker, program.started_ns)
-        job, doubt, _ = decided
+            decided = self._decision(event, self._roots.identify(event, maker), maker, program.started_ns)
+        scope, doubt, _ = decided
         if doubt:
             self._tell_of_doubt(event, doubt)
-        if job and (watched := self._open.get(job.scope)):
-            watched.join(program.parent.process if program.parent else None, event.at_ns)
-            watched.began_ns = min(watched.began_ns, program.started_ns)
-            if watched.tenant == event.process:  # decided early, by the kernel's parent alone
-                watched.tenant = self._tenant(event, program.parent)
-            self._pipeline.jobs.begin_earlier(job.scope, program.started_ns)
-        return job
+        watched = self._open.get(scope)
+        if watched is None:
+            return None if scope == HOST else Discovered(scope)
+        watched.join(program.parent.process if program.parent else None, event.at_ns)
+        watched.began_ns = min(watched.began_ns, program.started_ns)
+        if watched.tenant == event.process:  # decided early, by the kernel's parent alone
+            watched.tenant = self._tenant(event, program.parent)
+        with suppress(CiEgressError, OSError, MemoryError):  # it is held all the same, and told of later
+            self._tell_if_untold(scope, event)
+        self._pipeline.jobs.begin_earlier(scope, program.started_ns)
+        return Discovered(scope, self._roots.step_of(event))
 
     def _decision(
         self, event: Environment, found: Identified | None, worker: Program | None, began_ns: int
     ) -> _Decision:
         """Decide of which job the process in `event` is a root.
 
-        When its variables contradict who started it, or the known job that has the same ids, it isn't of the
-        job that they name if there is a policy: it is held as one that finds no room.
+        When its variables contradict who started it, it isn't of the job that they name if there is a policy:
+        it is held as one that finds no room. When a job with the same ids says something else of itself, this
+        is another job: nobody knows which of the two is what it says.
         """
         doubt = self._roots.doubt(event.block, system_of(event.agent)) if event.standing else 0
-        if found and not doubt and self._is_said_otherwise(found):
-            doubt = CONTRADICTING
         overflow = self._governor.overflow()
         if doubt and overflow is not None:
-            return _Decision(Discovered(overflow), doubt, event.at_ns)
-        job = self._found(event, found, worker, began_ns) if found else None
-        return _Decision(job, doubt, event.at_ns)
+            return _Decision(overflow, doubt, event.at_ns)
+        if found is None:
+            return _Decision(HOST, doubt, event.at_ns)
+        doubt = doubt or (SHARING_IDS if self._is_said_otherwise(found) else 0)
+        return _Decision(self._found(event, found, worker, began_ns), doubt, event.at_ns)
 
     def _is_said_otherwise(self, found: Identified) -> bool:
-        """Whether a job with the same ids is known that claims to be another one."""
-        there = self._watched(self._scope_of.get(found.key))
-        if there is None or not there.job.claims or there.job.is_partial:
+        """Whether `found` isn't known, and a job with the same ids is that claims to be another one."""
+        if found.key in self._scope_of or found.job.is_partial:
             return False
-        names_count = there.job.provider != NAMED_BY_USER
-        return not are_of_one(there.job.claims, found.job.claims, names_count=names_count)
+        scopes = [scope for key, scope in self._scope_of.items() if key.ids == found.key.ids]
+        others = (watched.job for scope in scopes if (watched := self._watched(scope)))
+        ours = who_counts(found.job).claims
+        return any(
+            contradict(who_counts(job).claims, ours) for job in others if job.claims and not job.is_partial
+        )
 
     def _tell_of_doubt(self, event: Environment, doubt: int) -> None:
         """Report false variables as tampering: the first DOUBTED_MAX times, then at each doubling."""
@@ -264,36 +282,38 @@ class JobWatch:
             who = (event.process, event.exec_id, parent_pid, uid, HOST)
             self._pipeline.handle(Tampered(event.at_ns, *who, Tampering.MARKS, doubt, times))
 
-    def _found(
-        self, event: Environment, found: Identified, made_by: Program | None, began_ns: int
-    ) -> Discovered | None:
+    def _found(self, event: Environment, found: Identified, made_by: Program | None, began_ns: int) -> int:
+        """Return the scope of the job `found`, which is held from now on; HOST if it isn't, without a policy.
+
+        It is reported later: its names have to be redacted first.
+        """
         worker = made_by.process if made_by else None
-        key, job, environ, step = found
+        key, (job, run_id) = found
         scope = self._scope_of.get(key)
-        overflow = self._governor.overflow()
-        if event.is_from_proc and overflow is not None and self._is_vouched(scope):
-            return Discovered(overflow)  # nobody vouches for it, and that job may have more rights
         if scope in self._open:
             self._open[scope].join(worker, event.at_ns)
-            return Discovered(scope, step)
+            return scope
         tenant = self._tenant(event, made_by)
-        if not self._has_room(tenant, is_new=scope is None):
+        is_new = scope is None
+        if not self._has_room(tenant, is_new=is_new):
             return self._turn_away()
         scope = self._next_scope if scope is None else scope
-        placed = replace(job, ids=self._placed(job.ids, key, event))
+        began = f"{self._instance()}.{event.at_ns}"
+        ids = self._places.of(key, job.ids, began, ran_before=event.exec_id == 0)
         workers = None if worker is None else {worker}
-        summary = Summary(environ, rows_max=ROWS_MAX)
+        summary = Summary({}, rows_max=ROWS_MAX)
         try:
             times = (began_ns, began_ns, began_ns)
-            self._start(scope, Watched(key, placed, summary, workers, *times, tenant=tenant))
+            watched = Watched(key, replace(job, ids=ids), summary, workers, *times, tenant=tenant)
+            self._hold(scope, watched, is_new=is_new)
         except (CiEgressError, OSError, MemoryError):
             if scope not in self._left:
                 self._governor.end(scope)
             if self._governor.overflow() is None:
                 raise
             return self._turn_away()
-        self._on_change(placed, None)
-        return Discovered(scope, step)
+        self._untold[scope] = run_id
+        return scope
 
     def _tenant(self, event: Environment, worker: Program | None) -> ProcessKey | None:
         """Return whose room the job takes that begins with the process in `event`; None when nobody knows."""
@@ -320,19 +340,15 @@ class JobWatch:
         """Return the jobs that run, and those that are over and have left processes."""
         return [*self._open.values(), *self._left.values()]
 
-    def _is_vouched(self, scope: int | None) -> bool:
-        watched = self._watched(scope)
-        return watched is not None and watched.job.is_vouched
-
-    def _watched(self, scope: int | None) -> Watched | None:
+    def _watched(self, scope: int) -> Watched | None:
         """Return the job of `scope`, also one that is over and has left processes; None without one."""
-        return None if scope is None else self._open.get(scope) or self._left.get(scope)
+        return self._open.get(scope) or self._left.get(scope)
 
-    def _turn_away(self) -> Discovered | None:
-        """Count a process whose job finds no room; returns the scope for these, None without a policy."""
+    def _turn_away(self) -> int:
+        """Count a process whose job finds no room; returns the scope for these, HOST without a policy."""
         self.turned_away += 1
         overflow = self._governor.overflow()
-        return None if overflow is None else Discovered(overflow)
+        return HOST if overflow is None else overflow
 
     def resume(self, scope: int, told: Registered, now_ns: int) -> Job:
         """Go on with a job of another watch, which is gone; the job's processes are in the table already.
@@ -342,20 +358,25 @@ class JobWatch:
         self._next_scope = max(self._next_scope, scope + 1)
         table, told_ns = self._pipeline.table, told.standing.told_ns
         members = table.live({scope})
-        watched = resumed(told, members, table.at, self._identify, now_ns)
+        watched = resumed(told, members, table.at, self._roots, now_ns)
         if told_ns:
             for program in members:
                 program.is_reported = program.started_ns < told_ns
             self._left[scope], self._scope_of[watched.key] = watched, scope
-            self._told[watched.key] = watched.job.ids
+            self._places.use(watched.job.ids)
+            self._places.end(watched.key, watched.job.ids)
             self._governor.begin(scope, watched.job, told.standing)
         else:
-            self._start(scope, watched)
+            self._hold(scope, watched)
+            self._tell(scope)
         return watched.job
 
     def passed(self, event: Environment) -> None:
-        """Forget what was decided early of `event`: it is of no use any more."""
-        self._decided.pop((event.process, event.exec_id), None)
+        """Forget what was decided early of `event`, but for the job that may have begun with it."""
+        decided = self._decided.pop((event.process, event.exec_id), None)
+        if decided is not None:
+            with suppress(CiEgressError, OSError, MemoryError):
+                self._tell_if_untold(decided.scope, event)
 
     def stirs(self, scope: int, at_ns: int) -> None:
         """Begin another part of a job that is over, since a process that it left behind acts."""
@@ -364,27 +385,31 @@ class JobWatch:
             job = replace(left.job, ids=further_part(left.job.ids, str(at_ns)))
             summary = Summary({}, rows_max=ROWS_MAX)
             times = (at_ns, at_ns, at_ns)
-            self._start(scope, Watched(left.key, job, summary, set(), *times, tenant=left.tenant))
+            self._hold(scope, Watched(left.key, job, summary, set(), *times, tenant=left.tenant))
+            self._tell(scope)
             self._on_change(job, None)
 
     def change_baseline(self, baseline: Baseline) -> int:
         """Hold jobs against `baseline` from now on, running ones too; returns how many of these there are."""
         self.baseline = baseline
         for scope, watched in self._open.items():
-            self._pipeline.jobs.change_novelty(scope, known_by(baseline, watched.job))
+            if scope not in self._untold:
+                self._pipeline.jobs.change_novelty(scope, known_by(baseline, watched.job))
         return len(self._open)
 
     def warned(self, _told: str) -> None:
         """Do nothing: with several jobs, tampering with the tracing is in nobody's summary."""
 
     def look_around(self, now_ns: int) -> None:
-        """End the jobs that are over. It takes time for each process: call it once a second or so."""
+        """Find the jobs that are over. It takes time for each process: call it once a second or so."""
         census = self._pipeline.table.census()
-        awaited = {decided.job.scope for decided in self._decided.values() if decided.job}
-        for scope, watched in list(self._open.items()):
+        for scope, watched in self._open.items():
             watched.look(census.get(scope, _NOTHING), self._is_running, now_ns)
-            if watched.is_over(now_ns) and scope not in awaited:
-                self._end(scope, now_ns, still_traced=True)
+        self._ending = deque(scope for scope, watched in self._open.items() if watched.is_over(now_ns))
+        awaited = self._awaited()
+        for scope in [scope for scope in self._untold if scope not in awaited]:
+            if now_ns - self._open[scope].began_ns >= _UNDESCRIBED_NS:
+                self._tell_at_last(scope)
         for scope in [scope for scope in self._left if scope not in census]:
             del self._scope_of[self._left.pop(scope).key]
             self._governor.end(scope)
@@ -396,35 +421,71 @@ class JobWatch:
             self._host_since_ns = now_ns
             self._pipeline.jobs.renew(HOST, self._host(now_ns))
 
+    def end_some(self, now_ns: int) -> bool:
+        """End jobs that were over at the last look, for `_ENDS_S`; returns whether it is to be called again.
+
+        An end may come late: it takes a millisecond or more, and hundreds of jobs may end at once.
+        """
+        until_s = time.monotonic() + _ENDS_S
+        awaited = self._awaited() if self._ending else set()
+        while self._ending and time.monotonic() < until_s:
+            scope = self._ending.popleft()
+            watched = self._open.get(scope)
+            if watched and watched.is_over(now_ns) and scope not in awaited:
+                self._end(scope, now_ns, still_traced=True)
+        return bool(self._ending)
+
+    def _awaited(self) -> set[int]:
+        """Return the scopes of processes that were decided early, and whose own turn is still to come."""
+        return {decided.scope for decided in self._decided.values()}
+
     def finish(self, now_ns: int) -> None:
         """End all jobs, since nothing is watched any more."""
         for scope in list(self._open):
             self._end(scope, now_ns, still_traced=False)
         self._pipeline.end(HOST, now_ns)
 
-    def _start(self, scope: int, watched: Watched) -> None:
+    def _hold(self, scope: int, watched: Watched, *, is_new: bool = False) -> None:
         """Begin a job. Nothing is noted of it before that worked: else the job's next step begins it."""
-        terms = self._governor.begin(scope, watched.job, _standing(watched))  # first: unheld, it hasn't begun
+        self._governor.begin(scope, watched.job, _standing(watched), is_new=is_new)
         self._next_scope = max(self._next_scope, scope + 1)
+        self._left.pop(scope, None)
+        self._scope_of[watched.key] = scope
+        self._open[scope] = watched
+        self._places.use(watched.job.ids)
+
+    def _tell_if_untold(self, scope: int, event: Environment) -> None:
+        """Begin to report the job of `scope` if it isn't reported, as the environment in `event` names it."""
+        if scope in self._untold:
+            watched = self._open[scope]
+            watched.job, environ = self._roots.describe(event, Outline(watched.job, self._untold[scope]))
+            watched.summary = Summary(environ, rows_max=ROWS_MAX)
+            self._tell_at_last(scope)
+
+    def _tell_at_last(self, scope: int) -> None:
+        self._tell(scope)
+        del self._untold[scope]
+        self._on_change(self._open[scope].job, None)
+
+    def _tell(self, scope: int) -> None:
+        """Begin to report the job of `scope`, which is held, and whose names are known by now."""
+        watched = self._open[scope]
+        terms = self._governor.begin(scope, watched.job, _standing(watched))
         outlets = replace(self._outlets, clock=self._clock())
         traced = traced_job(watched.job, outlets, watched.summary, watched.began_ns)
         novelty, earlier = known_by(self.baseline, watched.job), self._governor.others()
         self._pipeline.jobs.begin(scope, replace(traced, terms=terms, novelty=novelty, earlier=earlier))
-        self._left.pop(scope, None)
-        self._scope_of[watched.key] = scope
-        self._open[scope] = watched
 
     def _end(self, scope: int, now_ns: int, *, still_traced: bool) -> None:
+        if scope in self._untold:
+            self._tell_at_last(scope)
         watched = self._open.pop(scope)
         left = [program.process.pid for program in self._pipeline.table.live({scope})]
         last_end_ns = self._pipeline.table.take_last_end_ns(scope)
         # Nobody said that it was over: that shows some time after its last process.
         ended_ns = now_ns if left or last_end_ns is None else last_end_ns
         self._pipeline.end(scope, ended_ns, left_behind=left, still_traced=still_traced)
-        self._told.pop(watched.key, None)
-        self._told[watched.key] = watched.job.ids
-        if len(self._told) > TOLD_MAX:
-            del self._told[next(iter(self._told))]
+        self._places.end(watched.key, watched.job.ids)
         if left:
             self._left[scope] = watched
         else:
@@ -434,14 +495,6 @@ class JobWatch:
             self._governor.over(scope, _standing(watched, now_ns))
         else:
             self._governor.end(scope)
-
-    def _placed(self, ids: TraceIds, key: JobKey, event: Environment) -> TraceIds:
-        """Return the ids of a job's spans: by what the job is, unless its span was sent, or may have been."""
-        if key in self._told:
-            return further_part(self._told[key], str(event.at_ns))
-        if event.exec_id == 0:  # it ran before this did, perhaps under another ci-egress
-            return joined_late(ids, f"{self._instance()}.{event.at_ns}")
-        return ids
 
     def _is_running(self, process: ProcessKey) -> bool:
         return self._pipeline.table.of(process) is not None

@@ -221,6 +221,7 @@ class _Daemon:
         """
         turn: list[Callable[[], object]] = [
             self._take_in,
+            lambda: self._jobs.end_some(boot_ns()),
             lambda: self._sleep(self._pause_s),
             lambda: self._pipeline.tick(boot_ns()),
             self._ticker.tick,
@@ -236,6 +237,7 @@ class _Daemon:
                 looked_s = time.monotonic()
                 for part in self._looks():
                     self._faults.stand(part)
+                    self._faults.stand(self._source.decide)
 
     def _take_in(self) -> None:
         self._pause_s = _IDLE_INTERVAL_S

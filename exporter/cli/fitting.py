@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from exporter.cli.governing import Source
 from exporter.errors import CiEgressError
 from exporter.jobs.model import Job
+from exporter.jobs.text import public_text
 from exporter.kernel.scopes import Scopes
 from exporter.policy.compile import Compiled, compile_policy
 from exporter.policy.entries import ENTRIES_ROOM
@@ -58,7 +59,7 @@ class Fitting:
         try:
             return self.own(job, source, scope)
         except CiEgressError as error:
-            held = f"job {job.display_name}: {error.what}: it is held to the rules of the file as a whole"
+            held = f"job {_shown(job)}: {error.what}: it is held to the rules of the file as a whole"
         try:
             written = self._write(replace(source.strictest, mode=policy.mode), source, scope)
         except CiEgressError:
@@ -104,3 +105,9 @@ class Fitting:
         written = Written(number, compiled, replace(terms, number=number), len(policy.rules))
         self._written[key] = written
         return written
+
+
+def _shown(job: Job) -> str:
+    """Return the name of a job that is just being decided: what it is told by isn't known yet."""
+    claim = job.who.claims[0]
+    return public_text(claim.task or claim.pipeline or "") or job.display_name

@@ -113,10 +113,13 @@ class Governor:
                 self._hold(scope, _Held(None, self._for_no_job(self._source, scope)))
             self._hold_undecided()
 
-    def begin(self, scope: int, job: Job, standing: Standing | None = None) -> Terms | None:
+    def begin(
+        self, scope: int, job: Job, standing: Standing | None = None, *, is_new: bool = False
+    ) -> Terms | None:
         """Hold `scope` to what the policy says for `job`, unless it is already; returns its terms.
 
         Returns None without a policy. `standing` is what else a watch that adopts the instance has to know.
+        With `is_new`, `scope` has no process yet.
         """
         self._closing.discard(scope)
         if scope in self._held:
@@ -126,7 +129,8 @@ class Governor:
             if self._source is None:
                 self._tell(scope, _Held(job, None, standing))
             else:
-                self._hold(scope, _Held(job, self._fitting.for_job(job, self._source, scope), standing))
+                written = self._fitting.for_job(job, self._source, scope)
+                self._hold(scope, _Held(job, written, standing), is_new=is_new)
         if self._has_one_job and scope != HOST and self._source is not None:
             self._tracer.hold_undecided(scope)
             if self._source.is_for_host:
@@ -397,10 +401,11 @@ class Governor:
         """Whether the policy of `scope` is enforced now: somebody may have turned that on or off."""
         return self._tracer.mode(scope) is JobMode.ENFORCE
 
-    def _hold(self, scope: int, held: _Held) -> None:
+    def _hold(self, scope: int, held: _Held, *, is_new: bool = False) -> None:
         self._register(scope, held)
         if held.written is not None:
-            self._scopes.hold(scope, held.written.number, held.written.compiled, self._seeds().items())
+            number, compiled = held.written.number, held.written.compiled
+            self._scopes.hold(scope, number, compiled, self._seeds().items(), is_new=is_new)
         self._steering.begin(scope)
         self._held[scope] = held  # not before: if that fails, it is tried again
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from exporter.jobs.providers import PROVIDERS, Provider
 from exporter.jobs.sources import resolve
-from exporter.jobs.text import clean_text, clean_url, public_text, server_of
+from exporter.jobs.text import clean_text, clean_url, server_of
 
 _ANSWERS = {"true": True, "false": False}
 _SHARED = frozenset({"CI", "BUILD_ID"})
@@ -21,7 +21,10 @@ _SHARED = frozenset({"CI", "BUILD_ID"})
 
 
 class Claim(NamedTuple):
-    """A job as the variables of one CI system describe it; None for what they don't tell."""
+    """A job as the variables of one CI system describe it; None for what they don't tell.
+
+    Nothing is redacted, since a job waits for its policy: claims choose that policy, and are told to nobody.
+    """
 
     provider: str | None
     """The provider's name in the provider table."""
@@ -53,12 +56,24 @@ class Who(NamedTuple):
         return len(self.claims) > 1
 
     @property
-    def digest(self) -> int:
-        """A 128-bit number by which the job is known again; 0 where it isn't known for sure who it is."""
-        if self.is_contradictory or self.is_partial:
-            return 0
-        text = repr((*map(tuple, self.claims), self.is_vouched, *map(tuple, self.besides)))
+    def identity(self) -> int:
+        """A 128-bit number that another job has only if it says the same, and is believed the same."""
+        text = repr((*map(tuple, self.claims), self.is_vouched, self.is_partial, *map(tuple, self.besides)))
         return int.from_bytes(hashlib.sha256(text.encode(errors="replace")).digest()[:16])
+
+    @property
+    def digest(self) -> int:
+        """The same, by which the job is known again; 0 where it isn't known for sure who it is."""
+        return 0 if self.is_contradictory or self.is_partial else self.identity
+
+    @property
+    def unnamed(self) -> Who:
+        """The same without the names of pipelines and tasks."""
+        claims, besides = (
+            tuple(claim._replace(pipeline=None, task=None) for claim in found)
+            for found in (self.claims, self.besides)
+        )
+        return self._replace(claims=claims, besides=besides)
 
 
 def named(pipeline: str | None, task: str | None) -> Who:
@@ -86,18 +101,12 @@ def besides(provider: Provider, environ: Mapping[str, str]) -> tuple[Claim, ...]
     return tuple(_claim(each, environ) for each in marked(environ) if each.name in provider.beside)
 
 
-def are_of_one(known: Sequence[Claim], later: Sequence[Claim], *, names_count: bool) -> bool:
-    """Return whether a process that claims `later` may be of the job that claimed `known`.
-
-    It may claim less than the job did, but nothing else. Without `names_count`, pipeline and task may differ:
-    a variable of the user's groups several of them into one job.
-    """
-    fields = [True, True, names_count, names_count, True]
-    pairs = zip(known, later, strict=False)
-    return len(known) == len(later) and all(
-        new is None or new == old or not counts
-        for pair in pairs
-        for old, new, counts in zip(*pair, fields, strict=True)
+def contradict(one: Sequence[Claim], other: Sequence[Claim]) -> bool:
+    """Return whether both can't be of the same job: they say different things, and not just one says less."""
+    return len(one) != len(other) or any(
+        None not in {mine, its} and mine != its
+        for pair in zip(one, other, strict=True)
+        for mine, its in zip(*pair, strict=True)
     )
 
 
@@ -121,7 +130,7 @@ def marked(environ: Mapping[str, str]) -> Iterator[Provider]:
 
 
 def _claim(provider: Provider, environ: Mapping[str, str]) -> Claim:
-    pipeline, task = (resolve(source, environ, public_text) for source in (provider.pipeline, provider.task))
+    pipeline, task = (resolve(source, environ) for source in (provider.pipeline, provider.task))
     protected = _ANSWERS.get(resolve(provider.protected, environ) or "")
     return Claim(provider.name, _project(provider, environ), pipeline, task, protected)
 

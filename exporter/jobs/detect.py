@@ -1,9 +1,15 @@
-"""Find out which CI job this is, by the environment of the job's root and by nothing below it."""
+"""Find out which CI job this is, by the environment of the job's root and by nothing below it.
+
+`outlined` finds what a decision needs, soon whatever the environment is; `described` adds what is told of the
+job, which has to be redacted first.
+"""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import NamedTuple
 
 from exporter.errors import UsageError
 from exporter.jobs.claims import Claim, besides, claims_of, server_url
@@ -11,7 +17,7 @@ from exporter.jobs.ids import GithubRun, Identity, trace_ids
 from exporter.jobs.model import HOST, Job, TraceIds
 from exporter.jobs.providers import PROVIDERS, Provider
 from exporter.jobs.sources import Source, read, resolve
-from exporter.jobs.text import clean_repository_url, clean_url, path_of, public_text
+from exporter.jobs.text import Publishing, clean_repository_url, clean_url, path_of, public_text
 
 UNRECOGNISED = "run"
 """The provider of a job that no known CI system started."""
@@ -22,6 +28,15 @@ MARKS = frozenset(mark.partition("=")[0] for provider in PROVIDERS for mark in p
 """The variables that mark a CI system; each system sets at least one of them."""
 
 _REF_PREFIXES = {"refs/heads/": "branch", "refs/tags/": "tag"}
+
+
+class Outline(NamedTuple):
+    """A job as far as it takes to decide what it is held to."""
+
+    job: Job
+    """Its system, its ids and what it says of itself; no names and no run id, which may have secrets."""
+    run_id: str
+    """The id of its run, not redacted."""
 
 
 def detect(
@@ -37,14 +52,32 @@ def detect(
     nobody change what it tells of the project, the agent is assumed to have made the root. Raises UsageError
     when the variable that `job_env` names isn't set.
     """
+    return described(outlined(environ, job_env=job_env, new_run_id=new_run_id), environ, job_env=job_env)
+
+
+def outlined(environ: Mapping[str, str], *, job_env: str | None, new_run_id: Callable[[], str]) -> Outline:
+    """Return what `detect` finds, as far as a decision needs it. Raises UsageError as `detect` does."""
     if job_env is not None:
         return _named_by_user(environ, job_env)
     provider = recognise(environ)
     if provider is None:
         run_id = new_run_id()
         ids, claims = _own_ids(environ, UNRECOGNISED, run_id), (Claim(UNRECOGNISED, None, None, None),)
-        return Job(provider=UNRECOGNISED, run_id=run_id, ids=ids, claims=claims)
+        return Outline(Job(UNRECOGNISED, "", ids, claims=claims), run_id)
     return _recognised(provider, environ, new_run_id)
+
+
+def described(outline: Outline, environ: Mapping[str, str], *, job_env: str | None) -> Job:
+    """Return the job of `outline` with what is told of it; its root has `environ`.
+
+    Every text is redacted, which takes some 30 ms if they are long.
+    """
+    job, run_id = outline
+    if job_env is not None:
+        told = public_text(run_id) or run_id
+        return replace(job, run_id=told, task_run_id=told)
+    provider = recognise(environ)
+    return replace(job, run_id=run_id) if provider is None else _described(provider, environ, outline)
 
 
 def step_of(environ: Mapping[str, str], *, job_env: str | None = None) -> str | None:
@@ -73,7 +106,7 @@ def _is_present(provider: Provider, environ: Mapping[str, str]) -> bool:
     return all(environ.get(name) == value if equals else environ.get(name) for name, equals, value in marks)
 
 
-def _named_by_user(environ: Mapping[str, str], job_env: str) -> Job:
+def _named_by_user(environ: Mapping[str, str], job_env: str) -> Outline:
     job_id = read(job_env, environ)
     if job_id is None:
         raise UsageError(
@@ -81,11 +114,10 @@ def _named_by_user(environ: Mapping[str, str], job_env: str) -> Job:
             hint="name the variable that holds the job's id, or leave the option out",
         )
     ids = _own_ids(environ, NAMED_BY_USER, job_id, job_id)
-    told = public_text(job_id) or job_id
     provider = recognise(environ)  # any job may set the variable, so its policy goes by its CI system
     claims = claims_of(provider, environ) if provider else (Claim(NAMED_BY_USER, None, None, None),)
     also = besides(provider, environ) if provider else ()
-    return Job(NAMED_BY_USER, told, ids, task_run_id=told, claims=claims, besides=also)
+    return Outline(Job(NAMED_BY_USER, "", ids, claims=claims, besides=also), job_id)
 
 
 def _own_ids(environ: Mapping[str, str], provider: str, run_id: str, job_id: str = "") -> TraceIds:
@@ -93,21 +125,35 @@ def _own_ids(environ: Mapping[str, str], provider: str, run_id: str, job_id: str
     return trace_ids(identity, environ, github=None, check_run_id=None)
 
 
-def _recognised(provider: Provider, environ: Mapping[str, str], new_run_id: Callable[[], str]) -> Job:
-    def get(source: Source) -> str | None:
-        return resolve(source, environ, public_text)
-
+def _recognised(provider: Provider, environ: Mapping[str, str], new_run_id: Callable[[], str]) -> Outline:
     # Without a run id every run would share a trace: a fresh one keeps them apart. The trace's ids are made
     # of unredacted values, since others compute the same ids and redact nothing.
     run_id = resolve(provider.run_id, environ) or new_run_id()
-    repository_url = clean_repository_url(get(provider.repository_url) or "")
-    ref, ref_type = _head(provider, environ)
-    return Job(
+    job = Job(
         provider=provider.name,
-        run_id=get(provider.run_id) or run_id,
+        run_id="",
         ids=_ids(provider, environ, run_id),
-        pipeline=get(provider.pipeline),
-        task=get(provider.task),
+        claims=claims_of(provider, environ),
+        besides=besides(provider, environ),
+        is_vouched=bool(provider.agents),
+    )
+    return Outline(job, run_id)
+
+
+def _described(provider: Provider, environ: Mapping[str, str], outline: Outline) -> Job:
+    clean = Publishing()
+
+    def get(source: Source) -> str | None:
+        return resolve(source, environ, clean)
+
+    run_id, pipeline, task = (get(each) for each in (provider.run_id, provider.pipeline, provider.task))
+    repository_url = clean_repository_url(get(provider.repository_url) or "")
+    ref, ref_type = _head(provider, get)
+    return replace(
+        outline.job,
+        run_id=run_id or outline.run_id,
+        pipeline=pipeline,
+        task=task,
         task_run_id=get(provider.task_run_id),
         attempt=get(provider.attempt),
         run_url=clean_url(get(provider.run_url) or ""),
@@ -117,9 +163,6 @@ def _recognised(provider: Provider, environ: Mapping[str, str], new_run_id: Call
         revision=get(provider.revision),
         ref=ref,
         ref_type=ref_type,
-        claims=claims_of(provider, environ),
-        besides=besides(provider, environ),
-        is_vouched=bool(provider.agents),
     )
 
 
@@ -144,10 +187,10 @@ def _job_id(provider: Provider, environ: Mapping[str, str]) -> str:
     return "/".join([own or "", *siblings])
 
 
-def _head(provider: Provider, environ: Mapping[str, str]) -> tuple[str | None, str | None]:
+def _head(provider: Provider, get: Callable[[Source], str | None]) -> tuple[str | None, str | None]:
     """Return name and type of the branch or tag that is built; a name may come in full, as `refs/tags/v1`."""
     told = ((provider.tag, "tag"), (provider.branch, "branch"), (provider.ref, None))
-    found = ((resolve(source, environ, public_text), kind) for source, kind in told)
+    found = ((get(source), kind) for source, kind in told)
     name, ref_type = next((each for each in found if each[0]), (None, None))
     for prefix, kind in _REF_PREFIXES.items():
         if name and name.startswith(prefix):

@@ -11,6 +11,8 @@ from typing import NamedTuple
 from exporter.jobs.model import TraceIds
 
 _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(-.*)?")
+CONTEXT_VARIABLES = ("TRACEPARENT", "TRACESTATE")
+"""The variables that name the span above a job's."""
 _MAX_TRACEPARENT_CHARS = 512
 _MAX_TRACESTATE_CHARS = 512
 _TRACE_HEX = slice(0, 32)

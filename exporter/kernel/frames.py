@@ -148,7 +148,8 @@ class Frames:
 
     def arrived(self, process: ProcessKey, scope: int) -> None:
         """Look after the network of `process`, about to be of `scope`, if that scope's policy is enforced."""
-        if not self._is_over and scope in self._enforced():
+        value = self._modes.lookup(_NUMBER.pack(scope))
+        if not self._is_over and value is not None and _is_enforcing(value):
             self._begin_turn()
             self._take_in(_told_of(process, 0, scope))
 
@@ -231,11 +232,7 @@ class Frames:
 
     def _enforced(self) -> set[int]:
         """Return the scopes whose policies are enforced."""
-        return {
-            _NUMBER.unpack(key)[0]
-            for key, value in self._modes.items()
-            if wire.ModeValue._make(wire.MODE_VALUE.unpack(value)).is_enforcing
-        }
+        return {_NUMBER.unpack(key)[0] for key, value in self._modes.items() if _is_enforcing(value)}
 
     def _processes(self, scopes: Collection[int]) -> Iterator[tuple[int, wire.ProcValue]]:
         """Iterate over the processes of `scopes`, each with its pid.
@@ -317,6 +314,10 @@ class Frames:
         with suppress(OSError):
             event = event._replace(uid=Path(f"/proc/{who.process.pid}").stat().st_uid)
         self._told.append(event)
+
+
+def _is_enforcing(value: bytes) -> bool:
+    return bool(wire.ModeValue._make(wire.MODE_VALUE.unpack(value)).is_enforcing)
 
 
 def _told_of(process: ProcessKey, exec_id: int, scope: int) -> Tampered:

@@ -135,17 +135,21 @@ class Scopes:
         """
         return self._policies.write(policy, scope, leaving=leaving)
 
-    def hold(self, scope: int, number: int, policy: Compiled, seeds: Seeds = ()) -> None:
+    def hold(
+        self, scope: int, number: int, policy: Compiled, seeds: Seeds = (), *, is_new: bool = False
+    ) -> None:
         """Hold `scope` to `policy`, written as `number`, from now on, in its mode.
 
-        `seeds` are the names that addresses (16 bytes) have without being looked up. Raises KernelError when
-        the policy has to be enforced and, as far as is known, can't be.
+        `seeds` are the names that addresses (16 bytes) have without being looked up. If it `is_new`, it has
+        no process yet: the first one's network is looked after when it comes (`adopt`). Raises KernelError
+        when the policy has to be enforced and, as far as is known, can't be.
         """
         if not self._policies.is_held(scope, number):  # else it has them, and what it was granted since
             masks = ((peer, policy.named.granted(names)) for peer, names in seeds)
             self._grants.seed(scope, number, ((peer, mask) for peer, mask in masks if mask))
         if self._policies.will_enforce(scope, policy):
-            self._frames.look(about_to_be={scope})  # first: whoever is killed from here on leaves it held
+            if not is_new:  # for it, all processes would be walked through in vain
+                self._frames.look(about_to_be={scope})  # first: who is killed from here on leaves it held
             self._frames.require_options()
         self._policies.hold(scope, number, policy)
         self._windows.judge(has_executables=bool(self._policies.executables))

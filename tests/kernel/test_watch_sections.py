@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import shutil
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -88,6 +89,49 @@ def test_the_section_of_a_project_is_for_jobs_that_its_agent_makes_and_for_no_ot
     assert watch.has_said(
         f"{file}:6:3: what `release/*` allows doesn't count: a job's author chooses this name"
     )
+
+
+SQUATTERS: dict[str, tuple[bool, dict[str, str]]] = {
+    "container": (False, {}),
+    "task": (True, {"GITHUB_JOB": "another"}),
+    "long": (True, {f"LONG{number}": "x" * 100_000 for number in range(3)}),
+}
+"""Who has the ids of a job of octo/app: whether its agent made it, and other variables."""
+
+
+@pytest.mark.parametrize("squatter", SQUATTERS)
+def test_who_has_a_jobs_ids_decides_nothing_of_it_and_gets_nothing_of_it(
+    steps: Steps, runner: Runner, tmp_path: Path, squatter: str
+) -> None:
+    """Neither where it comes first, nor where it comes later."""
+    agent, file = tmp_path / "Runner.Worker", policy(tmp_path, OURS)
+    shutil.copy(Path(sys.executable).resolve(), agent)
+    (is_agents, other), runs = SQUATTERS[squatter], [run_id(f"{squatter}-{one}") for one in ("a", "b")]
+    act = f"for try in $(seq 60); do told=$({steps.act(V4.peer)}); test $told = ok && break; sleep 0.05; done"
+    with Runner(python=str(agent)) as worker, watching(tmp_path, "--policy", str(file)) as watch:
+
+        def step(run: str, *, is_ours: bool) -> str:
+            name = f"{run}-{is_ours:d}"
+            by = worker if is_ours or is_agents else runner
+            environ = {**PATH, **github(run, **({} if is_ours else other))}
+            by.start((environ, ["sh", "-c", steps.script(name, f"{act}; echo $told")]))
+            return name
+
+        started = [step(run, is_ours=is_ours) for run, is_ours in zip(runs, (False, True), strict=True)]
+        known(watch, *runs)
+        started += [step(run, is_ours=is_ours) for run, is_ours in zip(runs, (True, False), strict=True)]
+        for name in started:
+            steps.begin(name)
+        printed = [steps.done(name) for name in started]
+        seen = watch.stop()
+    theirs = "ok\n" if squatter == "task" else "EPERM\n"  # the section is for each task of the workflow
+    assert printed == [theirs, "ok\n", "ok\n", theirs]
+    for run in runs:
+        jobs = seen.jobs(run)
+        assert len(jobs) == len({job.span_id for job in jobs}) == 2, "each is told as what it says"
+        assert len({job.trace_id for job in jobs}) == 1
+        tasks = {job.resource["cicd.pipeline.task.name"] for job in jobs}
+        assert tasks == {TASK, other.get("GITHUB_JOB", TASK)}
 
 
 def test_who_is_called_like_an_agent_in_a_container_vouches_for_nobody(

@@ -129,6 +129,7 @@ STORMS = {
 STORM_ROUNDS, TRIES = 8, 5000
 SOON_MS = 5000
 """Ten times what it takes where others use the machine; without care it takes as long as all that waits."""
+STORM_S, SOONER_MS = 15, 2000
 
 
 @pytest.mark.parametrize("storm", STORMS)
@@ -172,6 +173,50 @@ def test_who_says_nothing_or_what_is_not_so_stays_held(lab: Lab, programs: Progr
         str(attributes).count("contradicting") for attributes in told if "'marks'" in str(attributes)
     )
     assert kinds == {0: 1, 1: 2}
+
+
+ENDING = """
+import os, sys, time
+names = {"GITLAB_CI": "true", "CI_SERVER_URL": "https://gitlab.example", "CI_PROJECT_PATH": "group/x"}
+sleeps = lambda environ: os.posix_spawn("/bin/sleep", ["sleep", "300"], environ)
+others = [sleeps({}) for _ in range(int(sys.argv[2]))]
+while True:
+    maker = os.fork()
+    if not maker:
+        runs = [f"{sys.argv[3]}-{number}-{time.monotonic()}" for number in range(int(sys.argv[1]))]
+        made = [sleeps({**names, "CI_PIPELINE_ID": run}) for run in runs]
+        time.sleep(1)
+        for pid in made:
+            os.kill(pid, 9)
+        os._exit(0)
+    os.waitpid(maker, 0)
+    time.sleep(4)
+"""
+"""Has jobs begin and end at once, beside other processes."""
+
+
+def test_whose_a_step_is_is_known_soon_while_hundreds_of_jobs_begin_and_end(
+    lab: Lab, programs: Programs, tmp_path: Path
+) -> None:
+    """Deciding comes before all that takes long."""
+    act, told = shlex.join(programs.act("connect", V4.evil, PORT)), tmp_path / "told"
+    tries = f"for try in $(seq {TRIES}); do {act} && break; done"
+    waits = f"a=$(date +%s%N); {tries}; echo $((($(date +%s%N) - a) / 1000000)) >> {told}"
+    with (
+        agent(lab, tmp_path) as (runner, name),
+        watching(tmp_path, "--agent", name, "--policy", policy(tmp_path, LAX)) as watch,
+    ):
+        script = [ENDING, "300", "3000", str(os.getpid())]
+        runner.start((PATH, [sys.executable, "-S", "-E", "-c", *script]))
+        end_s, number = time.monotonic() + STORM_S, 0
+        while time.monotonic() < end_s:
+            assert runner.statuses((step("lax", CI_JOB_ID=str(number)), ["sh", "-c", waits])) == [0]
+            time.sleep(0.3)
+            number += 1
+        watch.stop()
+        runner.end()
+    took_ms = sorted(map(int, told.read_text().split()))
+    assert max(took_ms) < SOONER_MS, took_ms
 
 
 FLOODS = """

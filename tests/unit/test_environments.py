@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from exporter import wire
 from exporter.decode import Decoder
-from exporter.environments import contested, names_one_of, variables
+from exporter.environments import contested, names_one_of, part_of, variables
 from exporter.events import Environment, ProcessKey
 from tests.unit.records import BASH, header, record
 
@@ -91,7 +91,15 @@ def test_any_block_can_be_read(block: bytes) -> None:
 @given(st.lists(st.tuples(st.sampled_from(["A", "AB", "B", "XA"]), st.text("A=B", max_size=5)), max_size=6))
 def test_a_block_names_a_variable_just_when_it_has_it(pairs: list[tuple[str, str]]) -> None:
     block = b"".join(f"{name}={value}\0".encode() for name, value in pairs)
-    assert bool(names_one_of(["A", "B"]).search(block)) == bool({"A", "B"} & variables(block).keys())
+    assert names_one_of(["A", "B"])(block) == bool({"A", "B"} & variables(block).keys())
+
+
+@given(st.lists(st.tuples(st.sampled_from(["A", "AB", "B", "XA"]), st.text("A=B", max_size=5)), max_size=6))
+def test_a_part_of_a_block_says_the_same_of_its_variables(pairs: list[tuple[str, str]]) -> None:
+    block, names = b"".join(f"{name}={value}\0".encode() for name, value in pairs), {b"A", b"B"}
+    part, whole = part_of(block, names), variables(block)
+    assert variables(part) == {name: value for name, value in whole.items() if name in {"A", "B"}}
+    assert contested(part, names) == contested(block, names)
 
 
 @pytest.mark.parametrize(

@@ -115,7 +115,7 @@ class Kernel:
         self.written[number] = policy
         return Written(number, policy, 0)
 
-    def hold(self, scope: int, number: int, policy: Compiled, _seeds: object) -> None:
+    def hold(self, scope: int, number: int, policy: Compiled, _seeds: object, **_: bool) -> None:
         if self.fails:
             raise MemoryError
         if scope in self.unholdable:

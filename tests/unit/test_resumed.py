@@ -47,7 +47,7 @@ def told(job: Job) -> Registered:
 def taken_over(environ: Mapping[str, str], job: Job) -> Job:
     """The job that was told of as `job`, of which a process has `environ`."""
     with root(environ) as program:
-        return resumed(told(job), [program], lambda _: None, Roots(None).identify, 9).job
+        return resumed(told(job), [program], lambda _: None, Roots(None), 9).job
 
 
 @pytest.mark.parametrize("is_vouched", [True, False])

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -78,10 +80,12 @@ def test_a_root_is_decided_by_its_environment_alone_and_told_when_its_turn_comes
         scope = host.jobs.decide(early)
         other = early._replace(process=ProcessKey(999, 7), block=block(BARE))
         assert (scope, host.jobs.decide(other), host.jobs.decide(early._replace(parent=None))) == (2, 0, None)
-        assert len(host.began) == 1
-        host.jobs.look_around(host.now_ns + 60 * SECOND)
+        assert host.began == []
+        host.jobs.look_around(host.now_ns + 59 * SECOND)
+        host.jobs.end_some(host.now_ns + 59 * SECOND)
         assert not host.ended  # what it did is still to come
         host.connects(host.starts(gitlab(), name="first"))
+        assert [job.display_name for job in host.began] == ["build"]
         host.connects(host.starts(gitlab(), name="second"))
         host.stops()
     (job,) = job_spans(host.spans())
@@ -158,7 +162,7 @@ def test_a_variable_that_stands_twice_is_vouched_for_by_nobody_and_told(
         number = number_of(agent_named("Runner.Worker")) if standing == STANDING_STEP else 0
         told = Environment(host.now_ns, step, 2, twice(entry, environment("github")), False, standing, number)
         assert host.jobs.decide(told, comes_again=False) == WITHOUT_ROOM
-        identified = host.jobs._identify(told, host.pipeline.table.of(step))
+        identified = host.jobs._roots.identify(told, host.pipeline.table.of(step))
         assert identified is None or (identified.job.is_vouched, identified.job.is_partial) == (False, True)
         host.happens(told)
         host.stops()
@@ -178,32 +182,134 @@ def test_a_variable_that_stands_twice_alike_is_as_good_as_once(tmp_path: Path) -
 
 @pytest.mark.parametrize("has_policy", [True, False])
 @pytest.mark.parametrize(
-    "changed",
+    ("changed", "is_told"),
     [
-        {"CI_JOB_NAME": "publish"},
-        {"CI_COMMIT_REF_PROTECTED": "true"},
-        {"CIRCLECI": ""},
-        {"CI_PROJECT_PATH": "group/app"},
-        {"CI_JOB_NAME": ""},  # it says less: as a container that is given the ids alone
+        ({"CI_JOB_NAME": "publish"}, True),
+        ({"CI_COMMIT_REF_PROTECTED": "true"}, True),
+        ({"CIRCLECI": ""}, True),
+        ({"CI_JOB_NAME": ""}, False),  # it says less: as a container that is given the ids alone
     ],
 )
 def test_who_has_a_jobs_ids_and_says_something_else_of_itself_is_not_of_that_job(
-    changed: dict[str, str], has_policy: bool, tmp_path: Path
+    changed: dict[str, str], is_told: bool, has_policy: bool, tmp_path: Path
 ) -> None:
-    """A step can set the ids of another job of its run, and would get what that one may."""
+    """Whichever comes first: a step can set the ids of any other job."""
+    first, second = gitlab(CI_COMMIT_REF_PROTECTED="false"), gitlab(CI_COMMIT_REF_PROTECTED="false") | changed
+    for number, (one, other) in enumerate([(first, second), (second, first)]):
+        with watched(tmp_path / str(number)) as host:
+            if has_policy:
+                host.jobs._governor = Governing()
+            scopes = [scope_of_step(host, environ) for environ in (one, other, one, other)]
+            host.stops()
+        assert scopes == [WITHOUT_ROOM + 1, WITHOUT_ROOM + 2] * 2
+        parts = job_spans(host.spans())
+        assert (len(parts), len({part["spanId"] for part in parts})) == (2, 2)
+        assert {part["traceId"] for part in parts} == {TRACE}
+        logs = host.directory / "logs.jsonl"
+        assert (logs.exists() and '"ids"' in logs.read_text()) == is_told
+
+
+def scope_of_step(
+    host: Host, environ: Mapping[str, str], *, is_cut: bool = False, maker: str | None = None
+) -> int:
+    """The scope of a new step with `environ`; `maker` is the agent that makes it."""
+    above = host.starts(BARE, name=maker) if maker else AGENT
+    standing = (STANDING_STEP, number_of(agent_named(maker))) if maker else (STANDING_MARKED,)
+    step = host.starts(BARE, above, exec_id=1 if maker else 0)
+    host.happens(Environment(host.now_ns, step, 2, block(environ), is_cut, *standing))
+    program = host.pipeline.table.of(step)
+    assert program
+    return program.scope
+
+
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize("other", [{"is_cut": True}, {"maker": None}], ids=["cut", "container"])
+def test_whom_nobody_vouches_for_is_no_part_of_a_job_that_is_vouched_for(
+    other: dict[str, Any], order: int, tmp_path: Path
+) -> None:
+    """Else whoever comes first would say what the job may, and who comes later would get that."""
+    told, ours = environment("github"), {"maker": "Runner.Worker"}
     with watched(tmp_path) as host:
-        if has_policy:
-            host.jobs._governor = Governing()
-        host.starts(gitlab(CI_COMMIT_REF_PROTECTED="false"))
-        other = Environment(host.now_ns, host.starts(BARE), 2, b"", False, STANDING_MARKED)
-        other = other._replace(block=block(gitlab(CI_COMMIT_REF_PROTECTED="false") | changed))
-        is_same = changed in ({"CI_PROJECT_PATH": "group/app"}, {"CI_JOB_NAME": ""})
-        scope = WITHOUT_ROOM if has_policy and not is_same else WITHOUT_ROOM + 1
-        assert host.jobs.decide(other, comes_again=False) == scope
-        host.happens(other)
+        steps = [ours, ours | other][::order]
+        scopes = [scope_of_step(host, told, **how) for how in steps * 2]
         host.stops()
-    logs = tmp_path / "logs.jsonl"
-    assert (logs.exists() and '"contradicting"' in logs.read_text()) is not is_same
+    assert scopes == [WITHOUT_ROOM + 1, WITHOUT_ROOM + 2] * 2
+    assert [(job.is_vouched, job.is_partial) for job in host.began][::order] == [
+        (True, False),
+        (False, "is_cut" in other),
+    ]
+
+
+def test_what_is_over_says_nothing_of_a_job_that_says_something_else(tmp_path: Path) -> None:
+    """Not even in which trace it is."""
+    squatter = gitlab(CI_JOB_NAME="publish", TRACEPARENT=f"00-{'a' * 32}-{'1' * 16}-01")
+    with watched(tmp_path) as host:
+        host.ends(host.starts(squatter))
+        host.waits(IDLE_S + 2)
+        assert len(host.ended) == 1
+        host.starts(gitlab())
+        host.stops()
+    traces = {span["name"]: (span["traceId"], span.get("parentSpanId")) for span in job_spans(host.spans())}
+    assert traces == {"publish": ("a" * 32, "1" * 16), "build": (TRACE, None)}
+
+
+def test_nothing_is_redacted_before_a_job_is_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes long, and others wait to be decided."""
+    redacted = list[str]()
+
+    def note(arguments: list[str]) -> list[str]:
+        redacted.extend(arguments)
+        return ["redacted"] * len(arguments)
+
+    monkeypatch.setattr("exporter.jobs.text.redact_arguments", note)
+    names = {"CI_JOB_NAME": "login -p so-long", "CI_PROJECT_PATH": "group/never-redacted-before"}
+    with watched(tmp_path) as host:
+        process = ProcessKey(1000, host.now_ns + 1000)
+        early = Environment(host.now_ns, process, 1, block(gitlab(**names)), is_cut=False, parent=AGENT)
+        assert host.jobs.decide(early) == WITHOUT_ROOM + 1
+        assert redacted == []
+        host.starts(gitlab(**names))
+        assert redacted
+        host.stops()
+    assert [job.task for job in host.began] == ["redacted"]
+    assert [job.claims[0].task for job in host.began] == ["login -p so-long"]
+
+
+def test_a_job_whose_roots_are_never_told_of_ends_all_the_same(tmp_path: Path) -> None:
+    with watched(tmp_path) as host:
+        late = Environment(host.now_ns, ProcessKey(777, 7), 1, block(gitlab()), False, STANDING_MARKED)
+        assert host.jobs.decide(late, comes_again=False) == WITHOUT_ROOM + 1
+        host.waits(IDLE_S + 2)
+        assert (len(host.began), len(host.ended)) == (1, 1)
+        host.stops()
+    assert [span["spanId"] for span in job_spans(host.spans())] == []  # it has no names, nor a run
+
+
+def test_jobs_that_end_at_once_end_one_after_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others wait to be decided meanwhile, so each call ends a few."""
+    seconds = count()
+    with watched(tmp_path) as host:
+        host.ends(*(host.starts(gitlab(job=str(number))) for number in range(5)))
+        monkeypatch.setattr("exporter.watching.time", SimpleNamespace(monotonic=lambda: next(seconds) / 250))
+        host.jobs.look_around(host.now_ns + 60 * SECOND)
+        ended = list[int]()
+        while host.jobs.end_some(host.now_ns + 60 * SECOND):
+            ended.append(len(host.ended))
+        assert (ended, len(host.ended)) == ([2, 4], 5)
+        host.stops()
+
+
+def test_a_job_that_goes_on_before_its_end_comes_does_not_end(tmp_path: Path) -> None:
+    with watched(tmp_path) as host:
+        host.ends(host.starts(gitlab()))
+        host.now_ns += 60 * SECOND
+        host.jobs.look_around(host.now_ns)
+        host.starts(gitlab())
+        assert not host.jobs.end_some(host.now_ns)
+        assert host.ended == []
+        host.stops()
 
 
 def test_stages_that_a_variable_of_the_users_makes_one_job_are_of_it(tmp_path: Path) -> None:
@@ -219,7 +325,7 @@ def test_stages_that_a_variable_of_the_users_makes_one_job_are_of_it(tmp_path: P
             )
             scopes.append(host.jobs.decide(told, comes_again=False))
         host.stops()
-    assert scopes == [WITHOUT_ROOM + 1, WITHOUT_ROOM]
+    assert scopes == [WITHOUT_ROOM + 1, WITHOUT_ROOM + 2]
 
 
 def test_what_an_agent_that_is_known_made_is_no_job_of_a_system_besides(tmp_path: Path) -> None:
@@ -346,7 +452,7 @@ class Governing(NoGovernor):
 
 
 def test_nobody_gets_into_a_job_that_is_vouched_for_by_what_proc_says(tmp_path: Path) -> None:
-    """It is of those without room, whom nobody is held stricter than; into other jobs it may."""
+    """Into other jobs it may."""
     with watched(tmp_path) as host:
         host.jobs._governor = Governing()
         worker = host.starts(BARE, name="Runner.Worker")
@@ -359,8 +465,8 @@ def test_nobody_gets_into_a_job_that_is_vouched_for_by_what_proc_says(tmp_path: 
             assert program
             scopes.append(program.scope)
         host.stops()
-    assert [job.is_vouched for job in host.began] == [True, False]
-    assert scopes == [WITHOUT_ROOM, WITHOUT_ROOM + 2]
+    assert [job.is_vouched for job in host.began] == [True, False, False]
+    assert scopes == [WITHOUT_ROOM + 2, WITHOUT_ROOM + 3]
 
 
 def test_what_a_step_does_says_which_step_whatever_its_programs_execute_with(tmp_path: Path) -> None:
@@ -804,7 +910,7 @@ class Refusing:
     def __init__(self) -> None:
         self.begun, self.ended = list[int](), list[int]()
 
-    def begin(self, scope: int, _job: Job, _standing: object) -> None:
+    def begin(self, scope: int, _job: Job, _standing: object, *, is_new: bool = False) -> None:  # noqa: ARG002
         self.begun.append(scope)
         if self.refuses:
             raise OSError(errno.ENOMEM, "no memory")
@@ -850,7 +956,7 @@ def test_jobs_that_cannot_be_held_take_no_room_from_others(tmp_path: Path) -> No
         host.stops()
 
 
-def test_a_job_that_is_held_and_cannot_be_told_of_is_over_for_the_governor(
+def test_a_job_that_is_held_and_cannot_be_told_of_is_told_of_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with watched(tmp_path) as host:
@@ -864,11 +970,10 @@ def test_a_job_that_is_held_and_cannot_be_told_of_is_over_for_the_governor(
         with monkeypatch.context() as patch:
             patch.setattr(host.pipeline.jobs, "begin", no_memory)
             step = host.starts(gitlab())
-        assert (governor.ended, host.began, host.jobs.turned_away) == ([WITHOUT_ROOM + 1], [], 1)
+        assert (governor.ended, host.began, host.jobs.turned_away) == ([], [], 0)
         host.ends(step)
-        host.waits(IDLE_S + 2)
         host.connects(host.starts(gitlab()))
-        assert governor.begun == [WITHOUT_ROOM + 1, WITHOUT_ROOM + 2]  # what the first was held to isn't its
+        assert set(governor.begun) == {WITHOUT_ROOM + 1}
         host.stops()
     assert len(job_spans(host.spans())) == 1
 
@@ -904,7 +1009,7 @@ def test_nothing_is_kept_of_jobs_that_are_over(tmp_path: Path) -> None:
                 host.waits(IDLE_S + 1)
         kept = vars(host.jobs)
         assert len(host.ended) == 2000
-        assert [kept[name] for name in ("_open", "_left", "_scope_of")] == [{}, {}, {}]
+        assert [kept[name] for name in ("_open", "_left", "_scope_of", "_untold")] == [{}, {}, {}, {}]
         jobs = vars(host.pipeline.jobs)
         assert list(jobs["_jobs"]) == list(jobs["_names"]) == [0]
         assert len(host.flows) == 0

@@ -162,6 +162,8 @@ class Host:
         while self.now_ns < end_ns:
             self.now_ns = min(self.now_ns + SECOND, end_ns)
             self.jobs.look_around(self.now_ns)
+            while self.jobs.end_some(self.now_ns):
+                pass
 
     def stops(self) -> Account:
         """The watch ends."""

@@ -68,7 +68,8 @@ _KINDS = {
     "xdp_socket": "the same of an XDP socket",
     "marks": "what may be a step has a CI system's variable `blanked`, or has variables of several or of "
     "another one than its [agent's](../watch.md#agents) (`contradicting`): whose it is isn't known, and it "
-    "stays held to the strictest policy",
+    "stays held to the strictest policy; or it has the `ids` of a job that says something else of itself: "
+    "then it is another job",
     "frames": "frames that should be stopped can't be, or weren't yet; detail: the errno, if there is one",
     "bpf": "a job called bpf(2); detail: the command",
     "signal": "a job sent a signal to ci-egress; detail: which",

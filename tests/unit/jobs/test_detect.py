@@ -14,7 +14,7 @@ from exporter.jobs.ids import Identity
 from exporter.jobs.model import Job
 from exporter.jobs.providers import PROVIDERS
 from exporter.jobs.sources import variables
-from exporter.jobs.text import MAX_CHARS
+from exporter.jobs.text import MAX_CHARS, ORDINARY_CHARS
 from tests.unit.jobs.documented import documented_providers, environment
 
 _NAMES = sorted(
@@ -152,6 +152,18 @@ def test_no_field_of_a_job_has_a_secret_of_its_environment(provider: str) -> Non
     told = "\n".join(_job_fields(detect(environ)))
     assert "<redacted>" in told
     assert not [secret for secret in ("s3c", "retD", "cretE", "cretF", "a1B2") if secret in told]
+
+
+def test_of_many_long_values_the_first_are_kept_as_long_as_any() -> None:
+    """Redacting them takes time, in which nobody else is told of."""
+    names = ("CI_PIPELINE_ID", "CI_PIPELINE_NAME", "CI_JOB_NAME", "CI_JOB_ID", "CI_COMMIT_SHA")
+    job = detect(environment("gitlab") | dict.fromkeys(names, "ab " * 2000))
+    told = [len(value or "") for value in (job.run_id, job.pipeline, job.task, job.task_run_id, job.revision)]
+    assert [length > ORDINARY_CHARS for length in told] == [True, False, False, False, False]
+    assert min(told) > 0
+    ordinary = dict.fromkeys(names, "x" * ORDINARY_CHARS) | {"CI_COMMIT_SHA": "y" * MAX_CHARS}
+    job = detect(environment("gitlab") | ordinary)
+    assert len(job.revision or "") == MAX_CHARS
 
 
 def test_redaction_changes_no_id() -> None:

@@ -125,3 +125,10 @@ def test_each_part_of_a_key_is_held_against_its_own(
         and any(fnmatchcase(name, key.names) for name in (pipeline, f"{pipeline}/{task}"))
     )
     assert key.fits(claim, unknown_fits=False) == key.fits(claim, unknown_fits=True) == expected
+
+
+def test_what_telemetry_shows_of_a_name_with_a_secret_is_a_key_for_it() -> None:
+    key = parse_key("app/login -p <redacted>")
+    told, other = (Claim("gitlab", "g/p", "app", task) for task in ("login -p s3cret", "login"))
+    assert (key.fits(told, unknown_fits=True), key.fits(other, unknown_fits=True)) == (True, False)
+    assert not parse_key("<redacted>").is_for_all
