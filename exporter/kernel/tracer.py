@@ -365,6 +365,22 @@ class Tracer:
         self._held.detach()
         remove(self.directory)
 
+    def let_go_of_others(self, goes_on: Callable[[ProcessKey], bool]) -> None:
+        """Follow only those that are held, and what they make, since nobody takes in any more what others do.
+
+        Whatever begins from now on is held to nothing; likewise those of which `goes_on` is true.
+        """
+        self.know_steps({}, {})
+        self._windows.follow_jobs_alone()
+        others = []
+        for key, value in self._procs.items():
+            proc = wire.ProcValue._make(wire.PROC_VALUE.unpack(value))
+            process = ProcessKey(_KEY.unpack(key)[0], proc.started_ns)
+            if self.scopes.held_as(proc) == HOST or goes_on(process):
+                others.append(key)
+        for key in others:  # not before all are known: who goes on shows by those above it
+            self._procs.delete(key)
+
     def let_it_go_on(self) -> bool:
         """Have `detach` detach nothing: what is denied stays denied until somebody stops this instance.
 
