@@ -21,14 +21,14 @@ export function tokenOf(secret) {
 
 /** The options that the inputs ask for. `folder` gets what is written; `token` ends it. Throws Refusal. */
 export function watchOptions(folder, token) {
-  const { otlpDir, report, summary, end } = places(folder);
+  const { otlpDir, report, summary } = places(folder);
   return [
     '--host',
     '--json-log',
     `--otlp-dir=${otlpDir}`,
     `--report=${report}`,
     `--summary=${summary}`,
-    `--end-folder=${end}`,
+    endOption(folder),
     `--end-digest=${createHash('sha256').update(token).digest('hex')}`, // the token itself stands on no command line
     ...policyOptions(),
     ...given('baseline', resolve),
@@ -67,6 +67,11 @@ export function places(folder) {
     told: `${folder}/told`,
     end: `${folder}/end`,
   };
+}
+
+/** The option that names the folder in which the end is asked for: no other watch has it. */
+export function endOption(folder) {
+  return `--end-folder=${places(folder).end}`;
 }
 
 function policyOptions() {

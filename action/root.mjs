@@ -8,9 +8,9 @@ import { Refusal } from './workflow.mjs';
 const OUTPUT_MAX = 16 * 1024 * 1024;
 
 // What names the job and says where telemetry goes. Not the files of a step, which are gone when it is over, nor
-// tokens that nothing here needs.
+// tokens that nothing here needs; nor where telemetry waits: a step could say it, and root makes folders there.
 const HANDED_ON =
-  /^(CI|(GITHUB|RUNNER|GITEA|FORGEJO|OTEL|CI_EGRESS)_\w+|TRACEPARENT|TRACESTATE|STATE_DIRECTORY)$/;
+  /^(CI|(GITHUB|RUNNER|GITEA|FORGEJO|OTEL|CI_EGRESS)_\w+|TRACEPARENT|TRACESTATE)$/;
 const KEPT_BACK = /^GITHUB_(TOKEN|ENV|OUTPUT|PATH|STATE|STEP_SUMMARY)$/;
 const OF_A_PROXY = /^(https?|no)_proxy$/i; // programs heed either spelling
 

@@ -1,17 +1,18 @@
 // `ci-egress watch` as a process that outlives the script which starts it.
 
 import { spawn } from 'node:child_process';
-import { closeSync, existsSync, openSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, openSync, statSync, writeFileSync } from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
 
 import { contents } from './contents.mjs';
 import { asRoot, runAsRoot } from './root.mjs';
-import { places } from './options.mjs';
+import { endOption, places } from './options.mjs';
 import { Refusal } from './workflow.mjs';
 
 const START_LIMIT_MS = 120_000;
 const STOP_LIMIT_MS = 90_000; // 10 s for a flush, and what the report takes: for each way to ask
 const SETTLE_LIMIT_MS = 10_000; // of a shell that has one line to write
+const EXIT_LIMIT_MS = 1_000; // of a process that has begun to exit
 const LOOK_MS = 50;
 const LINES_MAX = 10; // of what says why it didn't start
 
@@ -59,6 +60,7 @@ function runningIn(folder) {
 export async function stop(folder, { pid, started }, name) {
   const hasEnded = () => startOf(pid) !== started;
   const wasRunning = started !== '' && !hasEnded();
+  if (wasRunning) await requireWatch(folder, pid, hasEnded);
   if (wasRunning && ask(folder, name)) await until(hasEnded, STOP_LIMIT_MS);
   if (wasRunning && !hasEnded()) {
     // Somebody got in the way: he has reported himself then, and so does this, which anybody could do.
@@ -128,6 +130,23 @@ function pidOf(folder) {
 function statusOf(folder) {
   const status = /^status (\d+)$/m.exec(read(places(folder).record))?.[1];
   return status === undefined ? undefined : Number(status);
+}
+
+// Steps can write to the files that say which process it is, and root's signal goes to that process: so it has to be
+// one of root's, with a folder on its command line that no other has there. One that is about to end has none any more.
+async function requireWatch(folder, pid, hasEnded) {
+  const isSo = () => hasEnded() || isWatchOf(folder, pid);
+  await until(isSo, EXIT_LIMIT_MS);
+  if (isSo()) return;
+  throw new Refusal(
+    `process ${pid} doesn't trace this job, although the files of the ci-egress action say so`,
+    'a step has changed them; nothing is ended by this step',
+  );
+}
+
+function isWatchOf(folder, pid) {
+  const { uid } = statSync(`/proc/${pid}`, { throwIfNoEntry: false }) ?? {};
+  return uid === 0 && read(`/proc/${pid}/cmdline`).split('\0').includes(endOption(folder));
 }
 
 // By the shell's own `kill`: images of containers often have no other.

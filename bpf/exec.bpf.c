@@ -261,6 +261,7 @@ int before_exec(struct bpf_raw_tracepoint_args *ctx)
 
 	if (!followed)
 		return 0;
+	settle(followed);
 	followed->held |= executables_in(pointer_at(ctx->args[0], TASK_MM));
 	if (number_at(pointer_at(ctx->args[0], TASK_NUMBERS), NUMBERS_LEVEL))
 		followed->is_guest = 1;

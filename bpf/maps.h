@@ -69,6 +69,13 @@ BPF_TABLE("lru_hash", u32, struct proc_value, strays, STRAYS_MAX);
 BPF_HASH(candidates, struct candidate_key, u32, CANDIDATES_MAX);
 
 /*
+ * The agents and steps that user space found in /proc when it began, by the number of their step,
+ * each with the CI system of its agent: what they made before they were found is a step, too. Empty
+ * once all are found.
+ */
+BPF_F_TABLE("hash", u32, u32, found_steps, PROCS_MAX, BPF_F_NO_PREALLOC);
+
+/*
  * The agents, which start jobs; and the marks, which are how variables begin that a job is known
  * by.
  */

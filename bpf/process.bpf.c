@@ -132,6 +132,25 @@ static inline u32 standing_below(const struct proc_value *creator)
 }
 
 /*
+ * Make the process a step if it descends from one, or from an agent, that was found after it had
+ * been made. They have the same number: user space can't be as quick as a process that forks.
+ */
+static inline void settle(struct proc_value *proc)
+{
+	u32 *agent = found_steps.lookup(&proc->early);
+
+	if (!agent || proc->scope)
+		return;
+	if (proc->standing == STANDING_NONE)
+		proc->standing = STANDING_STEP;
+	else if (proc->standing == STANDING_MARKED)
+		proc->standing = STANDING_MARKED_STEP;
+	else
+		return;
+	proc->agent = *agent;
+}
+
+/*
  * Fill in what is known of a process without an entry, by its nearest ancestor that has one. Return
  * 0 if it isn't to be followed.
  */
@@ -230,6 +249,7 @@ int on_newtask(struct bpf_raw_tracepoint_args *ctx)
 
 	if (!read_current(creator_pid, &creator))
 		return 0;
+	settle(&creator);
 
 	u32 pid = number_at(task, TASK_TGID);
 	struct proc_value proc = {

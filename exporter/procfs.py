@@ -68,11 +68,10 @@ def is_running(process: ProcessKey) -> bool:
 def everyone() -> Iterator[tuple[ProcessKey, int]]:
     """Yield every process of this host with its parent's pid, parents first."""
     found = []
-    for process in psutil.process_iter():
-        with suppress(psutil.Error, OSError):
-            started = started_ns(process.pid)
-            if started is not None:
-                found.append((started, process.pid, process.ppid()))
+    for pid in psutil.pids():
+        with suppress(OSError):  # it has ended
+            state = _state(pid)
+            found.append((state.started_ns, pid, state.parent_pid))
     for started, pid, parent_pid in sorted(found):
         yield ProcessKey(pid, started), parent_pid
 
@@ -145,6 +144,7 @@ class Proc:
 
 class _State(NamedTuple):
     letter: str
+    parent_pid: int
     started_ns: int
 
 
@@ -152,7 +152,7 @@ def _state(pid: int) -> _State:
     """Read the state of `pid` from its `stat`. Raises OSError."""
     text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
     fields = text.rsplit(")", 1)[-1].split()
-    return _State(fields[0], int(fields[19]) * _NS_PER_TICK)
+    return _State(fields[0], int(fields[1]), int(fields[19]) * _NS_PER_TICK)
 
 
 def _live(pid: int) -> psutil.Process | None:

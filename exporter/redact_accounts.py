@@ -62,6 +62,7 @@ OF_ACCOUNTS = (
     place("hass add _ *"),
     place("hass change_password _ *"),
     place("pihole setpassword *"),
+    *(place(f"{program} setpassword _ *") for program in ("manage.py", "django-admin")),  # more may follow
     place("do_wifi_ssid_passphrase _ *"),
     place("do_change_pass *"),
     place("knife user create _ _ _ _ *"),

@@ -213,6 +213,7 @@ class _Daemon:
             self._handle(found)
             if found.process not in self._apart and not self._steps.is_agent(found.process):
                 read_environment(self._handle, found.process, exec_id=0)
+        self._steps.find_again()
 
     def loop(self, asked: Requests) -> None:
         """Watch until `asked` says to end, or nobody is left who could ask for that.

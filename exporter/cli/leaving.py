@@ -33,9 +33,9 @@ def end_what_is_left(
 ) -> None:
     """End what is left of the job if its policy is enforced: nothing holds it once programs are detached.
 
-    What can't be ended stays held if the programs outlive this process: then they are left attached.
-    `meanwhile` is called now and then. `goes_on` returns whether a process is spared. `left_by` says in
-    messages who left the others behind.
+    What can't be ended stays held if the programs outlive this process: then they are left attached, for
+    these processes alone. `meanwhile` is called now and then. `goes_on` returns whether a process is spared.
+    `left_by` says in messages who left the others behind.
     """
     if tracer.mode(scope) is not JobMode.ENFORCE or not tracer.is_attached():
         return
@@ -44,6 +44,8 @@ def end_what_is_left(
         _tell(came, left_by)
     if not came.is_over:
         is_denied = tracer.let_it_go_on()
+        if is_denied:
+            tracer.let_go_of_others(goes_on)
         what = _of_left(came.left, left_by, is_denied=is_denied)
         if is_denied:
             gone = "it is gone" if len(came.left) == 1 else "they are gone"

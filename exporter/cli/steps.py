@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection
 from typing import NamedTuple
 
@@ -11,6 +12,9 @@ from exporter.events import HOST, Environment, ProcessKey
 from exporter.kernel.tracer import Tracer
 from exporter.procfs import ancestors, everyone
 
+_WALKS_MAX = 20
+"""The most walks through all processes. The third finds nothing new, as a rule: what a step makes once it was
+found is one from its fork on."""
 _INIT = 1
 """The pid of init. It is above the watch, and yet no agent: it makes the host's own services, too."""
 
@@ -48,6 +52,9 @@ class Steps:
         self._has_agent = above.agent is not None
         self._beyond = set(above.everyone).difference(above.up_to_agent)
         self._found: dict[int, Standing] = {}
+        """The standings that the walk through all processes found so far, by pid."""
+        self._looked_at: dict[ProcessKey, Agent | None] = {}
+        """Which agent each process is by /proc; None for none."""
 
     def begin(self) -> None:
         """Tell the kernel which programs are agents, and which variables jobs are known by."""
@@ -55,32 +62,51 @@ class Steps:
         self._tracer.know_steps(agents, self._marks)
 
     def find_again(self) -> None:
-        """Find the agents and steps among the processes that run already in an instance that was adopted."""
-        for process, parent_pid in everyone():
-            if (standing := self.standing(process, parent_pid)) != NOBODY:
-                self._tracer.find(process, *standing)
+        """Find the agents and steps among the processes that run, until that brings none to light.
+
+        Processes fork meanwhile: what one makes before it is known as a step has to be found, too.
+        """
+        for _ in range(_WALKS_MAX):
+            self._found = {}
+            if not sum(self._find(*each) for each in everyone()):
+                break
+        self._tracer.forget_found()
+
+    def _find(self, process: ProcessKey, parent_pid: int) -> bool:
+        if process.pid == os.getpid():
+            return False
+        standing = self.standing(process, parent_pid)
+        return standing != NOBODY and self._tracer.find(process, *standing)
 
     def standing(self, process: ProcessKey, parent_pid: int) -> Standing:
         """Return the standing of a process that ran before the watch; call it for parents first.
 
-        Processes that those above the watch have made so far are no steps. A process above the job's agent
-        may make the next agent, too, which is then known by its name. So it must not be an agent itself:
-        whatever an agent makes is a step.
+        What is below the job's agent is a step, but for what started the watch. Where no agent is known, the
+        processes that those above the watch have made so far are no steps: it may have been anybody's shell.
+        A process above the job's agent may make the next agent, too, which is then known by its name. So it
+        must not be an agent itself: whatever an agent makes is a step.
         """
         if process in self._above:
-            return Standing(wire.STANDING_AGENT)
+            starter = Standing(wire.STANDING_AGENT)
+            self._found[process.pid] = starter if self._has_agent else NOBODY
+            return starter
         if process in self._beyond:
             return NOBODY
         found = self._found.get(parent_pid, NOBODY)
         if found.standing == wire.STANDING_AGENT:
             found = found._replace(standing=wire.STANDING_STEP)
-        elif found == NOBODY and (agent := agent_of(process.pid, self._agents, self._marks)) is not None:
+        elif found == NOBODY and (agent := self._agent_of(process)) is not None:
             found = Standing(wire.STANDING_AGENT, number_of(agent))
         self._found[process.pid] = found
         return found
 
+    def _agent_of(self, process: ProcessKey) -> Agent | None:
+        if process not in self._looked_at:
+            self._looked_at[process] = agent_of(process.pid, self._agents, self._marks)
+        return self._looked_at[process]
+
     def is_agent(self, process: ProcessKey) -> bool:
-        """Whether `standing` found that `process` runs an agent; False for the processes above the watch."""
+        """Whether `standing` found that `process` runs an agent."""
         return self._found.get(process.pid, NOBODY).standing == wire.STANDING_AGENT
 
     def is_below_agent(self, process: ProcessKey, scope: int) -> bool:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import errno
 import struct
-import zlib
 from collections import defaultdict
 from collections.abc import Callable, Container
 
@@ -19,6 +18,7 @@ from exporter.events import HOST, ProcessKey
 from exporter.kernel.bpf import Map
 
 _SCOPE = struct.Struct("=I")
+_MIXER, _ALL_64_BITS = 0x9E3779B97F4A7C15, (1 << 64) - 1
 KEPT = 256
 """The entries that each scope may have while the map has room; half of it is for scopes that need more."""
 
@@ -138,10 +138,18 @@ def one_of(candidates: Map, key: bytes) -> int | None:
     return None if scope is None else int(_SCOPE.unpack(scope)[0])
 
 
+def step_number(process: ProcessKey) -> int:
+    """Return the number of the step that begins with `process`: what it makes has it, too.
+
+    `begin_step` in bpf/process.bpf.c computes the same.
+    """
+    mixed = (process.started_ns ^ process.pid << 40) * _MIXER & _ALL_64_BITS
+    return wire.SCOPE_EARLY | mixed >> 33
+
+
 def early_of(process: ProcessKey, standing: int) -> int:
     """Return the number of the step that begins with `process`; 0 where no step begins."""
-    is_step = standing >= wire.STANDING_STEP
-    return wire.SCOPE_EARLY | zlib.crc32(candidate_key(process, 0)) if is_step else 0
+    return step_number(process) if standing >= wire.STANDING_STEP else 0
 
 
 def found_value(process: ProcessKey, standing: int = wire.STANDING_NONE, agent: int = 0) -> bytes:

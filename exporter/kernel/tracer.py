@@ -7,14 +7,14 @@ import select
 import struct
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from functools import partial
 from pathlib import Path
 
 from exporter import wire
 from exporter.events import HOST, ProcessKey
 from exporter.kernel.bpf import Map
-from exporter.kernel.candidates import early_of, found_value
+from exporter.kernel.candidates import early_of, found_value, step_number
 from exporter.kernel.dropped import Left, abort
 from exporter.kernel.executables import Executables
 from exporter.kernel.forks import Forks
@@ -37,7 +37,8 @@ RINGS = ("lineage", "first", "lookups", "events", "environments")
 """The rings in an order: what is on a later one follows from what is on an earlier one."""
 PINNED_MAPS = [
     *RINGS,
-    *("procs", "forks", "candidates", "agents", "marks", "late_resolvers", "counters", "config"),
+    *("procs", "forks", "candidates", "found_steps", "agents", "marks", "late_resolvers"),
+    *("counters", "config"),
     *("flows_even", "flows_odd", "slots", "free_slots", "others", "others_told", "open_connects", "account"),
     *("queries", "queries_noted", "queries_expired"),
     *("policy", "policies", "alternatives", "names", "rule_ports", "modes", "exe_bits", "exe_names", "jobs"),
@@ -142,31 +143,53 @@ class Tracer:
         value = wire.PROC_VALUE.pack(process.started_ns, scope, *[0] * 5, held, *[0] * 7)
         self._procs.update(_KEY.pack(process.pid), value)
 
-    def find(self, process: ProcessKey, standing: int = wire.STANDING_NONE, agent: int = 0) -> None:
-        """Follow `process`, which was there before the programs, as one of no job, unless it is followed."""
+    def find(self, process: ProcessKey, standing: int = wire.STANDING_NONE, agent: int = 0) -> bool:
+        """Follow `process`, which was there before the programs, as one of no job, unless it is followed.
+
+        Returns whether it has `standing` only from now on. Until `forget_found` is called, what it, or
+        another process that is found, had made before takes its standing from it when it forks or executes.
+        """
         self._windows.follow(HOST)
         key = _KEY.pack(process.pid)
-        if not self._procs.insert(key, found_value(process, standing, agent)) and standing:
-            self._stand(key, standing, agent)
+        is_new = self._procs.insert(key, found_value(process, standing, agent))
+        if not standing:
+            return False
+        is_new = is_new or self._stand(key, standing, agent)
+        self._note_step(step_number(process), agent)  # not before: an agent itself is no step
+        return is_new
 
-    def _stand(self, key: bytes, standing: int, agent: int) -> None:
-        """Set the standing of a process that is followed already.
+    def forget_found(self) -> None:
+        """Have nobody take a standing any more from those that were found."""
+        self.maps["found_steps"].clear()
 
-        It executed something while ci-egress began, or an earlier watch followed it. What the kernel saw of
-        it comes first: by /proc a step may look like an agent.
+    def _note_step(self, number: int, agent: int) -> None:
+        with suppress(OSError):  # no room: then the next walk through /proc finds what it made
+            self.maps["found_steps"].update(_KEY.pack(number), _KEY.pack(agent))
+
+    def _stand(self, key: bytes, standing: int, agent: int) -> bool:
+        """Set the standing of a process that is followed already; return whether it had another one.
+
+        It was made, or executed something, while ci-egress began, or an earlier watch followed it. What the
+        kernel saw of it comes first: by /proc a step may look like an agent. But below an agent nobody is
+        one, whatever it executed before the kernel knew where it is.
         """
         value = self._procs.lookup(key)
         proc = value and wire.ProcValue._make(wire.PROC_VALUE.unpack(value))
         if not proc or proc.scope != HOST:
-            return
-        if (proc.standing, standing) == (wire.STANDING_MARKED, wire.STANDING_STEP):
+            return False
+        is_step = standing == wire.STANDING_STEP
+        is_no_agent = is_step and proc.standing == wire.STANDING_AGENT and not self.is_adopted
+        if is_step and proc.standing == wire.STANDING_MARKED:
             standing = wire.STANDING_MARKED_STEP
-        elif proc.standing != wire.STANDING_NONE:
-            return
+        elif proc.standing != wire.STANDING_NONE and not is_no_agent:
+            return False
+        if is_step and proc.early:
+            self._note_step(proc.early, agent)
         process = ProcessKey(_KEY.unpack(key)[0], proc.started_ns)
-        early = proc.early if proc.standing else early_of(process, standing)
+        early = proc.early if proc.standing == wire.STANDING_MARKED else early_of(process, standing)
         proc = proc._replace(standing=standing, agent=agent, early=early)
         self._procs.update(key, wire.PROC_VALUE.pack(*proc))
+        return True
 
     def know_steps(self, agents: Mapping[bytes, int], marks: Mapping[bytes, int]) -> None:
         """Treat what `agents` make, and what executes with `marks`, as possibly a job's from now on.
@@ -346,6 +369,22 @@ class Tracer:
         self.frames.detach()
         self._held.detach()
         remove(self.directory)
+
+    def let_go_of_others(self, goes_on: Callable[[ProcessKey], bool]) -> None:
+        """Follow only those that are held, and what they make, since nobody takes in any more what others do.
+
+        Whatever begins from now on is held to nothing; likewise those of which `goes_on` is true.
+        """
+        self.know_steps({}, {})
+        self._windows.follow_jobs_alone()
+        others = []
+        for key, value in self._procs.items():
+            proc = wire.ProcValue._make(wire.PROC_VALUE.unpack(value))
+            process = ProcessKey(_KEY.unpack(key)[0], proc.started_ns)
+            if self.scopes.held_as(proc) == HOST or goes_on(process):
+                others.append(key)
+        for key in others:  # not before all are known: who goes on shows by those above it
+            self._procs.delete(key)
 
     def let_it_go_on(self) -> bool:
         """Have `detach` detach nothing: what is denied stays denied until somebody stops this instance.

@@ -111,6 +111,11 @@ class Windows:
         self._undecided = scope
         self._configure()
 
+    def follow_jobs_alone(self) -> None:
+        """Have processes that aren't followed yet stay so, and the environments of no job's unread."""
+        self._coverage = Coverage()
+        self._configure()
+
     def turn(self, handle: Handler) -> None:
         """Hand over what was counted in a window that is over; begin another when this one was long enough.
 

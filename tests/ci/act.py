@@ -83,10 +83,9 @@ class Act:
         """Begin a job of these steps, in a checkout with `files`."""
         self._check_out(steps, files)
         command = [*self._under, str(self._program), "push", "-P", "ubuntu-latest=-self-hosted"]
-        state = f"STATE_DIRECTORY={self.folder}/spool"
         with self._log.open("wb") as log:
             return subprocess.Popen(
-                [*command, "--env", state, "--no-cache-server", "--rm"],
+                [*command, "--no-cache-server", "--rm"],
                 cwd=self.repository,
                 env=self._env,
                 stdin=subprocess.DEVNULL,

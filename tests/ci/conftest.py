@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.integration.receivers import Answer, Collector, serving
 from tests.kernel.conftest import lab, made_ahead, programs
 from tests.launch import ROOT
 from tests.unit.jobs.documented import environment
@@ -73,9 +74,16 @@ TAKEN_BY_SUDO = {
     "LD_RUN_PATH": "/opt/lib",
     "TZ": ":/etc/localtime",
     "TZDIR": "/opt/zoneinfo",
+    "STATE_DIRECTORY": "state",
 }
-"""Variables that a build may have and root must not. `sudo -E` leaves two of them: PYTHONPYCACHEPREFIX says
-where Python looks for code that is compiled already, and puts it, OPENSSL_CONF what OpenSSL loads."""
+"""Variables that a build may have and root must not. `sudo -E` leaves three of them: PYTHONPYCACHEPREFIX says
+where Python looks for code that is compiled already, and puts it, OPENSSL_CONF what OpenSSL loads,
+STATE_DIRECTORY where ci-egress makes a folder for what no collector takes."""
+NO_UTF_8 = "compiled\udcff"
+"""A value with a byte that is no character."""
+SHOW_BYTES = "printf '%s\\n' \"$PYTHONPYCACHEPREFIX\" \"$OWN\" | od -An -tx1 -v | tr -d ' \\n'"
+AS_SHOWN = 2 * os.fsencode(f"{NO_UTF_8}\n").hex()
+"""What that shows where both have NO_UTF_8 as their value."""
 SHOW_TAKEN = f"""printf '%s\\n' {" ".join(f'"${name}"' for name in TAKEN_BY_SUDO)}"""
 UNSET_AS_EVER = '[ -z "$(printenv TERM SHELL USER LOGNAME)" ]'
 """True where none of them is there; sudo and ci-egress would set them."""
@@ -137,6 +145,14 @@ def _path(folder: Path, script: str) -> str:
     program.write_text(script.format(Path(sys.executable).with_name("ci-egress")))
     program.chmod(0o755)
     return f"{program.parent}:/usr/local/sbin:{os.environ.get('PATH', os.defpath)}"
+
+
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    """Takes all that it gets."""
+    taking = Collector(lambda _: Answer())
+    with serving(taking.server):
+        yield taking
 
 
 @pytest.fixture

@@ -6,6 +6,9 @@ import hashlib
 import json
 import os
 import signal
+import subprocess
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,7 +23,7 @@ from .actions_runner import Command, Job
 from .stand_ins import Results
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
     from .stand_ins import StandIn
 
@@ -263,6 +266,45 @@ def test_another_process_of_the_same_pid_is_left_alone(job: Job) -> None:
     assert ended.annotations("error")[0].startswith("ci-egress ended before the job did")
     record = job.temp / "ci-egress" / "record"
     wait_for(lambda: "status" in record.read_text())
+
+
+@contextmanager
+def bystander() -> Iterator[subprocess.Popen[bytes]]:
+    """A process of root's that has nothing to do with the job."""
+    with subprocess.Popen(["sleep", "600"]) as process:
+        try:
+            yield process
+            assert process.poll() is None
+        finally:
+            process.kill()
+
+
+def test_no_step_chooses_which_process_the_action_stop_ends(job: Job) -> None:
+    """The file that names the process is the steps' own; the signal is root's."""
+    begun = job.use(ROOT)
+    file = job.temp / "ci-egress" / "state.json"
+    with bystander() as other:
+        started = Path(f"/proc/{other.pid}/stat").read_text().rpartition(")")[2].split()[19]
+        file.write_text(json.dumps({**json.loads(file.read_text()), "pid": other.pid, "started": started}))
+        stopped = job.use(ROOT / "stop", {"token": begun.outputs["token"]})
+        assert stopped.status == 1
+        assert stopped.annotations("error")[0].startswith(f"process {other.pid} doesn't trace this job, ")
+    (post,) = job.finish()
+    assert (post.status, post.summary) == (0, "a summary\n")
+
+
+def test_no_step_chooses_which_process_the_last_step_ends(job: Job) -> None:
+    """Where the runner kept nothing for that step, it has to ask a file of the steps'."""
+    job.use(ROOT)
+    kept = json.loads((job.temp / "ci-egress" / "state.json").read_text())
+    job.posts[-1].state.clear()
+    with bystander() as other:
+        (job.temp / "ci-egress" / "record").write_text(f"pid {other.pid}\n")
+        (post,) = job.finish()
+    assert post.status == 1
+    assert post.annotations("error")[0].startswith(f"process {other.pid} doesn't trace this job, ")
+    os.kill(kept["pid"], signal.SIGTERM)
+    assert is_gone(kept["pid"])
 
 
 def test_an_image_without_a_program_kill_is_enough(job: Job, stand_in: StandIn, tmp_path: Path) -> None:

@@ -104,6 +104,7 @@ ELSEWHERE = {
     "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "grpc",
     "OTEL_EXPORTER_OTLP_LOGS_CERTIFICATE": "/nowhere.pem",
     "OTEL_EXPORTER_OTLP_LOGS_TIMEOUT": "1",
+    "STATE_DIRECTORY": "/elsewhere",
 }
 """What an earlier step can set, and the action's step does not."""
 
@@ -118,7 +119,7 @@ def test_where_the_input_says_to_send_to_no_earlier_step_can_change(job: Job, st
     collector = "https://collector.example:4318"
     assert job.use(ROOT, {"otlp-endpoint": collector}, **own).status == 0
     env, meant = stand_in.given["env"], {**own, "OTEL_EXPORTER_OTLP_ENDPOINT": collector}
-    assert {name: value for name, value in env.items() if name.startswith("OTEL_")} == meant
+    assert {name: env[name] for name in env if name.startswith("OTEL_") or name in ELSEWHERE} == meant
     assert resolve_destinations(env, otlp_dir=None) == resolve_destinations(meant, otlp_dir=None)
 
 

@@ -27,6 +27,7 @@ from .told import ALL_BUT_EVIL, EVIL, PEER, act, egress, text_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from tests.integration.receivers import Collector
     from tests.kernel.conftest import Programs
     from tests.kernel.lab import Lab
 
@@ -297,16 +298,17 @@ def test_a_step_whose_user_has_sudo_can_remove_what_it_leaves(
 
 
 def test_a_command_has_the_variables_that_it_would_have(
-    checkout: Path, path: str, sudoer: User, sudo_path: str
+    checkout: Path, path: str, sudoer: User, sudo_path: str, collector: Collector
 ) -> None:
+    """And root those that say where telemetry goes, but not where it waits."""
     sudoer.give(checkout)
     command = f"{UNSET_AS_EVER}; echo $OWN; {SHOW_TAKEN}"
-    own = {"OWN": "a b"}
+    own = {"OWN": "a b", "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
     done = run_hook(checkout, command, sudo_path + path, {}, under=sudoer.under, **TAKEN_BY_SUDO, **own)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-len(TAKEN_BY_SUDO) - 1 :] == ["a b", *TAKEN_BY_SUDO.values()]
-    assert not (checkout / "owned").exists()
-    assert not (checkout / "compiled").exists()
+    assert [entry.name for entry in checkout.iterdir()] == ["ci-egress"]
+    assert collector.taken
 
 
 def test_root_does_not_run_what_a_job_put_on_path(

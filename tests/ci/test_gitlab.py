@@ -15,12 +15,13 @@ from tests.kernel.tracing import ROOT
 from tests.unit.jobs.documented import environment
 
 from . import limits
-from .conftest import SHOW_TAKEN, TAKEN_BY_SUDO, UNSET_AS_EVER
+from .conftest import AS_SHOWN, NO_UTF_8, SHOW_BYTES, SHOW_TAKEN, TAKEN_BY_SUDO, UNSET_AS_EVER
 from .told import ALL_BUT_EVIL, EVIL, PEER, act, egress, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from tests.integration.receivers import Collector
     from tests.kernel.conftest import Programs
     from tests.kernel.lab import Lab
 
@@ -51,6 +52,7 @@ def run_job(
         input=whole,
         capture_output=True,
         text=True,
+        errors="backslashreplace",
         cwd=project,
         env={**environment("gitlab"), **TEMPLATE["variables"], **own, **env},
         timeout=limits.COMMAND_S,
@@ -153,16 +155,30 @@ def test_a_job_whose_user_has_sudo_can_remove_what_it_leaves(
 
 @pytest.mark.parametrize("shell", ["bash", "dash"])
 def test_a_command_has_the_variables_that_it_would_have(
-    shell: str, project: Path, path: str, sudoer: User, sudo_path: str
+    shell: str, project: Path, path: str, sudoer: User, sudo_path: str, collector: Collector
 ) -> None:
+    """And root those that say where telemetry goes, but not where it waits."""
     sudoer.give(project)
     script = [f"ci_egress sh -ec {shlex.quote(f'{UNSET_AS_EVER}; echo $OWN; {SHOW_TAKEN}')}"]
-    env = {**TAKEN_BY_SUDO, "OWN": "a b"}
+    env = {**TAKEN_BY_SUDO, "OWN": "a b", "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
     done = run_job(project, script, sudo_path + path, shell=shell, under=sudoer.under, **env)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-len(TAKEN_BY_SUDO) - 1 :] == ["a b", *TAKEN_BY_SUDO.values()]
-    assert not (project / "owned").exists()
-    assert not (project / "compiled").exists()
+    assert [entry.name for entry in project.iterdir()] == ["ci-egress"]
+    assert collector.taken
+
+
+@pytest.mark.parametrize("shell", ["bash", "dash"])
+def test_no_byte_of_a_value_hides_its_variable(
+    shell: str, project: Path, path: str, sudoer: User, sudo_path: str
+) -> None:
+    sudoer.give(project)
+    env = {"LANG": "C.UTF-8", "PYTHONPYCACHEPREFIX": NO_UTF_8, "OWN": NO_UTF_8}
+    script = [f"ci_egress sh -ec {shlex.quote(SHOW_BYTES)}"]
+    done = run_job(project, script, sudo_path + path, shell=shell, under=sudoer.under, **env)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == AS_SHOWN
+    assert [entry.name for entry in project.iterdir()] == ["ci-egress"]
 
 
 @pytest.mark.parametrize("shell", ["bash", "dash"])

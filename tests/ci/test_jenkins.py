@@ -14,13 +14,14 @@ from tests.kernel.tracing import ROOT
 from tests.unit.jobs.documented import environment
 
 from . import limits
-from .conftest import SHOW_TAKEN, TAKEN_BY_SUDO, UNSET_AS_EVER
+from .conftest import AS_SHOWN, NO_UTF_8, SHOW_BYTES, SHOW_TAKEN, TAKEN_BY_SUDO, UNSET_AS_EVER
 from .told import ALL_BUT_EVIL, EVIL, PEER, act, egress, text_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from tests.integration.receivers import Collector
     from tests.kernel.conftest import Programs
     from tests.kernel.lab import Lab
 
@@ -43,6 +44,7 @@ def call(
         input=json.dumps(asked),
         capture_output=True,
         text=True,
+        errors="backslashreplace",
         cwd=folder / "workspace",
         env={**environment("jenkins"), "PATH": path, "HOME": str(folder), "JAVA_OPTS": QUICKLY},
         timeout=limits.COMMAND_S,
@@ -124,17 +126,31 @@ def test_a_build_whose_user_has_sudo_can_remove_what_it_leaves(
     subprocess.run([*sudoer.under, "rm", "-r", folder / "workspace" / "ci-egress"], check=True)
 
 
+def given(user: User, variables: Mapping[str, str]) -> tuple[str, ...]:
+    """A command that becomes what it is given, as that user with those variables."""
+    return (*user.under, "env", *(f"{name}={value}" for name, value in variables.items()))
+
+
 def test_a_script_has_the_variables_that_it_would_have(
-    folder: Path, path: str, sudoer: User, sudo_path: str
+    folder: Path, path: str, sudoer: User, sudo_path: str, collector: Collector
 ) -> None:
+    """And root those that say where telemetry goes, but not where it waits."""
     sudoer.give(folder, folder / "workspace")
-    variables = (f"{name}={value}" for name, value in {**TAKEN_BY_SUDO, "OWN": "a b"}.items())
-    under = (*sudoer.under, "env", *variables)
+    env = {**TAKEN_BY_SUDO, "OWN": "a b", "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
     asked = {"script": f"{UNSET_AS_EVER}; echo $OWN; {SHOW_TAKEN}", "returnStdout": True}
-    (result,), log = call(folder, sudo_path + path, asked, under=under)
+    (result,), log = call(folder, sudo_path + path, asked, under=given(sudoer, env))
     assert result.get("returned", "").splitlines() == ["a b", *TAKEN_BY_SUDO.values()], log
-    assert not (folder / "workspace" / "owned").exists()
-    assert not (folder / "workspace" / "compiled").exists()
+    assert [entry.name for entry in (folder / "workspace").iterdir()] == ["ci-egress"]
+    assert collector.taken
+
+
+def test_no_byte_of_a_value_hides_its_variable(folder: Path, path: str, sudoer: User, sudo_path: str) -> None:
+    sudoer.give(folder, folder / "workspace")
+    env = {"LANG": "C.UTF-8", "PYTHONPYCACHEPREFIX": NO_UTF_8, "OWN": NO_UTF_8}
+    asked = {"script": SHOW_BYTES, "returnStdout": True}
+    (result,), log = call(folder, sudo_path + path, asked, under=given(sudoer, env))
+    assert result == {"returned": AS_SHOWN}, log
+    assert [entry.name for entry in (folder / "workspace").iterdir()] == ["ci-egress"]
 
 
 def test_root_does_not_run_what_a_build_put_on_path(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import shutil
 import socket
 import subprocess
@@ -30,6 +31,7 @@ from exporter.procfs import started_ns
 from tests.unit.dns_samples import query
 
 from .agents import COMMAND, Agent
+from .attached import wait_for
 from .direct import KernelSide
 from .governed import compiled, reply
 from .lab import PORT, V4
@@ -111,6 +113,36 @@ def test_what_an_agent_makes_is_held_from_its_fork_on(
     kernel.tracer.find(key(runner.pid), wire.STANDING_AGENT)
     assert [runner.statuses(denied) for _ in range(ROUNDS)] == [[errno.EPERM]] * ROUNDS
     assert runner.statuses(allowed) == [0]
+
+
+@pytest.mark.parametrize("way", ["forks", "executes"])
+def test_who_was_made_before_its_agent_was_found_is_held_once_it_makes_or_executes_something(
+    runner: Runner, kernel: KernelSide, lab: Lab, connect: dict[str, list[str]], tmp_path: Path, way: str
+) -> None:
+    """No walk through /proc is as quick as a process that forks. After all walks nothing changes any more."""
+    (goes_on, over) = (tmp_path / name for name in ("goes-on", "over"))
+    os.mkfifo(goes_on)
+    act = shlex.join(connect[V4.evil])
+    acts = {"forks": f"{act}; echo $? >{over}", "executes": f"exec sh -c '{act}; echo $? >{over}'"}
+    waiting = ["sh", "-c", f"read -r _ <{goes_on}; {acts[way]}"]
+
+    def made(*, is_found: bool) -> int:
+        over.unlink(missing_ok=True)
+        runner.start((PATH, waiting))
+        if is_found:
+            kernel.tracer.find(key(runner.pid), wire.STANDING_AGENT)
+        goes_on.write_text("\n")
+        wait_for(lambda: over.exists() and over.read_text() != "")
+        return int(over.read_text())
+
+    assert made(is_found=False) == 0
+    with lab.watch() as arrivals:
+        assert made(is_found=True) == errno.EPERM
+    assert arrivals.arrivals.packets_to(V4.evil) == 0
+    entries = kernel.tracer.maps["found_steps"]
+    assert [int.from_bytes(value, sys.byteorder) for _, value in entries.items()] == [0]
+    kernel.tracer.forget_found()
+    assert list(entries) == []
 
 
 def test_nothing_that_a_step_does_makes_it_another(

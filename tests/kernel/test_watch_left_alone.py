@@ -7,6 +7,7 @@ import os
 import shlex
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from contextlib import contextmanager, suppress
@@ -15,13 +16,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from exporter.kernel.instances import live_processes
 from tests.integration.drive_command import is_gone
 
-from .attached import nothing_left, wait_for
+from .attached import instance_of, nothing_left, wait_for
 from .lab import PORT
 from .tampered import told
 from .test_policy_run import logs, policy
-from .test_watch_end import HOST, step
+from .test_watch_end import CI_EGRESS, HOST, step, watching_a_job
 from .test_watch_host import ALL_BUT_THAT, DENIED, fails_with
 from .tracing import environment, spans
 from .watching import Runner
@@ -160,3 +162,55 @@ def test_the_agent_of_the_next_job_is_held_to_nothing_and_its_steps_are(
         for code, command in ((errno.ENETUNREACH, as_agent), (errno.EPERM + 64, as_step)):
             done = fails_with(code, [str(part) for part in lab.command(command)])
             assert listener.statuses((HOST, done)) == [0]
+
+
+@contextmanager
+def frozen(folder: Path) -> Iterator[Path]:
+    """A directory of a file system whose writers wait meanwhile, and can't be killed."""
+    image, mounted = folder / "image", folder / "mounted"
+    mounted.mkdir()
+    with image.open("wb") as file:
+        file.truncate(8 << 20)
+    subprocess.run(["mkfs.ext4", "-q", str(image)], check=True)
+    subprocess.run(["mount", "-o", "loop", str(image), str(mounted)], check=True)
+    try:
+        subprocess.run(["fsfreeze", "--freeze", str(mounted)], check=True)
+        try:
+            yield mounted
+        finally:
+            subprocess.run(["fsfreeze", "--unfreeze", str(mounted)], check=True)
+    finally:
+        wait_for(lambda: subprocess.run(["umount", str(mounted)], check=False).returncode == 0)
+
+
+@pytest.mark.alone  # as above
+def test_what_cannot_be_ended_stays_held_and_nobody_else(
+    runner: Runner, lab: Lab, programs: Programs, tmp_path: Path
+) -> None:
+    """The runner's next job isn't held to the policy of a job that is gone."""
+    file = tmp_path / "policy.yaml"
+    file.write_text(ALL_BUT_THAT)
+    worker = called(WORKER, tmp_path)
+    blocked = [str(part) for part in lab.command(programs.act("connect", DENIED, PORT))]
+    leave = f"touch {tmp_path}/mounted/file & echo $! >{tmp_path}/left"
+
+    def job_gets(code: int) -> None:
+        with Runner(python=worker) as agent:
+            agent.run((HOST, fails_with(code, blocked)), (step("__run"), fails_with(code, blocked)))
+
+    with nothing_left(), frozen(tmp_path):
+        with watching_a_job(tmp_path, "--policy", str(file)) as mine:
+            pins = instance_of(mine.watch.process.pid)
+            runner.run((step("__run"), ["sh", "-c", leave]))
+            left = int((tmp_path / "left").read_text())
+            wait_for(lambda: "(touch) D" in Path(f"/proc/{left}/stat").read_text())
+            job_gets(errno.EPERM)
+            runner.start((step("__post_egress"), mine.ask()))
+            mine.ended()
+        try:
+            told = f"1 process left behind by the job can't be ended and stays denied: touch ({left})"
+            assert mine.watch.has_said(f"{told}; once it is gone: `ci-egress stop {pins.name}`")
+            assert live_processes(pins) == [left]
+            job_gets(errno.ENETUNREACH)
+        finally:
+            subprocess.run([CI_EGRESS, "stop", pins.name], check=True)

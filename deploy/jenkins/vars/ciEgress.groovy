@@ -84,7 +84,7 @@ else
     keep=-E
     case \$(sudo --version) in
     sudo-rs*)
-        keep=\$(env \$without | sed -nE 's/^([A-Za-z_][A-Za-z0-9_.-]*)=.*/\\1/p' | paste -sd , -)
+        keep=\$(env \$without | LC_ALL=C sed -nE 's/^([A-Za-z_][A-Za-z0-9_.-]*)=.*/\\1/p' | paste -sd , -)
         keep=--preserve-env=\$keep
         ;;
     esac
@@ -105,7 +105,7 @@ private List own() {
             'HOSTALIASES', 'LOCALDOMAIN', 'RES_OPTIONS', 'RESOLV_HOST_CONF', 'NIS_PATH', 'KRB5_CONFIG', 'KRB5_KTNAME',
             'PERL5LIB', 'PERL5OPT', 'PERL5DB', 'PERLLIB', 'PERLIO_DEBUG', 'RUBYLIB', 'RUBYOPT', 'NODE_OPTIONS',
             'NODE_PATH', 'CLASSPATH', 'JAVA_TOOL_OPTIONS', '_JAVA_OPTIONS', 'GIT_SSH_COMMAND', 'SSLKEYLOGFILE',
-            '(PYTHON|OPENSSL|LD_|_RLD|GLIBC_|MALLOC_)[A-Za-z0-9_]*']
+            'STATE_DIRECTORY', '(PYTHON|OPENSSL|LD_|_RLD|GLIBC_|MALLOC_)[A-Za-z0-9_]*']
 }
 
 private String quotedWords(List arguments) {
