@@ -499,7 +499,7 @@ class QueryValue(NamedTuple):
 
     @classmethod
     def unpack(cls, data: bytes) -> QueryValue:
-        """Read one from 32 bytes."""
+        """Read one from 40 bytes."""
         return cls._make(QUERY_VALUE.unpack(data))
 
 
