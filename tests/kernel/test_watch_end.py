@@ -101,7 +101,9 @@ def test_who_has_the_token_ends_it_and_nothing_is_told(runner: Runner, tmp_path:
 
 def leaves(folder: Path) -> str:
     """A shell's text that leaves a process behind; its pid is in the file `left`."""
-    return f"setsid sh -c 'echo $$ >{folder}/left; exec sleep 600' & until test -s {folder}/left; do :; done"
+    left = f"/proc/$(cat {folder}/left)/comm"
+    waits = f'until test -s {folder}/left && test "$(cat {left})" = sleep; do :; done'
+    return f"setsid sh -c 'echo $$ >{folder}/left; exec sleep 600' & {waits}"
 
 
 @pytest.mark.alone  # strangers' jobs are this one's here, and what they left behind

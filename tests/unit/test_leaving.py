@@ -80,6 +80,9 @@ class Hopped(Kernel):
     def meet(self, _scope: int, _most_s: float) -> Iterator[ProcessKey]:
         return iter(())
 
+    def let_go_of_others(self, _goes_on: object) -> None:
+        self.done.append("let go of others")
+
 
 @pytest.mark.parametrize("outlives", [True, False])
 def test_what_forks_on_and_is_never_met_stays_denied_by_what_outlives(
@@ -89,7 +92,7 @@ def test_what_forks_on_and_is_never_met_stays_denied_by_what_outlives(
     kernel = Hopped()
     kernel.outlives = outlives
     end_what_is_left(cast("Tracer", kernel), 1)
-    assert kernel.done == ["let it go on"]
+    assert kernel.done == ["let it go on", *(["let go of others"] if outlives else [])]
     told = "processes left behind by COMMAND fork faster than they can be ended and "
     denied = f"stay denied; once they are gone: `ci-egress stop {kernel.name}`"
     free = "are held to nothing any more, for `--on-exporter-death open`"
