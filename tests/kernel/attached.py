@@ -33,7 +33,7 @@ PROGRAMS_IN_CGROUP = sum(isinstance(program, Hook) for program in PROGRAMS)
 
 _BPF_FILES = {f"anon_inode:{name}" for name in ("bpf-link", "bpf_link", "bpf-prog")}
 """As /proc shows descriptors."""
-_GONE = ("can't get link by id", "No such file or directory")
+_GONE = ("can't get link by id", "No such file or directory", "No such device")
 """What bpftool says of a link, or a cgroup, that goes away meanwhile."""
 _LIMIT_S = 60.0
 """For what is expected to come."""
