@@ -5,6 +5,12 @@
  * them costs user space nothing, and still adds up. No program is attached here: those of
  * socket.bpf.c, packet.bpf.c, question.bpf.c and join.bpf.c call report.
  */
+#pragma once
+
+#include "meter.bpf.c"
+#include "process.bpf.c"
+#include "slots.bpf.c"
+
 #define EACH_MAX 32    /* the most records of one program with one peer, per window */
 #define FIRSTS_MAX 256 /* the most peers of one process that are told apart, per window */
 #define KEY_WORDS (sizeof(struct flow_key) / sizeof(u64))

@@ -5,6 +5,10 @@
  * executes with a job's variables may be a step. No program is attached here: after_exec
  * (exec.bpf.c) calls these functions.
  */
+#pragma once
+
+#include "maps.h"
+
 #define TEXT_MAX 4096
 #define TEXTS_MAX 512 /* the most variables, or pieces of long ones, that are read */
 

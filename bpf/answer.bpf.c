@@ -5,6 +5,12 @@
  * wherever their pointers lead. Nothing in the message is believed, and a record that is malformed
  * ends the reading. No program is attached here: on_grant (grant.bpf.c) reads by these functions.
  */
+#pragma once
+
+#include "header.bpf.c"
+#include "message.bpf.c"
+#include "slots.bpf.c"
+
 #define A_TYPE 1
 #define CNAME_TYPE 5
 #define AAAA_TYPE 28

@@ -2,10 +2,11 @@
 /*
  * Tells which system call a process makes, on each architecture: the numbers of calls, where their
  * arguments stand, and how to recognise 32-bit calls, which have numbers and registers of their
- * own. Needs number_at and pointer_at (maps.h).
+ * own.
  */
-#ifndef CALLS_H
-#define CALLS_H
+#pragma once
+
+#include "maps.h"
 
 #define ERRNO_MAX 133
 
@@ -114,6 +115,4 @@ static inline u32 argument(u64 registers, u32 index, int is_32_bits)
 {
 	return number_at(registers, 8 * index);
 }
-#endif
-
 #endif

@@ -4,6 +4,19 @@
  * on_query, at cgroup_skb/egress, and on_answer, at cgroup_skb/ingress. Both begin with a test of
  * the port of the socket's peer: for nearly every packet it says that there is no message.
  */
+#pragma once
+
+#include "grant.bpf.c"
+#include "header.bpf.c"
+#include "listener.bpf.c"
+#include "lookup.bpf.c"
+#include "message.bpf.c"
+#include "meter.bpf.c"
+#include "peers.bpf.c"
+#include "process.bpf.c"
+#include "question.bpf.c"
+#include "slots.bpf.c"
+
 #define PASS 1
 
 /* Begin to follow a stream with the segment that opens the connection. */
@@ -203,6 +216,7 @@ static inline int read_messages(struct __sk_buff *skb, u32 is_query)
  * At cgroup_skb/egress. It is called again for what stands in a segment behind the first
  * MESSAGES_MAX messages.
  */
+HOOK_AND_TAIL_CALLED("cgroup_skb/egress", questions, 2)
 int on_query(struct __sk_buff *skb)
 {
 	u32 control = skb->cb[4], verdict;
@@ -225,6 +239,7 @@ static inline int is_undecided(struct bpf_sock *sk)
 	return sk && undecided(sk);
 }
 
+HOOK("cgroup_skb/ingress")
 int on_answer(struct __sk_buff *skb)
 {
 	struct bpf_sock *sk = skb->sk;

@@ -4,19 +4,14 @@
  * own memory, before it has had a chance to change any of it. Its programs are before_exec, on_exec
  * and after_exec, all at the raw tracepoint sched_process_exec, in this order.
  */
+#pragma once
+
+#include "agent.bpf.c"
+#include "executable.bpf.c"
+#include "process.bpf.c"
+
 #define PATH_DEPTH 40
 #define NAME_ROOM 256
-
-/*
- * Return n, at most `limit`. In assembly, since LLVM compares another copy of n than it goes on
- * with, or one from before it put n aside: the verifiers up to 6.1 know nothing any more of the one
- * that it goes on with.
- */
-static inline u64 at_most(u64 n, u64 limit)
-{
-	asm volatile("if %0 <= %1 goto +1\n\t%0 = %1" : "+r"(n) : "ri"(limit));
-	return n;
-}
 
 /*
  * Read the executable's path: walk from its file up to the root of its mount namespace.
@@ -221,6 +216,30 @@ static inline void send_environment(u64 mm, u32 pid, struct proc_value *proc, u6
 			return;
 }
 
+/*
+ * before_exec and after_exec run around on_exec, which alone is as much as the verifier can follow.
+ * before_exec adds the executable to those in the process's chain; a process that is only among the
+ * strays gets an entry in `procs`, if there is room now. after_exec reports the environment.
+ */
+HOOK("raw_tp/sched_process_exec")
+int before_exec(struct bpf_raw_tracepoint_args *ctx)
+{
+	u32 pid = bpf_get_current_pid_tgid() >> 32;
+	struct proc_value *proc = procs.lookup(&pid);
+	struct proc_value *followed = proc ? proc : stray(ctx->args[0], pid);
+
+	if (!followed)
+		return 0;
+	settle(followed);
+	followed->held |= executables_in(pointer_at(ctx->args[0], TASK_MM));
+	if (number_at(pointer_at(ctx->args[0], TASK_NUMBERS), NUMBERS_LEVEL))
+		followed->is_guest = 1;
+	if (!proc)
+		procs.update(&pid, followed);
+	return 0;
+}
+
+HOOK("raw_tp/sched_process_exec")
 int on_exec(struct bpf_raw_tracepoint_args *ctx)
 {
 	u32 pid = bpf_get_current_pid_tgid() >> 32;
@@ -248,28 +267,7 @@ int on_exec(struct bpf_raw_tracepoint_args *ctx)
 	return 0;
 }
 
-/*
- * before_exec and after_exec run around on_exec, which alone is as much as the verifier can follow.
- * before_exec adds the executable to those in the process's chain; a process that is only among the
- * strays gets an entry in `procs`, if there is room now. after_exec reports the environment.
- */
-int before_exec(struct bpf_raw_tracepoint_args *ctx)
-{
-	u32 pid = bpf_get_current_pid_tgid() >> 32;
-	struct proc_value *proc = procs.lookup(&pid);
-	struct proc_value *followed = proc ? proc : stray(ctx->args[0], pid);
-
-	if (!followed)
-		return 0;
-	settle(followed);
-	followed->held |= executables_in(pointer_at(ctx->args[0], TASK_MM));
-	if (number_at(pointer_at(ctx->args[0], TASK_NUMBERS), NUMBERS_LEVEL))
-		followed->is_guest = 1;
-	if (!proc)
-		procs.update(&pid, followed);
-	return 0;
-}
-
+HOOK("raw_tp/sched_process_exec")
 int after_exec(struct bpf_raw_tracepoint_args *ctx)
 {
 	u32 pid = bpf_get_current_pid_tgid() >> 32;

@@ -5,6 +5,10 @@
  * executables are in its chain. No program is attached here: before_exec and after_exec
  * (exec.bpf.c) call executables_in.
  */
+#pragma once
+
+#include "process.bpf.c"
+
 #define CTIME_QUERIED 0x80000000U /* a flag of the kernel's, kept among the nanoseconds */
 
 /*

@@ -4,6 +4,12 @@
  * the raw tracepoint sys_exit. The kernel keeps nothing of such a failure with the socket, and what
  * connect(2) returns is all there is. Connects by io_uring don't come here.
  */
+#pragma once
+
+#include "calls.h"
+#include "flow.bpf.c"
+#include "process.bpf.c"
+
 #define EPERM 1
 #define ENOENT 2
 #define EINTR 4
@@ -53,6 +59,7 @@ static inline u64 cookie_behind(u64 task, u32 descriptor)
  * Runs at the end of each system call of every process; nearly all leave at once, as they
  * succeeded.
  */
+HOOK("raw_tp/sys_exit")
 int on_sys_exit(struct bpf_raw_tracepoint_args *ctx)
 {
 	s64 result = ctx->args[1];

@@ -5,6 +5,13 @@
  * cgroup/sock_release. Most of this runs in softirq, where the current task may be any: the
  * socket's cookie tells whose connection it is.
  */
+#pragma once
+
+#include "meter.bpf.c"
+#include "peers.bpf.c"
+#include "process.bpf.c"
+#include "slots.bpf.c"
+
 #define TCP_SYN_SENT 2
 #define TCP_FIN_WAIT2 5
 #define TCP_CLOSE 7
@@ -168,6 +175,7 @@ static inline void on_ended(struct bpf_sock_ops *ctx, u32 old)
 	events.ringbuf_submit(record, BPF_RB_NO_WAKEUP);
 }
 
+HOOK("sockops")
 int on_sock_ops(struct bpf_sock_ops *ctx)
 {
 	/*
@@ -192,6 +200,7 @@ int on_sock_ops(struct bpf_sock_ops *ctx)
  * A connect for which there is no route changes no state: it shows when the socket is closed
  * without ever having been connecting. That early, only our hooks give sockets a cookie.
  */
+HOOK("cgroup/sock_release")
 int on_sock_release(struct bpf_sock *sk)
 {
 	close_meter(sk);

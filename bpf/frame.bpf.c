@@ -8,9 +8,15 @@
  * (exporter/kernel/frames.py). Each has an idle program that lets everything pass, and stands in
  * its place until its link is pinned (exporter/kernel/later.py).
  */
+#pragma once
+
+#include "join.bpf.c"
+#include "packet.bpf.c"
+#include "process.bpf.c"
+#include "slots.bpf.c"
+
 #define TCX_NEXT (-1)
 #define TCX_DROP 2 /* the caller gets ENOBUFS */
-#define AF_PACKET 17
 #define VHOST_NAME 0x2d74736f6876ULL /* "vhost-" */
 #define VHOST_NAME_MASK 0xffffffffffffULL
 #define SOL_PACKET 263
@@ -49,6 +55,7 @@ static inline int is_by_vhost(struct bpf_sock *sk)
  * came in by an interface before, as from the far end of a veth, may still have its socket, but the
  * current task may be any.
  */
+RESERVE("tc")
 int on_frame(struct __sk_buff *skb)
 {
 	struct bpf_sock *sk = skb->sk;
@@ -61,6 +68,7 @@ int on_frame(struct __sk_buff *skb)
 	return is_enforced() || is_by_vhost(sk) ? TCX_DROP : TCX_NEXT;
 }
 
+RESERVE("tc")
 int idle_frame(struct __sk_buff *skb)
 {
 	return TCX_NEXT;
@@ -110,6 +118,7 @@ static inline int is_own_header(s32 level, s32 option)
  * directly, past on_frame. Those of an XDP socket always do; without a ring to put them in
  * (XDP_TX_RING), it has none.
  */
+RESERVE("cgroup/setsockopt")
 int on_setsockopt(struct bpf_sockopt *ctx)
 {
 	s32 level = ctx->level, option = ctx->optname, length = ctx->optlen;
@@ -129,6 +138,7 @@ int on_setsockopt(struct bpf_sockopt *ctx)
  * At cgroup/setsockopt, too. Of a value larger than a page the program has no whole copy: only for
  * the length 0 does the kernel take the caller's own value.
  */
+RESERVE("cgroup/setsockopt")
 int idle_setsockopt(struct bpf_sockopt *ctx)
 {
 	if (ctx->optlen > copied_of(ctx))

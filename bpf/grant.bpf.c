@@ -5,10 +5,19 @@
  * Its programs are on_next, on_grant and on_alias: on_answer, at cgroup_skb/ingress, tail-calls
  * on_next through the map `later`, and the three call each other.
  */
+#pragma once
+
+#include "answer.bpf.c"
+#include "header.bpf.c"
+#include "message.bpf.c"
+#include "policy.bpf.c"
+#include "process.bpf.c"
+#include "share.bpf.c"
+#include "slots.bpf.c"
+
 #define NAME_KEY_HEAD_BITS 32
 #define TTL_LEAST_S 600 /* clients go on using the addresses that they have */
 #define TTL_MOST_S 86400
-#define NS_PER_S 1000000000ULL
 #define NO_SET 0xffffffffU
 #define ALL_SCOPES 0xffffffffU
 #define GRANTS_KEPT 512	  /* a scope's own, for 256 scopes; the other half is for who needs more */
@@ -420,6 +429,7 @@ static inline int begin_next(struct __sk_buff *skb, struct granting *granting)
  * Tail-called by on_answer, and by on_grant at the end of an answer. Begin the next one; it calls
  * on_grant, or itself where there is nothing to grant.
  */
+TAIL_CALLED("cgroup_skb/ingress", later, 0)
 int on_next(struct __sk_buff *skb)
 {
 	struct granting *granting = current_granting();
@@ -435,6 +445,7 @@ int on_next(struct __sk_buff *skb)
  * Tail-called by on_next. Go some steps further in an answer, for one policy; then it calls itself,
  * as often as the kernel lets it.
  */
+TAIL_CALLED("cgroup_skb/ingress", later, 1)
 int on_grant(struct __sk_buff *skb)
 {
 	struct granting *granting = current_granting();
@@ -486,6 +497,7 @@ static inline int copy_alias(struct __sk_buff *skb, struct granting *granting)
  * Tail-called by on_grant. Note the name that the latest CNAME leads to: it may be asked for from
  * now on.
  */
+TAIL_CALLED("cgroup_skb/ingress", later, 2)
 int on_alias(struct __sk_buff *skb)
 {
 	struct granting *granting = current_granting();

@@ -5,6 +5,14 @@
  * what lies outside of the packet reads as zeros. No program is attached here: on_packet
  * (packet.bpf.c) and on_lookup (question.bpf.c) call read_packet.
  */
+#pragma once
+
+#include "slots.bpf.c"
+
+#define IPV4_BYTES 20
+#define IPV6_BYTES 40
+#define UDP_BYTES 8
+#define PLAIN_IPV4 0x45 /* the first byte of a header without options */
 #define IPPROTO_HOPOPTS 0
 #define IPPROTO_DCCP 33
 #define IPPROTO_ROUTING 43

@@ -5,6 +5,13 @@
  * is judged as if it were sending that report to the group. By lo nothing is reported. No program
  * is attached here: on_setsockopt (frame.bpf.c), at cgroup/setsockopt, calls is_denied_join.
  */
+#pragma once
+
+#include "acts.bpf.c"
+#include "policy.bpf.c"
+#include "process.bpf.c"
+#include "slots.bpf.c"
+
 #define SOL_IP 0
 #define SOL_IPV6 41
 #define IPPROTO_IGMP 2

@@ -5,6 +5,10 @@
  * detached (exporter/kernel/dropped.py). No program is attached here: those of question.bpf.c and
  * packet.bpf.c call these functions.
  */
+#pragma once
+
+#include "slots.bpf.c"
+
 #define SOCK_DGRAM 2
 
 /* The mark. The value says nothing: user space looks which sockets have one. */

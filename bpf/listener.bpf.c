@@ -6,6 +6,12 @@
  * namespace. No program is attached here: on_bind4 and on_bind6 (socket.bpf.c) note listeners,
  * on_answer (dns.bpf.c) notes who asked, and judge (policy.bpf.c) lets answers go.
  */
+#pragma once
+
+#include "process.bpf.c"
+#include "share.bpf.c"
+#include "slots.bpf.c"
+
 #define ANSWERED_NS 30000000000ULL
 #define HEARD_MAX 32768
 #define HEARD_SHARE 2048 /* the most peers of one scope that are noted in that time */

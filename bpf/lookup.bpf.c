@@ -5,6 +5,17 @@
  * and was put to the resolver that the answer comes from. No program is attached here: on_query and
  * on_answer (dns.bpf.c) call on_question and on_reply.
  */
+#pragma once
+
+#include "grant.bpf.c"
+#include "header.bpf.c"
+#include "message.bpf.c"
+#include "meter.bpf.c"
+#include "process.bpf.c"
+#include "resolver.bpf.c"
+#include "share.bpf.c"
+#include "slots.bpf.c"
+
 #define SHARE_MAX 196608 /* bytes of one process's records in a second */
 /*
  * Waiting questions for which each scope has room in any case: for 256 scopes, that is half of
@@ -168,12 +179,6 @@ static inline int note_asker(struct bpf_sock *sk, u32 pid, const struct proc_val
 	asker->out.state = STREAM_NEW;
 	asker->in.state = STREAM_NEW;
 	return 1;
-}
-
-static inline int is_same_address(const union address *one, const union address *other)
-{
-	return one->words[0] == other->words[0] && one->words[1] == other->words[1] &&
-	       one->words[2] == other->words[2] && one->words[3] == other->words[3];
 }
 
 /*

@@ -1,9 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
 /* The maps that the programs share, and helpers for all of them. */
-#ifndef MAPS_H
-#define MAPS_H
+#pragma once
 
 #include "egress.h"
+
+/*
+ * Before each program stands where it is attached, by libbpf's name of the hook. `make wire` makes
+ * the loader's list (exporter/kernel/hooks.py) of these lines; for the compiler they are nothing.
+ * Programs of one hook are attached, and called, in the order in which they stand here.
+ */
+#define HOOK(hook)
+#define HOOK_IF_THERE(hook)			/* left out where the kernel has no such hook */
+#define TAIL_CALLED(hook, map, index)		/* not attached: programs of that hook call it */
+#define HOOK_AND_TAIL_CALLED(hook, map, index)	/* both */
+#define RESERVE(hook)				/* attached later, where it is needed */
 
 #define LINEAGE_PAGES 4096 /* 16 MiB: a burst of 10,000 programs, at 1.6 KiB each */
 #define RING_PAGES 256
@@ -30,6 +40,8 @@
 #define EXE_NAMES_MAX 64
 #define AGENTS_MAX 256
 #define MARKS_MAX 64
+
+#define NS_PER_S 1000000000ULL
 
 /*
  * One ring for each kind of matter, so that none can fill another's: `lineage` for forks, execs and
@@ -247,6 +259,17 @@ static long (*read_user)(void *, u32, const void *) = (void *)BPF_FUNC_probe_rea
 			((volatile u64 *)&(key))[at] = 0;                                          \
 	} while (0)
 
+/*
+ * Return n, at most `limit`. In assembly, since LLVM compares another copy of n than it goes on
+ * with, or one from before it put n aside: the verifiers up to 6.1 know nothing any more of the one
+ * that it goes on with.
+ */
+static inline u64 at_most(u64 n, u64 limit)
+{
+	asm volatile("if %0 <= %1 goto +1\n\t%0 = %1" : "+r"(n) : "ri"(limit));
+	return n;
+}
+
 /* Read a member of a kernel struct, at the offset that the exporter took from this kernel's BTF. */
 static inline u64 pointer_at(u64 base, u32 offset)
 {
@@ -286,5 +309,3 @@ static inline u32 parent_of(u64 task)
 {
 	return number_at(pointer_at(task, TASK_REAL_PARENT), TASK_TGID);
 }
-
-#endif

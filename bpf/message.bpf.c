@@ -5,6 +5,12 @@
  * A question's name is known by its hash: nothing more of a message is read here. No program is
  * attached here: those of dns.bpf.c and question.bpf.c call these functions.
  */
+#pragma once
+
+#include "header.bpf.c"
+#include "process.bpf.c"
+#include "slots.bpf.c"
+
 #define DNS_PORT 53
 #define HEADER_SIZE 12
 #define QUESTION_LEAST (HEADER_SIZE + 5)

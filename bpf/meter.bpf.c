@@ -7,10 +7,11 @@
  * program is attached here: on_egress and on_packet (packet.bpf.c), on_answer (dns.bpf.c) and
  * on_sock_release (flow.bpf.c) call these functions.
  */
-#define IPV4_BYTES 20
-#define IPV6_BYTES 40
-#define UDP_BYTES 8
-#define PLAIN_IPV4 0x45 /* the first byte of a header without options */
+#pragma once
+
+#include "header.bpf.c"
+#include "slots.bpf.c"
+
 #define NO_THREAD (~0U)
 
 /* The far end of a datagram, and how much it carries. */

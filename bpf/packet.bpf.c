@@ -8,6 +8,19 @@
  * of a raw socket's packet may say something else than its owner's call. What the policy denies is
  * dropped, with EPERM for the caller.
  */
+#pragma once
+
+#include "acts.bpf.c"
+#include "header.bpf.c"
+#include "kept.bpf.c"
+#include "message.bpf.c"
+#include "meter.bpf.c"
+#include "peers.bpf.c"
+#include "policy.bpf.c"
+#include "process.bpf.c"
+#include "resolver.bpf.c"
+#include "slots.bpf.c"
+
 #define NO_OPTIONS 0x45 /* the first byte of such an IPv4 header */
 #define SCTP_CHUNK_AT 12
 #define SCTP_INIT 1
@@ -234,6 +247,7 @@ static inline int is_still_held(const struct last_peer *last)
 }
 
 /* Judge or measure each packet that leaves; the current task counts as its sender. */
+HOOK("cgroup_skb/egress")
 int on_egress(struct __sk_buff *skb)
 {
 	struct bpf_sock *sk = skb->sk;
@@ -360,6 +374,7 @@ static inline int act_by_packet(struct __sk_buff *skb, struct bpf_sock *sk, stru
 	return is_denied ? DENY : ALLOW;
 }
 
+TAIL_CALLED("cgroup_skb/egress", packets, 0)
 int on_packet(struct __sk_buff *skb)
 {
 	struct bpf_sock *sk = skb->sk;

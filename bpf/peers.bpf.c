@@ -8,6 +8,13 @@
  * another, and over IPv6 half of an address. No program is attached here: those of socket.bpf.c and
  * packet.bpf.c call these functions.
  */
+#pragma once
+
+#include "acts.bpf.c"
+#include "meter.bpf.c"
+#include "policy.bpf.c"
+#include "process.bpf.c"
+
 #define TCP_ESTABLISHED 1 /* for a datagram socket: connected */
 
 /*

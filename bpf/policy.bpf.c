@@ -4,6 +4,14 @@
  * exporter/policy/compile.py describes the lookup. No program is attached here: those of
  * socket.bpf.c, packet.bpf.c and join.bpf.c call judge.
  */
+#pragma once
+
+#include "header.bpf.c"
+#include "listener.bpf.c"
+#include "message.bpf.c"
+#include "process.bpf.c"
+#include "slots.bpf.c"
+
 #define IPPROTO_MPTCP 262
 #define IPPROTO_RAW 255
 #define FINAL 0x80000000U	       /* the least rank of denies that no name overrides */
@@ -13,13 +21,6 @@
 #define RULE_OF_NOTHING_SENT 0xfffffffdU
 #define RULE_OF_LOOKUPS 0xfffffffcU
 #define POLICY_KEY_BITS (8 * sizeof(struct policy_key) - 32)
-
-static inline u32 has_policies(void)
-{
-	struct config_value *config = settings();
-
-	return config && config->has_policies;
-}
 
 /* Return the protocol as policies have it: they don't tell the versions of IP apart. */
 static inline u32 policy_protocol(u32 protocol)

@@ -5,6 +5,10 @@
  * `sched_process_exit`; execs are in exec.bpf.c. They are raw tracepoints because a perf tracepoint
  * is skipped, and its fork lost, while any task on that CPU is inside a map system call.
  */
+#pragma once
+
+#include "maps.h"
+
 #define CLONE_THREAD 0x10000
 #define SIGNAL_GROUP_EXIT 4
 #define ANCESTORS_MAX 8
@@ -15,6 +19,13 @@ static inline struct config_value *settings(void)
 	u32 zero = 0;
 
 	return config.lookup(&zero);
+}
+
+static inline u32 has_policies(void)
+{
+	struct config_value *config = settings();
+
+	return config && config->has_policies;
 }
 
 static inline int is_overflown(void)
@@ -237,6 +248,7 @@ static inline void count_fork(u32 scope)
 		__sync_fetch_and_add(made, 1);
 }
 
+HOOK("raw_tp/task_newtask")
 int on_newtask(struct bpf_raw_tracepoint_args *ctx)
 {
 	u64 task = ctx->args[0];
@@ -302,6 +314,7 @@ int on_newtask(struct bpf_raw_tracepoint_args *ctx)
 	return 0;
 }
 
+HOOK("raw_tp/sched_process_exit")
 int on_exit(struct bpf_raw_tracepoint_args *ctx)
 {
 	u32 pid = bpf_get_current_pid_tgid() >> 32;

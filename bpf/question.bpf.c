@@ -12,6 +12,19 @@
  * nothing is refused. Per-CPU memory won't do: programs at egress may be preempted, and then it
  * would be another packet's.
  */
+#pragma once
+
+#include "acts.bpf.c"
+#include "grant.bpf.c"
+#include "header.bpf.c"
+#include "kept.bpf.c"
+#include "lookup.bpf.c"
+#include "message.bpf.c"
+#include "meter.bpf.c"
+#include "policy.bpf.c"
+#include "process.bpf.c"
+#include "slots.bpf.c"
+
 #define ON_LOOKUP 0
 #define ON_NAME 1
 #define ON_QUERY 2
@@ -154,6 +167,7 @@ static inline int give_up(struct __sk_buff *skb, u32 control)
  * Judge a question; then call this program again for the next one, or on_query behind the last one
  * of a segment.
  */
+TAIL_CALLED("cgroup_skb/egress", questions, 1)
 int on_name(struct __sk_buff *skb)
 {
 	u32 control = skb->cb[4];
@@ -312,6 +326,7 @@ static inline int is_dropped(struct bpf_sock *sk, const struct asker *asker)
  * Find out whether the policy of who asks refuses lookups. If so, on_name judges the questions, and
  * calls this program again for one to be refused.
  */
+TAIL_CALLED("cgroup_skb/egress", questions, 0)
 int on_lookup(struct __sk_buff *skb)
 {
 	struct bpf_sock *sk = skb->sk;

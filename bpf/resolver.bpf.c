@@ -5,6 +5,12 @@
  * attached here: on_bind4 and on_bind6 (socket.bpf.c), on_packet (packet.bpf.c) and on_answer
  * (dns.bpf.c) call these functions.
  */
+#pragma once
+
+#include "exec.bpf.c"
+#include "process.bpf.c"
+#include "slots.bpf.c"
+
 #define UNIT_LEVEL 2				  /* a cgroup's level: /system.slice/NAME.service */
 #define SYSTEM_SLICE_BEGINS 0x732e6d6574737973ULL /* "system.s" */
 #define SYSTEM_SLICE_ENDS 0x6563696cULL		  /* "lice" */

@@ -4,6 +4,10 @@
  * time, so that none takes the room of another. Nobody has to say when a scope or a step is over.
  * No program is attached here: listener.bpf.c, grant.bpf.c and lookup.bpf.c call take_share.
  */
+#pragma once
+
+#include "maps.h"
+
 enum share_of { SHARE_HEARD, SHARE_ASKED, SHARE_GRANTED };
 
 struct share_key {

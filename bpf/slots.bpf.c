@@ -4,11 +4,16 @@
  * outcome, window by window. No program is attached here: acts.bpf.c, flow.bpf.c and meter.bpf.c
  * call count_act.
  */
+#pragma once
+
+#include "maps.h"
+
 #define ALLOW 1
 #define DENY 0	   /* EPERM for the caller */
 #define LOOPBACK 1 /* lo's index, in every network namespace */
 #define AF_INET 2
 #define AF_INET6 10
+#define AF_PACKET 17
 #define SOCK_RAW 3
 #define IPPROTO_ICMP 1
 #define IPPROTO_TCP 6
@@ -29,6 +34,12 @@ union address {
 	u8 bytes[16];
 	u32 words[4];
 };
+
+static inline int is_same_address(const union address *one, const union address *other)
+{
+	return one->words[0] == other->words[0] && one->words[1] == other->words[1] &&
+	       one->words[2] == other->words[2] && one->words[3] == other->words[3];
+}
 
 static inline u32 current_window(void)
 {

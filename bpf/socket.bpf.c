@@ -6,6 +6,19 @@
  * `cgroup/post_bind6` and `cgroup/sock_create`. A process gets EPERM for what the policy of its job
  * denies: the verdict comes before anything else, so no full ring or table changes it.
  */
+#pragma once
+
+#include "acts.bpf.c"
+#include "header.bpf.c"
+#include "listener.bpf.c"
+#include "lookup.bpf.c"
+#include "message.bpf.c"
+#include "peers.bpf.c"
+#include "policy.bpf.c"
+#include "process.bpf.c"
+#include "resolver.bpf.c"
+#include "slots.bpf.c"
+
 #define LOCALHOST 0x7f000001
 #define DOCKERS_RESOLVER 0x7f00000b /* 127.0.0.11 */
 #define MPTCP_NAME 0x706374706dULL  /* "mptcp", with the NUL behind it */
@@ -269,6 +282,7 @@ static inline int is_further_subflow(struct bpf_sock *sk)
 	return pointer_at(pointer_at(subflow, SUBFLOW_UPPER), MPTCP_FIRST) != socket;
 }
 
+HOOK("cgroup/connect4")
 int on_connect4(struct bpf_sock_addr *ctx)
 {
 	if (is_further_subflow(ctx->sk) && has_policies())
@@ -276,6 +290,7 @@ int on_connect4(struct bpf_sock_addr *ctx)
 	return act4(ctx, ctx->sk, ACT_CONNECT, meant(ctx, ctx->user_ip4));
 }
 
+HOOK("cgroup/connect6")
 int on_connect6(struct bpf_sock_addr *ctx)
 {
 	struct bpf_sock *sk = ctx->sk;
@@ -295,6 +310,7 @@ int on_connect6(struct bpf_sock_addr *ctx)
 	return act6(ctx, sk, ACT_CONNECT, &from);
 }
 
+HOOK("cgroup/sendmsg4")
 int on_sendmsg4(struct bpf_sock_addr *ctx)
 {
 	struct bpf_sock *sk = ctx->sk;
@@ -305,6 +321,7 @@ int on_sendmsg4(struct bpf_sock_addr *ctx)
 	return act4(ctx, sk, ACT_SEND, meant(ctx, address));
 }
 
+HOOK("cgroup/sendmsg6")
 int on_sendmsg6(struct bpf_sock_addr *ctx)
 {
 	struct bpf_sock *sk = ctx->sk;
@@ -329,6 +346,7 @@ static inline int on_bound(struct bpf_sock *sk, const union address *address)
 	return ALLOW;
 }
 
+HOOK("cgroup/post_bind4")
 int on_bind4(struct bpf_sock *sk)
 {
 	union address address = { .words = { 0, 0, 0, sk->src_ip4 } };
@@ -338,6 +356,7 @@ int on_bind4(struct bpf_sock *sk)
 	return on_bound(sk, &address);
 }
 
+HOOK("cgroup/post_bind6")
 int on_bind6(struct bpf_sock *sk)
 {
 	union address address = { .words = { sk->src_ip6[0], sk->src_ip6[1], sk->src_ip6[2],
@@ -350,6 +369,7 @@ int on_bind6(struct bpf_sock *sk)
  * The making of a raw or ping socket fails here if no rule has a use for it: where its packets
  * leave, some callers are told that they were sent. There is no peer yet.
  */
+HOOK("cgroup/sock_create")
 int on_sock_create(struct bpf_sock *sk)
 {
 	if (has_ports(sk->type, sk->protocol))

@@ -5,7 +5,12 @@
  * attached to raw tracepoints: on_sys_enter to `sys_enter`, on_signal to `signal_generate`,
  * on_uring_submit to `io_uring_submit_req`, if the kernel has that.
  */
-#define AF_PACKET 17
+#pragma once
+
+#include "calls.h"
+#include "process.bpf.c"
+#include "slots.bpf.c"
+
 #define AF_XDP 44
 #define SOCK_PACKET 10
 #define SOCK_TYPES 0xf	/* the bits of a type, besides flags */
@@ -134,6 +139,7 @@ static inline u32 tampering_of_socketcall(u32 which, u32 at, u32 *detail)
  * Every system call of every process comes here, and nearly all leave by their number. There is no
  * narrower hook: with a tracepoint for one system call, all of them take the same detour.
  */
+HOOK("raw_tp/sys_enter")
 int on_sys_enter(struct bpf_raw_tracepoint_args *ctx)
 {
 	u64 number = ctx->args[1];
@@ -173,6 +179,7 @@ int on_sys_enter(struct bpf_raw_tracepoint_args *ctx)
 	return 0;
 }
 
+HOOK_IF_THERE("raw_tp/io_uring_submit_req")
 int on_uring_submit(struct bpf_raw_tracepoint_args *ctx)
 {
 	u64 request = ctx->args[0];
@@ -204,6 +211,7 @@ static inline int is_of_the_kernel(u64 signal, u64 information)
 	return signal == SIGCHLD && information && (s32)number_at(information, SIGINFO_CODE) > 0;
 }
 
+HOOK("raw_tp/signal_generate")
 int on_signal(struct bpf_raw_tracepoint_args *ctx)
 {
 	u32 target = number_at(ctx->args[2], TASK_TGID), self = exporter_pid();

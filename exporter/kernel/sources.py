@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from functools import lru_cache
 from pathlib import Path
 
 from exporter import wire
 from exporter.errors import KernelError
 
-# BCC rewrites map access only in its main text, so what uses maps is concatenated; egress.h is included.
-_FILES = (
-    *("maps.h", "process.bpf.c", "executable.bpf.c", "agent.bpf.c", "exec.bpf.c"),
-    *("slots.bpf.c", "meter.bpf.c", "acts.bpf.c", "kept.bpf.c", "message.bpf.c"),
-    *("header.bpf.c", "share.bpf.c", "listener.bpf.c", "policy.bpf.c", "peers.bpf.c"),
-    *("resolver.bpf.c", "answer.bpf.c"),
-    *("grant.bpf.c", "lookup.bpf.c", "question.bpf.c", "dns.bpf.c"),
-    *("socket.bpf.c", "flow.bpf.c", "packet.bpf.c"),
-    *("calls.h", "tamper.bpf.c", "failure.bpf.c", "join.bpf.c", "frame.bpf.c"),
-)
+_INCLUDE = re.compile(r'^#include "([\w.]+)"$|^#pragma once$', re.MULTILINE)
+_LAYOUT = "egress.h"
+"""The one file that is really included: it has no maps."""
 
 
 def bpf_directory() -> Path:
@@ -31,9 +25,30 @@ def bpf_directory() -> Path:
 
 
 def source_text(folder: Path) -> str:
-    """Return one C text, in which messages of compiler and verifier still name file and line of each part."""
-    parts = [f'#line 1 "{name}"\n{(folder / name).read_text()}' for name in _FILES]
-    return "\n".join([*parts, '#line 1 "exporter/wire.py"', *layout_assertions(), ""])
+    """Return one C text, in which messages of compiler and verifier still name file and line of each part.
+
+    BCC rewrites the access to maps in its main text alone. So each file stands here once, behind all that it
+    includes, instead of being included.
+    """
+    parts: dict[str, str] = {}
+    for path in sorted(folder.glob("*.bpf.c")):
+        _add(path.name, folder, parts)
+    return "\n".join([*parts.values(), '#line 1 "exporter/wire.py"', *layout_assertions(), ""])
+
+
+def _add(name: str, folder: Path, parts: dict[str, str]) -> None:
+    """Put the files that `name` includes, and then `name` itself, behind the `parts` that are there."""
+    if name in parts or name == _LAYOUT:
+        return
+    text = (folder / name).read_text()
+    for included in filter(None, _INCLUDE.findall(text)):
+        _add(included, folder, parts)
+    parts[name] = f'#line 1 "{name}"\n{_INCLUDE.sub(_kept, text)}'
+
+
+def _kept(line: re.Match[str]) -> str:
+    """Return what stays of an include: the line of the layout, and of all others an empty one."""
+    return line[0] if line[1] == _LAYOUT else ""
 
 
 @lru_cache(maxsize=1)
