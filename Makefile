@@ -75,7 +75,8 @@ lint-imports:
 
 .PHONY: lint-wire
 lint-wire:
-	$(BIN)/python tools/wire.py --check
+	$(BIN)/python -m tools.wire --check
+	$(BIN)/python -m tools.hooks --check
 
 .PHONY: lint-dashboards
 lint-dashboards:
@@ -96,6 +97,7 @@ lint-docs:
 .PHONY: lint-c
 lint-c:
 	$(BIN)/clang-format --dry-run --Werror $(C_SOURCES)
+	$(BIN)/python -m tools.editor --check
 
 .PHONY: lint-shell
 lint-shell:
@@ -131,9 +133,14 @@ bench: setup-dev ## Measure what tracing costs (root)
 fuzz: setup-dev ## Feed a million hostile inputs to all that reads them; FUZZ_ARGS adds arguments
 	$(BIN)/python -m tests.fuzz --inputs 1000000 --jobs $$(nproc) $(FUZZ_ARGS)
 
+.PHONY: editor
+editor: setup-dev ## Write bpf/compile_flags.txt, with which clangd understands bpf/
+	$(BIN)/python -m tools.editor
+
 .PHONY: wire
-wire: setup-dev ## Generate exporter/wire.py from bpf/egress.h
-	$(BIN)/python tools/wire.py
+wire: setup-dev ## Generate exporter/wire.py and exporter/kernel/hooks.py from bpf/
+	$(BIN)/python -m tools.wire
+	$(BIN)/python -m tools.hooks
 
 .PHONY: dashboards
 dashboards: setup-dev ## Generate dashboards/grafana/*.json from tools/grafana

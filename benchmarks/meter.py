@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 from exporter.kernel.bytecode import Request
 from exporter.kernel.compiling import compiled, system_compiler
 from exporter.kernel.instances import remove
-from exporter.kernel.loading import Hook, load
+from exporter.kernel.loading import load
 from exporter.kernel.mounts import ensure_bpffs
 from exporter.kernel.objects import AttachType, ProgramType
+from exporter.kernel.programs import Hook
 from exporter.kernel.sources import bpf_directory
 
 _SWITCH = Path("/proc/sys/kernel/bpf_stats_enabled")

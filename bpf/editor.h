@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
 /*
- * What BCC brings when it compiles the programs, for an editor (clangd) and for `make lint-c`, which
- * checks that each file includes what it uses. Nothing is compiled with this: compile_flags.txt
- * names it. The forms of BCC's maps and helpers are in its reference guide.
+ * What BCC brings when it compiles the programs, for an editor (clangd) and for `make lint-c`,
+ * which checks that each file includes what it uses. Nothing is compiled with this:
+ * compile_flags.txt names it. The forms of BCC's maps and helpers are in its reference guide.
  */
 #pragma once
 
@@ -22,34 +22,36 @@ typedef __s64 s64;
 #define bpf_htonl(value) __builtin_bswap32(value)
 #define bpf_ntohl(value) __builtin_bswap32(value)
 
-#define BPF_F_TABLE(type, key_type, leaf_type, table, size, flags)                                \
+#define BPF_F_TABLE(type, key_type, leaf_type, table, size, flags)                                 \
 	extern struct table##_table {                                                              \
 		leaf_type *(*lookup)(const key_type *);                                            \
 		long (*update)(const key_type *, const leaf_type *);                               \
 		long (*insert)(const key_type *, const leaf_type *);                               \
 		long (*delete)(const key_type *);                                                  \
 	} table
-#define BPF_TABLE(type, key_type, leaf_type, table, size)                                         \
+#define BPF_TABLE(type, key_type, leaf_type, table, size)                                          \
 	BPF_F_TABLE(type, key_type, leaf_type, table, size, 0)
-#define BPF_HASH(table, key_type, leaf_type, size) BPF_TABLE("hash", key_type, leaf_type, table, size)
+#define BPF_HASH(table, key_type, leaf_type, size)                                                 \
+	BPF_TABLE("hash", key_type, leaf_type, table, size)
 #define BPF_ARRAY(table, leaf_type, size) BPF_TABLE("array", u32, leaf_type, table, size)
-#define BPF_PERCPU_ARRAY(table, leaf_type, size) BPF_TABLE("percpu_array", u32, leaf_type, table, size)
-#define BPF_PROG_ARRAY(table, size)                                                               \
+#define BPF_PERCPU_ARRAY(table, leaf_type, size)                                                   \
+	BPF_TABLE("percpu_array", u32, leaf_type, table, size)
+#define BPF_PROG_ARRAY(table, size)                                                                \
 	extern struct table##_table {                                                              \
 		void (*call)(void *, u32);                                                         \
 	} table
-#define BPF_RINGBUF_OUTPUT(table, pages)                                                          \
+#define BPF_RINGBUF_OUTPUT(table, pages)                                                           \
 	extern struct table##_table {                                                              \
 		void *(*ringbuf_reserve)(u64);                                                     \
 		void (*ringbuf_submit)(void *, u64);                                               \
 		void (*ringbuf_discard)(void *, u64);                                              \
 	} table
-#define BPF_STACK(table, leaf_type, size)                                                         \
+#define BPF_STACK(table, leaf_type, size)                                                          \
 	extern struct table##_table {                                                              \
 		long (*push)(const leaf_type *, u64);                                              \
 		long (*pop)(leaf_type *);                                                          \
 	} table
-#define BPF_SK_STORAGE(table, leaf_type)                                                          \
+#define BPF_SK_STORAGE(table, leaf_type)                                                           \
 	extern struct table##_table {                                                              \
 		leaf_type *(*sk_storage_get)(void *, void *, u64);                                 \
 	} table

@@ -16,7 +16,7 @@
 #include "slots.bpf.c"
 
 #define TCX_NEXT (-1)
-#define TCX_DROP 2 /* the caller gets ENOBUFS */
+#define TCX_DROP 2		     /* the caller gets ENOBUFS */
 #define VHOST_NAME 0x2d74736f6876ULL /* "vhost-" */
 #define VHOST_NAME_MASK 0xffffffffffffULL
 #define SOL_PACKET 263

@@ -10,10 +10,10 @@
  * Programs of one hook are attached, and called, in the order in which they stand here.
  */
 #define HOOK(hook)
-#define HOOK_IF_THERE(hook)			/* left out where the kernel has no such hook */
-#define TAIL_CALLED(hook, map, index)		/* not attached: programs of that hook call it */
-#define HOOK_AND_TAIL_CALLED(hook, map, index)	/* both */
-#define RESERVE(hook)				/* attached later, where it is needed */
+#define HOOK_IF_THERE(hook)		       /* left out where the kernel has no such hook */
+#define TAIL_CALLED(hook, map, index)	       /* not attached: programs of that hook call it */
+#define HOOK_AND_TAIL_CALLED(hook, map, index) /* both */
+#define RESERVE(hook)			       /* attached later, where it is needed */
 
 #define LINEAGE_PAGES 4096 /* 16 MiB: a burst of 10,000 programs, at 1.6 KiB each */
 #define RING_PAGES 256

@@ -1,6 +1,6 @@
 """Generate exporter/wire.py from bpf/egress.h, by way of the compiler's own debug information.
 
-`python tools/wire.py` writes the file; with `--check` it only says whether it is up to date (exit 1 if not).
+`python -m tools.wire` writes the file; with `--check` it only says whether it is up to date (exit 1 if not).
 Needs gcc and pyelftools.
 """
 
@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 
 from elftools.elf.elffile import ELFFile
 
-ROOT = Path(__file__).resolve().parent.parent
+from tools.generated import ROOT, write_or_check
+
 HEADER = ROOT / "bpf" / "egress.h"
 TARGET = ROOT / "exporter" / "wire.py"
 
@@ -152,26 +153,5 @@ def _render_struct(name: str, size: int, fields: tuple[Field, ...]) -> list[str]
     ]
 
 
-def formatted(text: str) -> str:
-    """`text` as ruff would have it, so that the generator needn't know about line lengths."""
-    command = [sys.executable, "-m", "ruff", "format", "--stdin-filename", str(TARGET), "-"]
-    return subprocess.run(command, input=text, capture_output=True, text=True, check=True).stdout  # noqa: S603
-
-
-def main() -> int:
-    """Write or check; returns the exit status."""
-    text = formatted(render(compile_header(HEADER)))
-    if "--check" not in sys.argv[1:]:
-        TARGET.write_text(text)
-        return 0
-    if TARGET.exists() and TARGET.read_text() == text:
-        return 0
-    print(
-        f"{TARGET.relative_to(ROOT)} doesn't match bpf/egress.h: run `make wire`, commit both",
-        file=sys.stderr,
-    )
-    return 1
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(write_or_check(TARGET, render(compile_header(HEADER)), "bpf/egress.h"))

@@ -12,6 +12,7 @@ from pathlib import Path
 from exporter import wire
 from exporter.errors import KernelError
 from exporter.kernel.bpf import Map
+from exporter.kernel.hooks import PROGRAMS
 from exporter.kernel.instances import (
     config_of,
     has_links,
@@ -24,9 +25,9 @@ from exporter.kernel.instances import (
     sweep,
 )
 from exporter.kernel.links import pinned_links
-from exporter.kernel.loading import PROGRAMS, Hook, Reserve, Tracepoint
 from exporter.kernel.locks import MODES, lock, locked
 from exporter.kernel.mounts import ensure_bpffs
+from exporter.kernel.programs import Hook, Reserve, Tracepoint
 from exporter.kernel.requirements import require_host
 from exporter.kernel.sources import edition
 from exporter.kernel.tracer import PINNED_MAPS, Tracer

@@ -17,6 +17,7 @@ from pathlib import Path
 from exporter import wire
 from exporter.errors import KernelError
 from exporter.kernel.bpf import Map, detach_link
+from exporter.kernel.hooks import PROGRAMS
 from exporter.kernel.instances import (
     has_links,
     home_of,
@@ -27,9 +28,9 @@ from exporter.kernel.instances import (
     remove,
 )
 from exporter.kernel.links import Link, attached_links, attached_pins
-from exporter.kernel.loading import HOOKS
 from exporter.kernel.locks import changing_modes, is_locked
 from exporter.kernel.mounts import find_bpffs
+from exporter.kernel.programs import Hook
 from exporter.kernel.registry import JobMode, Registered, Registry
 from exporter.kernel.requirements import tracing_capabilities
 from exporter.kernel.stopping import Gap, stopping
@@ -38,6 +39,8 @@ from exporter.kernel.tracer import mode_of
 _HOME = re.compile(r"ci-egress(-[0-9]+)?")
 _KEY = struct.Struct("=I")
 _UNREADABLE = (OSError, ValueError, struct.error)
+_HOOKS = frozenset(program.name for program in PROGRAMS if isinstance(program, Hook))
+"""The names of the programs without which some acts aren't seen, and so not denied."""
 LOCKED_S = 1.0
 """The most seconds spent on stopping frames while others wait for the lock: they give up after a few."""
 
@@ -135,7 +138,7 @@ def governed(instance: Instance) -> list[Governed]:
     directory = instance.directory
     try:
         with open_map(directory, "jobs") as jobs, open_map(directory, "modes") as modes:
-            is_attached = _attached(directory) >= HOOKS
+            is_attached = _attached(directory) >= _HOOKS
             return [
                 Governed(instance, scope, job, mode_of(modes.lookup(_KEY.pack(scope))), is_attached)
                 for scope, job in Registry(jobs, partial(changing_modes, directory))

@@ -16,7 +16,8 @@ from exporter.kernel.bytecode import Cache, default_cache
 from exporter.kernel.compiling import Compiler, our_request, system_compiler
 from exporter.kernel.control import described, instances, leftovers
 from exporter.kernel.exits import Way, way_here
-from exporter.kernel.loading import PROGRAMS, loading
+from exporter.kernel.hooks import PROGRAMS
+from exporter.kernel.loading import loading
 from exporter.kernel.mounts import MOUNT_BPFFS, ON_THE_HOST, cgroup2_root, find_bpffs, sees_all_cgroups
 from exporter.name_service import NameService, dns_obstacles
 

@@ -8,144 +8,18 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Event, Thread
-from typing import NamedTuple
 
 from exporter.kernel.bytecode import Bytecode, default_cache
 from exporter.kernel.compiling import Compiler, compiled, our_request, system_compiler
 from exporter.kernel.failures import failures_told
+from exporter.kernel.hooks import PROGRAMS
 from exporter.kernel.instances import new_instance
 from exporter.kernel.mounts import cgroup2_root, ensure_bpffs
-from exporter.kernel.objects import (
-    AttachType,
-    ProgramType,
-    attach_raw_tracepoint,
-    attach_to_cgroup,
-    create_map,
-    load_program,
-    pin,
-    place_program,
-)
+from exporter.kernel.objects import create_map, pin
+from exporter.kernel.programs import Program, Reserve
 from exporter.kernel.requirements import require_host
 from exporter.kernel.tracer import PINNED_MAPS, Tracer
 from exporter.kernel.windows import Coverage
-
-
-class Tracepoint(NamedTuple):
-    """A program at a raw tracepoint."""
-
-    name: str
-    tracepoint: str
-    is_optional: bool = False
-    """Whether the program is left out where the kernel has no such tracepoint."""
-
-    def load(self, code: bytes, maps: Sequence[int]) -> int:
-        """Load the program; return its descriptor. Raises VerifierError."""
-        return load_program(self.name, ProgramType.RAW_TRACEPOINT, None, code, maps)
-
-    def attach(self, program: int, _maps: Mapping[str, int], _cgroup: int) -> int | None:
-        """Attach the program; return the link's descriptor, None where it is left out. Raises OSError."""
-        try:
-            return attach_raw_tracepoint(program, self.tracepoint)
-        except FileNotFoundError:
-            if self.is_optional:
-                return None
-            raise
-
-
-class Hook(NamedTuple):
-    """A program at a hook of the cgroup hierarchy."""
-
-    name: str
-    type: ProgramType
-    attach_type: AttachType
-    places: str = ""
-    """The map through which other programs tail-call this one; empty: none does."""
-    place: int = 0
-
-    def load(self, code: bytes, maps: Sequence[int]) -> int:
-        """Load the program; return its descriptor. Raises VerifierError."""
-        return load_program(self.name, self.type, self.attach_type, code, maps)
-
-    def attach(self, program: int, maps: Mapping[str, int], cgroup: int) -> int | None:
-        """Attach the program; return the link's descriptor. Raises OSError."""
-        if self.places:
-            place_program(maps[self.places], self.place, program)
-        return attach_to_cgroup(program, cgroup, self.attach_type)
-
-
-class Continuation(NamedTuple):
-    """A program that others tail-call through a map: it lasts while the map is pinned."""
-
-    name: str
-    type: ProgramType
-    attach_type: AttachType
-    """The attach type of the programs that call it."""
-    places: str
-    place: int = 0
-
-    def load(self, code: bytes, maps: Sequence[int]) -> int:
-        """Load the program; return its descriptor. Raises VerifierError."""
-        return load_program(self.name, self.type, self.attach_type, code, maps)
-
-    def attach(self, program: int, maps: Mapping[str, int], _cgroup: int) -> int | None:
-        """Put the program into the map; return None, since there is no link. Raises OSError."""
-        place_program(maps[self.places], self.place, program)
-        return None
-
-
-class Reserve(NamedTuple):
-    """A program that is attached later, where it is needed: until then its pin keeps it."""
-
-    name: str
-    type: ProgramType
-    attach_type: AttachType | None = None
-
-    def load(self, code: bytes, maps: Sequence[int]) -> int:
-        """Load the program; return its descriptor. Raises VerifierError."""
-        return load_program(self.name, self.type, self.attach_type, code, maps)
-
-
-Program = Tracepoint | Hook | Continuation | Reserve
-
-
-_ADDRESS = ProgramType.CGROUP_SOCK_ADDR
-PROGRAMS: list[Program] = [
-    Tracepoint("on_newtask", "task_newtask"),
-    # The programs of one tracepoint are called in the order in which they are attached.
-    Tracepoint("before_exec", "sched_process_exec"),
-    Tracepoint("on_exec", "sched_process_exec"),
-    Tracepoint("after_exec", "sched_process_exec"),
-    Tracepoint("on_exit", "sched_process_exit"),
-    Tracepoint("on_sys_enter", "sys_enter"),
-    Tracepoint("on_sys_exit", "sys_exit"),
-    Tracepoint("on_signal", "signal_generate"),
-    Tracepoint("on_uring_submit", "io_uring_submit_req", is_optional=True),
-    Hook("on_sock_create", ProgramType.CGROUP_SOCK, AttachType.INET_SOCK_CREATE),
-    Hook("on_connect4", _ADDRESS, AttachType.INET4_CONNECT),
-    Hook("on_connect6", _ADDRESS, AttachType.INET6_CONNECT),
-    Hook("on_sendmsg4", _ADDRESS, AttachType.UDP4_SENDMSG),
-    Hook("on_sendmsg6", _ADDRESS, AttachType.UDP6_SENDMSG),
-    Hook("on_sock_ops", ProgramType.SOCK_OPS, AttachType.SOCK_OPS),
-    Continuation("on_packet", ProgramType.CGROUP_SKB, AttachType.INET_EGRESS, "packets"),
-    Hook("on_egress", ProgramType.CGROUP_SKB, AttachType.INET_EGRESS),
-    Hook("on_sock_release", ProgramType.CGROUP_SOCK, AttachType.SOCK_RELEASE),
-    Hook("on_bind4", ProgramType.CGROUP_SOCK, AttachType.INET4_POST_BIND),
-    Hook("on_bind6", ProgramType.CGROUP_SOCK, AttachType.INET6_POST_BIND),
-    Continuation("on_next", ProgramType.CGROUP_SKB, AttachType.INET_INGRESS, "later"),
-    Continuation("on_grant", ProgramType.CGROUP_SKB, AttachType.INET_INGRESS, "later", 1),
-    Continuation("on_alias", ProgramType.CGROUP_SKB, AttachType.INET_INGRESS, "later", 2),
-    Hook("on_answer", ProgramType.CGROUP_SKB, AttachType.INET_INGRESS),
-    Continuation("on_lookup", ProgramType.CGROUP_SKB, AttachType.INET_EGRESS, "questions"),
-    Continuation("on_name", ProgramType.CGROUP_SKB, AttachType.INET_EGRESS, "questions", 1),
-    Hook("on_query", ProgramType.CGROUP_SKB, AttachType.INET_EGRESS, "questions", 2),
-    Reserve("on_frame", ProgramType.SCHED_CLS),
-    Reserve("idle_frame", ProgramType.SCHED_CLS),
-    Reserve("on_setsockopt", ProgramType.CGROUP_SOCKOPT, AttachType.SETSOCKOPT),
-    Reserve("idle_setsockopt", ProgramType.CGROUP_SOCKOPT, AttachType.SETSOCKOPT),
-]
-
-HOOKS = frozenset(program.name for program in PROGRAMS if isinstance(program, Hook))
-"""The names of the programs without which some acts aren't seen, and so not denied."""
 
 _VERIFIERS = 2
 """The number of threads that load programs: the kernel verifies one program on one processor."""

@@ -15,8 +15,9 @@ from exporter.decode import Decoder
 from exporter.events import Answered, Asked, ProcessKey
 from exporter.kernel.bpf import Map, possible_cpus
 from exporter.kernel.compiling import compiled, our_request, system_compiler
+from exporter.kernel.hooks import PROGRAMS
 from exporter.kernel.instances import new_instance
-from exporter.kernel.loading import PROGRAMS, load
+from exporter.kernel.loading import load
 from exporter.kernel.mounts import ensure_bpffs
 from exporter.kernel.rings import Ring, drain
 from exporter.kernel.tracer import PINNED_MAPS

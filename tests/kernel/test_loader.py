@@ -19,8 +19,9 @@ from exporter.events import Act, Acted, Event, Execed, Exited, Flowed, Metered, 
 from exporter.kernel.btf import MEMBERS, VMLINUX, kernel_offsets
 from exporter.kernel.bytecode import ROOTS_FOLDER, Bytecode, Cache, Request
 from exporter.kernel.compiling import compiled, our_request, system_compiler
+from exporter.kernel.hooks import PROGRAMS
 from exporter.kernel.instances import new_instance
-from exporter.kernel.loading import PROGRAMS, is_complete, load
+from exporter.kernel.loading import is_complete, load
 from exporter.kernel.mounts import ensure_bpffs
 from exporter.kernel.objects import ProgramType, load_program
 from exporter.kernel.requirements import version_of

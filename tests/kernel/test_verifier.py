@@ -10,7 +10,7 @@ import pytest
 
 from exporter.kernel.btf import kernel_offsets
 from exporter.kernel.bytecode import Bytecode, Request
-from exporter.kernel.loading import PROGRAMS
+from exporter.kernel.hooks import PROGRAMS
 from exporter.kernel.objects import create_map
 from exporter.kernel.sources import compiler_flags, source_text
 from exporter.kernel.verifier import VerifierError
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from exporter.kernel.loading import Program
+    from exporter.kernel.programs import Program
 
     from .compilers import Installed
 

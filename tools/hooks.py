@@ -1,0 +1,98 @@
+"""Generate exporter/kernel/hooks.py from the lines in bpf/ that say where each program is attached.
+
+`python -m tools.hooks` writes the file; with `--check` it only says whether it is up to date (exit 1 if not).
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from exporter.kernel.objects import AttachType, ProgramType
+from exporter.kernel.sources import bpf_directory, source_text
+from tools.generated import ROOT, write_or_check
+
+TARGET = ROOT / "exporter" / "kernel" / "hooks.py"
+
+_LINE = re.compile(
+    r"^(?P<kind>HOOK|HOOK_IF_THERE|TAIL_CALLED|HOOK_AND_TAIL_CALLED|RESERVE)"
+    r'\("(?P<hook>[\w/]+)"(?:, (?P<map>\w+), (?P<place>\d+))?\)\nint (?P<program>\w+)\(',
+    re.MULTILINE,
+)
+_RAW_TRACEPOINT = "raw_tp/"
+# libbpf's names of hooks: the types that the kernel has for them.
+_TYPES = {
+    "cgroup/connect4": (ProgramType.CGROUP_SOCK_ADDR, AttachType.INET4_CONNECT),
+    "cgroup/connect6": (ProgramType.CGROUP_SOCK_ADDR, AttachType.INET6_CONNECT),
+    "cgroup/sendmsg4": (ProgramType.CGROUP_SOCK_ADDR, AttachType.UDP4_SENDMSG),
+    "cgroup/sendmsg6": (ProgramType.CGROUP_SOCK_ADDR, AttachType.UDP6_SENDMSG),
+    "cgroup/sock_create": (ProgramType.CGROUP_SOCK, AttachType.INET_SOCK_CREATE),
+    "cgroup/sock_release": (ProgramType.CGROUP_SOCK, AttachType.SOCK_RELEASE),
+    "cgroup/post_bind4": (ProgramType.CGROUP_SOCK, AttachType.INET4_POST_BIND),
+    "cgroup/post_bind6": (ProgramType.CGROUP_SOCK, AttachType.INET6_POST_BIND),
+    "cgroup/setsockopt": (ProgramType.CGROUP_SOCKOPT, AttachType.SETSOCKOPT),
+    "cgroup_skb/egress": (ProgramType.CGROUP_SKB, AttachType.INET_EGRESS),
+    "cgroup_skb/ingress": (ProgramType.CGROUP_SKB, AttachType.INET_INGRESS),
+    "sockops": (ProgramType.SOCK_OPS, AttachType.SOCK_OPS),
+    "tc": (ProgramType.SCHED_CLS, None),
+}
+
+
+class Line(NamedTuple):
+    """What stands before a program, as in bpf/maps.h."""
+
+    kind: str
+    hook: str
+    map: str | None
+    place: str | None
+    program: str
+
+    def rank(self) -> int:
+        """Return the program's place: tracepoints first, and what is tail-called before whoever calls it."""
+        if self.hook.startswith(_RAW_TRACEPOINT):
+            return 0
+        return {"TAIL_CALLED": 1, "HOOK": 2, "HOOK_AND_TAIL_CALLED": 3, "RESERVE": 4}[self.kind]
+
+    def row(self) -> str:
+        """Return the program as the loader has it."""
+        if self.hook.startswith(_RAW_TRACEPOINT):
+            optional = ", is_optional=True" if self.kind == "HOOK_IF_THERE" else ""
+            return f'Tracepoint("{self.program}", "{self.hook.removeprefix(_RAW_TRACEPOINT)}"{optional})'
+        program_type, attach_type = _TYPES[self.hook]
+        kind = {"TAIL_CALLED": "Continuation", "RESERVE": "Reserve"}.get(self.kind, "Hook")
+        parts = [f'"{self.program}"', f"ProgramType.{program_type.name}"]
+        parts += [f"AttachType.{attach_type.name}"] if attach_type is not None else []
+        parts += [f'"{self.map}"', str(self.place)] if self.map else []
+        return f"{kind}({', '.join(parts)})"
+
+
+def lines() -> Iterator[Line]:
+    """Yield each program of bpf/, in the order in which they are compiled."""
+    return (Line(**found.groupdict()) for found in _LINE.finditer(source_text(bpf_directory())))
+
+
+def render() -> str:
+    """Return the text of exporter/kernel/hooks.py."""
+    rows = [f"    {line.row()}," for line in sorted(lines(), key=Line.rank)]
+    return "\n".join(
+        [
+            '"""The programs and where they are attached: `make wire` generates this from bpf/*.bpf.c."""',
+            "",
+            "from __future__ import annotations",
+            "",
+            "from exporter.kernel.objects import AttachType, ProgramType",
+            "from exporter.kernel.programs import Continuation, Hook, Program, Reserve, Tracepoint",
+            "",
+            "PROGRAMS: list[Program] = [",
+            *rows,
+            "]",
+            '"""In the order in which they are attached."""',
+            "",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(write_or_check(TARGET, render(), "bpf/*.bpf.c"))
