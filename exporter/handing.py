@@ -8,9 +8,9 @@ import subprocess
 from functools import cache
 from pathlib import Path
 
-from exporter.documents import placing
-from exporter.folders import UnsafeFolderError, require_ours_alone
+from exporter import safe_files
 from exporter.kernel.compiling import SYSTEM_PYTHON
+from exporter.safe_files import UnsafeFolderError, reason_of, require_ours_alone
 from exporter.survival import as_others
 from exporter.users import CommandUser
 
@@ -23,17 +23,17 @@ class HandingError(Exception):
 
 def append(path: Path, data: bytes, limit_bytes: int, user: CommandUser | None) -> None:
     """Append `data` whole or not at all; the file has `limit_bytes` at most. Raises HandingError."""
-    _hand(path, data, [placing.APPEND, str(path), str(limit_bytes)], user)
+    _hand(path, data, [safe_files.APPEND, str(path), str(limit_bytes)], user)
 
 
 def replace(path: Path, data: bytes, user: CommandUser | None) -> None:
     """Replace what `path` held by `data`. Raises HandingError."""
-    _hand(path, data, [placing.REPLACE, str(path)], user)
+    _hand(path, data, [safe_files.REPLACE, str(path)], user)
 
 
 def probe(path: Path, user: CommandUser | None) -> None:
     """Raise HandingError where `path` couldn't be written now."""
-    _hand(path, b"", [placing.PROBE, str(path)], user)
+    _hand(path, b"", [safe_files.PROBE, str(path)], user)
 
 
 def _hand(path: Path, data: bytes, arguments: list[str], user: CommandUser | None) -> None:
@@ -52,23 +52,23 @@ def _hand(path: Path, data: bytes, arguments: list[str], user: CommandUser | Non
                 raise
             _place(data, arguments)
     except OSError as error:
-        raise HandingError(_reason(error)) from None
+        raise HandingError(reason_of(error)) from None
 
 
 def _place(data: bytes, arguments: list[str]) -> None:
     how, path, *limit = arguments
-    if how == placing.APPEND:
-        placing.append(path, data, int(limit[0]))
-    elif how == placing.PROBE:
-        placing.probe(path)
+    if how == safe_files.APPEND:
+        safe_files.append(path, data, int(limit[0]))
+    elif how == safe_files.PROBE:
+        safe_files.probe(path)
     else:
-        placing.replace(path, data)
+        safe_files.replace(path, data)
 
 
 @cache
 def _source() -> str:
-    """Return the source of `placing`. `probe` reads it, before a job may put something else in its place."""
-    return Path(placing.__file__).read_text(encoding="utf-8")
+    """Return the source of `safe_files`. `probe` reads it, before a job may put something in its place."""
+    return Path(safe_files.__file__).read_text(encoding="utf-8")
 
 
 def _place_as(user: CommandUser, data: bytes, arguments: list[str]) -> None:
@@ -108,9 +108,3 @@ def _is_ours_alone(folder: Path) -> bool:
         return all(each.lstat().st_uid in (0, os.geteuid()) for each in (way, *way.parents))
     except (UnsafeFolderError, OSError):
         return False
-
-
-def _reason(error: OSError) -> str:
-    if error.errno == errno.ELOOP:
-        return "a symbolic link stands there"
-    return error.strerror or str(error)

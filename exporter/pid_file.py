@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from exporter.errors import UsageError
-from exporter.folders import open_ours_alone
+from exporter.safe_files import open_ours_alone, write_new
 
 _MODE = 0o644
 
@@ -28,12 +28,12 @@ def pid_file(path: Path | None) -> Iterator[Callable[[], None]]:
     own, temporary = f"{os.getpid()}\n".encode(), path.with_name(f".{secrets.token_hex(16)}")
     with _reasoned(path):
         path.unlink(missing_ok=True)
-        _write(temporary, own)
+        write_new(temporary, own, _MODE)
         temporary.unlink()  # it can be made; until then, one that is killed leaves nothing
 
     def be_ready() -> None:
         with _reasoned(path):
-            _write(temporary, own)
+            write_new(temporary, own, _MODE)
             temporary.rename(path)
 
     try:
@@ -43,12 +43,6 @@ def pid_file(path: Path | None) -> Iterator[Callable[[], None]]:
             temporary.unlink(missing_ok=True)
             if _holds(path, own):
                 path.unlink()
-
-
-def _write(path: Path, data: bytes) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    with os.fdopen(os.open(path, flags, _MODE), "wb") as file:
-        file.write(data)
 
 
 def _holds(path: Path, data: bytes) -> bool:

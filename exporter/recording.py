@@ -7,10 +7,8 @@ here, too.
 
 from __future__ import annotations
 
-import errno
 import json
 import os
-import stat
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,6 +23,7 @@ from exporter.errors import UsageError
 from exporter.events import Acted, Aggregated, Environment, Event, ProcessKey
 from exporter.jobs.model import Job
 from exporter.programs import Facts, Image, Lookup
+from exporter.safe_files import open_emptied, reason_of
 from exporter.terms import Terms
 
 VERSION = 8
@@ -66,10 +65,10 @@ class Recorder:
         on.
         """
         try:
-            self._file = os.fdopen(_create(path), "w", encoding="utf-8")
+            self._file = os.fdopen(open_emptied(path, 0o644), "w", encoding="utf-8")
         except OSError as error:
             raise UsageError(
-                f"cannot write {path}: {_reason(error)}", hint="give --record another path"
+                f"cannot write {path}: {reason_of(error)}", hint="give --record another path"
             ) from None
         self._path = path
         self._lookup = lookup
@@ -169,28 +168,6 @@ class Recorder:
 def _plain(value: object) -> object:
     """Convert values that JSON can't hold: bytes to hexadecimal, arguments to a list of redacted texts."""
     return value.hex() if isinstance(value, bytes) else list(value) if isinstance(value, Arguments) else value
-
-
-def _create(path: Path) -> int:
-    """Open `path` to be written from its beginning.
-
-    The job's user may have put something there: a root process must not empty another's file through a link,
-    nor wait for the reader of a FIFO.
-    """
-    flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    descriptor = os.open(path, flags, 0o644)
-    status = os.fstat(descriptor)
-    is_plain = stat.S_ISREG(status.st_mode) and status.st_nlink == 1
-    if is_plain:
-        os.ftruncate(descriptor, 0)
-    elif not stat.S_ISCHR(status.st_mode):
-        os.close(descriptor)
-        raise OSError(errno.EINVAL, "it is not a plain file of one name")
-    return descriptor
-
-
-def _reason(error: OSError) -> str:
-    return "a symbolic link stands there" if error.errno == errno.ELOOP else error.strerror or str(error)
 
 
 def _told(job: Job) -> dict[str, Any]:

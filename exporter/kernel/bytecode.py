@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from exporter.folders import UnsafeFolderError, open_ours_alone, require_ours_alone
+from exporter.safe_files import UnsafeFolderError, open_ours_alone, require_ours_alone, write_new
 
 ROOTS_FOLDER = Path("/var/cache/ci-egress")
 _KEPT = 8
@@ -136,7 +136,7 @@ class Cache:
             temporary = self._folder / f"{digest}.{secrets.token_hex(4)}.part"
             try:
                 head = hashlib.sha256(text).hexdigest().encode()
-                _write_new(temporary, _EDITION + head + b"\n" + text)
+                write_new(temporary, _EDITION + head + b"\n" + text, 0o600)
                 temporary.rename(self._path(digest))
             finally:
                 temporary.unlink(missing_ok=True)
@@ -170,13 +170,6 @@ def _kept(file: BinaryIO) -> Bytecode | None:
     with suppress(OSError):
         os.utime(file.fileno())
     return Bytecode.parse(text)
-
-
-def _write_new(path: Path, data: bytes) -> None:
-    """Write a file that isn't there yet and that nobody else can change, whatever the umask."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
 
 
 def default_cache(euid: int) -> Cache | None:

@@ -6,20 +6,25 @@ import contextlib
 import errno
 import itertools
 import os
-import stat
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from exporter.errors import CiEgressError
-from exporter.folders import UnsafeFolderError, require_ours_alone
 from exporter.limits import limit_hint
 from exporter.otlp.settings import Rotation
 from exporter.otlp.sinks import Receipt, SendError
+from exporter.safe_files import (
+    UnsafeFolderError,
+    folder_of,
+    open_to_append,
+    reason_of,
+    require_ours_alone,
+    write_new,
+)
 
 _FILE_MODE = 0o644
 _DIRECTORY_MODE = 0o755
-_APPEND = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -60,7 +65,7 @@ class JsonLines:
             self._owner = path.parent.stat().st_uid
             self._is_ours_alone = _is_ours_alone(path.parent)
         except OSError as error:
-            reason = _reason(error)
+            reason = reason_of(error)
             raise CiEgressError(
                 f"{path} can't be written: {reason}",
                 hint=limit_hint(reason) or "choose another directory with --otlp-dir",
@@ -75,7 +80,7 @@ class JsonLines:
                 self._rotate_if_full(len(payload))
                 self._append(payload)
         except OSError as error:
-            reason = _reason(error)
+            reason = reason_of(error)
             raise SendError(
                 errno.errorcode.get(error.errno or 0, "OSError"),
                 reason,
@@ -151,10 +156,8 @@ def keep_from_git(folder: Path) -> None:
     with contextlib.suppress(OSError):
         folder.mkdir(mode=_DIRECTORY_MODE)
         path = folder / ".gitignore"
-        with _directory_of(path) as directory:
-            new = os.open(path.name, _APPEND | os.O_CREAT | os.O_EXCL, _FILE_MODE, dir_fd=directory)
-        with os.fdopen(new, "wb") as file:
-            file.write(b"*\n")
+        with folder_of(path) as directory:
+            write_new(path.name, b"*\n", _FILE_MODE, directory)
 
 
 def _is_at(path: Path, status: os.stat_result) -> bool:
@@ -169,8 +172,8 @@ def _open(path: Path) -> int:
         path.parent.mkdir(mode=_DIRECTORY_MODE, parents=True, exist_ok=True)
     except FileExistsError:
         raise NotADirectoryError(errno.ENOTDIR, f"{path.parent} is a file") from None
-    with _directory_of(path) as directory:
-        return _open_in(directory, path.name)
+    with folder_of(path) as directory:
+        return open_to_append(directory, path.name, _FILE_MODE)
 
 
 def _open_again(path: Path) -> int:
@@ -183,16 +186,7 @@ def _open_again(path: Path) -> int:
             below = os.open(name, _FOLDER, dir_fd=directory)
             os.close(directory)
             directory = below
-        return _open_in(directory, path.name)
-    finally:
-        os.close(directory)
-
-
-@contextlib.contextmanager
-def _directory_of(path: Path) -> Iterator[int]:
-    directory = os.open(path.parent, _FOLDER)
-    try:
-        yield directory
+        return open_to_append(directory, path.name, _FILE_MODE)
     finally:
         os.close(directory)
 
@@ -214,29 +208,9 @@ def _rotated_names(path: Path, keep: int) -> list[str]:
 def _shift(path: Path, keep: int) -> None:
     """Give each file the name of the next older one; the last of `keep` loses its name to the one before."""
     names = [path.name, *_rotated_names(path, keep)]
-    with _directory_of(path) as directory:
+    with folder_of(path) as directory:
         if keep == 0:
             os.unlink(path.name, dir_fd=directory)
         for newer, older in reversed(list(itertools.pairwise(names))):
             with contextlib.suppress(FileNotFoundError):
                 os.rename(newer, older, src_dir_fd=directory, dst_dir_fd=directory)
-
-
-def _open_in(directory: int, name: str) -> int:
-    try:
-        descriptor = os.open(name, _APPEND | os.O_CREAT | os.O_EXCL, _FILE_MODE, dir_fd=directory)
-    except FileExistsError:
-        descriptor = os.open(name, _APPEND, dir_fd=directory)
-    else:
-        os.fchmod(descriptor, _FILE_MODE)
-    status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
-        os.close(descriptor)
-        raise OSError(errno.EINVAL, "not a regular file with a single name")
-    return descriptor
-
-
-def _reason(error: OSError) -> str:
-    if error.errno == errno.ELOOP:
-        return "a symbolic link stands there"
-    return error.strerror or str(error)

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from exporter.folders import UnsafeFolderError, require_ours_alone
 from exporter.otlp.settings import Endpoint
 from exporter.otlp.sinks import SpoolError
+from exporter.safe_files import UnsafeFolderError, require_ours_alone, write_new
 
 DEFAULT_LIMIT_BYTES = 256 << 20
 OUTDATED_DAYS = 7
@@ -82,7 +82,7 @@ class SpoolFolder:
                 stem = self.path / f"{_prefix(endpoint)}-{time.time_ns():020d}-{secrets.token_hex(4)}"
                 if lock := _locked(stem.with_suffix(_LOCK)):
                     data = stem.with_suffix(_DATA)
-                    os.close(os.open(data, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+                    write_new(data, b"", 0o600)
                     return SpoolFile(data, lock)
         except OSError as error:
             raise SpoolError(_name(error), error.strerror or str(error)) from error

@@ -1,8 +1,10 @@
-"""Writes to a file that the traced job, or anyone before it, may have prepared with malice.
+"""Files and folders that the traced job, or anyone before it, may have prepared with malice.
+
+No symbolic link is followed at a file, nor, where that is said, at its folder; anything but a regular file
+with a single name is refused, and nothing is waited for.
 
 Standard library only: this text is also run by itself, by the system's Python with another user's rights (see
-exporter/handing.py). No symbolic link is followed in the last two components of a path, anything but a
-regular file with a single name is refused, and nothing is waited for.
+exporter/handing.py).
 """
 
 from __future__ import annotations
@@ -13,13 +15,17 @@ import os
 import secrets
 import stat
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 APPEND, REPLACE, PROBE = "append", "replace", "probe"
 
 _MODE = 0o666
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 _KEPT = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+_EMPTIED = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+_FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NAME_KEPT = 50
 """Characters of the name that the temporary file's name has in it; a name has at most 255 bytes."""
 _NOT_SO = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT)
@@ -28,11 +34,8 @@ _NOT_SO = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT)
 
 def append(path: str, data: bytes, limit_bytes: int) -> None:
     """Append `data` whole or not at all, to a file of at most `limit_bytes`. Raises OSError."""
-    directory = _directory_of(path)
-    try:
-        descriptor = _opened(directory, Path(path).name)
-    finally:
-        os.close(directory)
+    with folder_of(Path(path)) as directory:
+        descriptor = open_to_append(directory, Path(path).name)
     try:
         _append(descriptor, data, limit_bytes)
     finally:
@@ -45,8 +48,8 @@ def replace(path: str, data: bytes) -> None:
     Whoever reads it meanwhile gets the old text or the new one. Where files without a name are possible, a
     killed process leaves no other file behind, except between two system calls.
     """
-    directory, name = _directory_of(path), Path(path).name
-    try:
+    name = Path(path).name
+    with folder_of(Path(path)) as directory:
         known = _regular(directory, name)
         try:
             _put_nameless(directory, name, data, known)
@@ -54,42 +57,120 @@ def replace(path: str, data: bytes) -> None:
             if error.errno not in _NOT_SO:
                 raise
             _put_named(directory, name, data, known)
-    finally:
-        os.close(directory)
 
 
 def probe(path: str) -> None:
     """Raise OSError when neither `append` nor `replace` would work now. Writes nothing."""
-    directory, name = _directory_of(path), Path(path).name
-    try:
+    name = Path(path).name
+    with folder_of(Path(path)) as directory:
         known = _regular(directory, name)
         if not os.access(".", os.W_OK | os.X_OK, dir_fd=directory, effective_ids=True) and not (
             known and os.access(name, os.W_OK, dir_fd=directory, effective_ids=True)
         ):
             raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+@contextlib.contextmanager
+def folder_of(path: Path) -> Iterator[int]:
+    """Open the folder that `path` is in, which must not be a link; yield its descriptor. Raises OSError."""
+    try:
+        directory = os.open(path.parent, _FOLDER)
+    except NotADirectoryError:  # Linux says so of a link to one, too
+        if path.parent.is_symlink():
+            raise _is_link() from None
+        raise
+    try:
+        yield directory
     finally:
         os.close(directory)
 
 
-def _directory_of(path: str) -> int:
-    folder = Path(path).parent
-    try:
-        return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except NotADirectoryError:  # Linux says so of a link to one, too
-        if folder.is_symlink():
-            raise _is_link() from None
-        raise
+def open_to_append(directory: int, name: str, exact_mode: int | None = None) -> int:
+    """Open a file for appending, or make it; return its descriptor. Raises OSError.
 
-
-def _opened(directory: int, name: str) -> int:
+    `exact_mode` is the mode of a new file, whatever the umask.
+    """
     try:
-        descriptor = os.open(name, _NEW | os.O_APPEND, _MODE, dir_fd=directory)
+        descriptor = os.open(name, _NEW | os.O_APPEND, exact_mode or _MODE, dir_fd=directory)
     except FileExistsError:
         descriptor = _opened_anew(directory, name)
+    else:
+        if exact_mode:
+            os.fchmod(descriptor, exact_mode)
     if not _is_plain(os.fstat(descriptor)):
         os.close(descriptor)
         raise _not_plain()
     return descriptor
+
+
+def open_emptied(path: Path, mode: int) -> int:
+    """Open a file to be written from its beginning, or make it; return its descriptor. Raises OSError.
+
+    A character device, such as /dev/stdout or /dev/null, is taken, too.
+    """
+    descriptor = os.open(path, _EMPTIED, mode)
+    status = os.fstat(descriptor)
+    if _is_plain(status):
+        os.ftruncate(descriptor, 0)
+    elif not stat.S_ISCHR(status.st_mode):
+        os.close(descriptor)
+        raise _not_plain()
+    return descriptor
+
+
+def write_new(path: Path | str, data: bytes, mode: int, directory: int | None = None) -> None:
+    """Write a file that isn't there yet; in `directory`, where that is given. Raises OSError."""
+    with os.fdopen(os.open(path, _NEW, mode, dir_fd=directory), "wb") as file:
+        file.write(data)
+
+
+def reason_of(error: OSError) -> str:
+    """Say for people why a file could not be opened or written."""
+    return "a symbolic link stands there" if error.errno == errno.ELOOP else error.strerror or str(error)
+
+
+class UnsafeFolderError(Exception):
+    """A folder that somebody else may change; the text says why."""
+
+
+def require_ours_alone(path: Path) -> None:
+    """Check that no other user owns `path`, may write to it, or could move it.
+
+    Raises UnsafeFolderError when one does, may or could, and OSError.
+    """
+    if path.stat().st_uid != os.geteuid():
+        raise UnsafeFolderError("it belongs to another user")
+    if _is_open(path.stat()):
+        raise UnsafeFolderError(f"others may write to {path}")
+    for folder in path.resolve().parents:
+        status = folder.stat()
+        if status.st_uid not in (0, os.geteuid()):
+            raise UnsafeFolderError(f"{folder} belongs to another user")
+        # Below a sticky folder nobody else can move what is ours; they could still make files in it.
+        if _is_open(status) and not status.st_mode & stat.S_ISVTX:
+            raise UnsafeFolderError(f"others may write to {folder}")
+
+
+def open_ours_alone(path: Path, limit_bytes: int) -> BinaryIO | None:
+    """Open a file for reading. Returns at once, whatever is there.
+
+    Returns None unless it is a regular file of at most `limit_bytes` that is ours alone. Raises OSError.
+    """
+    # Without O_NONBLOCK a FIFO would be waited for.
+    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+    status = os.fstat(file.fileno())
+    is_ours = status.st_uid == os.geteuid() and not _is_open(status)
+    if stat.S_ISREG(status.st_mode) and is_ours and status.st_size <= limit_bytes:
+        return file
+    file.close()
+    return None
+
+
+def _is_open(status: os.stat_result) -> bool:
+    """Whether others can change its contents; the user's own group and root's don't count as others."""
+    is_foreign_group = status.st_gid not in (0, os.getegid())
+    mask = stat.S_IWOTH | (stat.S_IWGRP if is_foreign_group else 0)
+    return bool(status.st_mode & mask)
 
 
 def _opened_anew(directory: int, name: str) -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.documents import placing
+from exporter import safe_files
 
 LIMIT = 1000
 
@@ -46,10 +46,10 @@ def test_what_could_be_written_is_found_out_without_writing(tmp_path: Path) -> N
     (tmp_path / "link").symlink_to("there")
     os.mkfifo(tmp_path / "fifo")
     for name in ("new", "there"):
-        placing.probe(str(tmp_path / name))
+        safe_files.probe(str(tmp_path / name))
     for name, number in {"link": errno.ELOOP, "fifo": errno.EINVAL, "gone/new": errno.ENOENT}.items():
         with pytest.raises(OSError) as caught:  # noqa: PT011 - its number is looked at
-            placing.probe(str(tmp_path / name))
+            safe_files.probe(str(tmp_path / name))
         assert caught.value.errno == number
     assert sorted(each.name for each in tmp_path.iterdir()) == ["fifo", "link", "there"]
     assert (tmp_path / "there").read_text() == "kept"
@@ -57,8 +57,8 @@ def test_what_could_be_written_is_found_out_without_writing(tmp_path: Path) -> N
 
 def test_a_file_is_made_and_appended_to(tmp_path: Path) -> None:
     path = tmp_path / "summary.md"
-    placing.append(str(path), b"one\n", LIMIT)
-    placing.append(str(path), b"two\n", LIMIT)
+    safe_files.append(str(path), b"one\n", LIMIT)
+    safe_files.append(str(path), b"two\n", LIMIT)
     assert path.read_bytes() == b"one\ntwo\n"
 
 
@@ -66,8 +66,8 @@ def test_a_relative_path_is_one_below_the_working_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    placing.append("summary.md", b"one", LIMIT)
-    placing.replace("report.html", b"two")
+    safe_files.append("summary.md", b"one", LIMIT)
+    safe_files.replace("report.html", b"two")
     assert [(tmp_path / name).read_bytes() for name in ("summary.md", "report.html")] == [b"one", b"two"]
 
 
@@ -75,7 +75,7 @@ def test_what_goes_beyond_the_limit_is_not_appended_at_all(tmp_path: Path) -> No
     path = tmp_path / "summary.md"
     path.write_bytes(bytes(LIMIT - 3))
     with pytest.raises(OSError, match="it may have 1,000 bytes, and has 997"):
-        placing.append(str(path), b"four", LIMIT)
+        safe_files.append(str(path), b"four", LIMIT)
     assert path.stat().st_size == LIMIT - 3
 
 
@@ -83,7 +83,7 @@ def test_half_of_it_is_taken_back_when_the_disk_is_full(tmp_path: Path) -> None:
     path = tmp_path / "summary.md"
     path.write_bytes(b"before")
     with size_limited(10), pytest.raises(OSError, match="File too large"):
-        placing.append(str(path), b"more than four", LIMIT)
+        safe_files.append(str(path), b"more than four", LIMIT)
     assert path.read_bytes() == b"before"
 
 
@@ -95,7 +95,7 @@ def test_a_report_that_finds_no_room_leaves_what_was_there_and_nothing_else(
     if is_there:
         path.write_bytes(b"old")
     with size_limited(10), pytest.raises(OSError, match="File too large"):
-        placing.replace(str(path), bytes(100))
+        safe_files.replace(str(path), bytes(100))
     assert {each.name: each.read_bytes() for each in tmp_path.iterdir()} == (
         {"report.html": b"old"} if is_there else {}
     )
@@ -108,10 +108,10 @@ def test_a_file_is_replaced_with_its_mode_kept(
     if way == "named":
         request.getfixturevalue("nowhere_nameless")
     path = tmp_path / "report.html"
-    placing.replace(str(path), b"first")
+    safe_files.replace(str(path), b"first")
     path.chmod(0o640)
     with path.open("rb") as reader:
-        placing.replace(str(path), b"second")
+        safe_files.replace(str(path), b"second")
         assert reader.read() == b"first"
     assert path.read_bytes() == b"second"
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
@@ -120,16 +120,16 @@ def test_a_file_is_replaced_with_its_mode_kept(
 
 def test_a_name_of_any_length_is_taken(tmp_path: Path) -> None:
     path = tmp_path / ("ä" * 127)
-    placing.replace(str(path), b"first")
-    placing.replace(str(path), b"second")
+    safe_files.replace(str(path), b"first")
+    safe_files.replace(str(path), b"second")
     assert path.read_bytes() == b"second"
 
 
 def place(how: str, path: str) -> None:
-    if how == placing.APPEND:
-        placing.append(path, b"x", LIMIT)
+    if how == safe_files.APPEND:
+        safe_files.append(path, b"x", LIMIT)
     else:
-        placing.replace(path, b"x")
+        safe_files.replace(path, b"x")
 
 
 def link(path: Path, target: Path) -> None:
@@ -149,7 +149,7 @@ def folder(path: Path, _: Path) -> None:
 
 
 @pytest.mark.parametrize("prepare", [link, hard_link, fifo, folder])
-@pytest.mark.parametrize("how", [placing.APPEND, placing.REPLACE])
+@pytest.mark.parametrize("how", [safe_files.APPEND, safe_files.REPLACE])
 def test_what_a_job_has_put_there_is_refused_at_once(tmp_path: Path, prepare: object, how: str) -> None:
     victim, path = tmp_path / "victim", tmp_path / "out.md"
     victim.write_bytes(b"precious")
@@ -160,7 +160,7 @@ def test_what_a_job_has_put_there_is_refused_at_once(tmp_path: Path, prepare: ob
     assert victim.read_bytes() == b"precious"
 
 
-@pytest.mark.parametrize("how", [placing.APPEND, placing.REPLACE])
+@pytest.mark.parametrize("how", [safe_files.APPEND, safe_files.REPLACE])
 def test_a_folder_that_is_a_link_is_refused(tmp_path: Path, how: str) -> None:
     (tmp_path / "there").mkdir()
     (tmp_path / "here").symlink_to(tmp_path / "there")
