@@ -1,4 +1,4 @@
-"""One clock: the kernel stamps records in boot time, spans need wall time."""
+"""Time: the kernel stamps records in boot time, spans need wall time; loops do some things now and then."""
 
 from __future__ import annotations
 
@@ -37,3 +37,20 @@ def system_clock() -> Clock:
         after = boot_ns()
         best = min(best, (after - before, wall - (before + after) // 2))
     return Clock(offset_ns=best[1])
+
+
+class Rhythm:
+    """Says when it is time again for what a loop does every so many seconds. Cheap to ask; for one thread."""
+
+    def __init__(self, every_s: float) -> None:
+        """It is time at once, and then `every_s` seconds after it was time."""
+        self._every_s = every_s
+        self._next_s = 0.0
+
+    def is_time(self) -> bool:
+        """Whether it is time; the next time begins to count then."""
+        now_s = time.monotonic()
+        if now_s < self._next_s:
+            return False
+        self._next_s = now_s + self._every_s
+        return True

@@ -10,6 +10,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.trace import SpanContext
 
 from exporter import tampering
+from exporter.clock import Rhythm
 from exporter.kernel.held import UNPINNED
 from exporter.otlp import LogRecord, Severity
 from exporter.traced import Outlets
@@ -41,13 +42,11 @@ class Integrity:
         self._resource = resource
         self._context = context
         self._told: dict[str, frozenset[str]] = {}
-        self._next_s = 0.0
+        self._rhythm = Rhythm(_EVERY_S)
 
     def tick(self) -> None:
         """Look, unless the last look was less than a second ago; cheap enough for a loop."""
-        now_s = time.monotonic()
-        if now_s >= self._next_s:
-            self._next_s = now_s + _EVERY_S
+        if self._rhythm.is_time():
             self.look()
 
     def look(self) -> None:

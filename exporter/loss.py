@@ -9,6 +9,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.trace import SpanContext
 
 from exporter.account import Account
+from exporter.clock import Rhythm
 from exporter.otlp import LogRecord, Severity
 from exporter.text import counted
 
@@ -32,13 +33,11 @@ class LossReporter:
         self._resource = resource
         self._context = context
         self._told: dict[tuple[str, str], int] = {}
-        self._next_s = 0.0
+        self._rhythm = Rhythm(_EVERY_S)
 
     def tick(self) -> None:
         """Report what got lost, unless the last report was just now; cheap enough for a loop."""
-        now_s = time.monotonic()
-        if now_s >= self._next_s:
-            self._next_s = now_s + _EVERY_S
+        if self._rhythm.is_time():
             self.tell()
 
     def tell(self) -> None:

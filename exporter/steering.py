@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from exporter.clock import boot_ns
+from exporter.clock import Rhythm, boot_ns
 from exporter.events import Switched
 from exporter.kernel.registry import JobMode
 from exporter.procfs import user_name
@@ -46,7 +45,7 @@ class Steering:
         self._ends_by_token = ends_by_token
         self._modes: dict[int, JobMode] = {}
         self._is_stopped = False
-        self._looked_s = time.monotonic()
+        self._rhythm = Rhythm(_LOOK_S)
 
     def begin(self, scope: int) -> None:
         """Note the mode of `scope`, whose job is registered, and held to its policy if it has one.
@@ -68,8 +67,7 @@ class Steering:
             if mode is not before:
                 self._modes[scope] = mode
                 self._turned(scope, mode)
-        if time.monotonic() - self._looked_s >= _LOOK_S:
-            self._looked_s = time.monotonic()
+        if self._rhythm.is_time():
             by = self._tracer.stopped_by()
             if by is not None:
                 self._is_stopped = True

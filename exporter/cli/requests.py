@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import signal
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from exporter.cli.end_folder import EndFolder
+from exporter.clock import Rhythm
 
 _LOOK_S = 0.1
 
@@ -25,14 +25,12 @@ class Requests:
     def __init__(self, folder: EndFolder | None) -> None:
         """`folder` is where the end may be asked for, too; None when signals alone can ask for it."""
         self._folder = folder
-        self._looked_s = 0.0
+        self._rhythm = Rhythm(_LOOK_S)
 
     def look(self) -> None:
         """Take in what is new in the folder; cheap enough for a loop."""
-        now_s = time.monotonic()
-        if self._folder is None or now_s - self._looked_s < _LOOK_S:
+        if self._folder is None or not self._rhythm.is_time():
             return
-        self._looked_s = now_s
         found = self._folder.look()
         self.end = self.end or found.is_end
         self.goes_on = self.goes_on or found.goes_on

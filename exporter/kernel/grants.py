@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from exporter import wire
-from exporter.clock import boot_ns
+from exporter.clock import Rhythm, boot_ns
 from exporter.kernel.bpf import Map
 from exporter.kernel.policies import halves
 from exporter.kernel.queries import counted_as, governing
@@ -21,7 +21,7 @@ FOR_GOOD = (1 << 64) - 1
 IN_USE_NS = 600_000_000_000
 """The time that a grant is kept after its last use, even if its time to live is over."""
 
-_INTERVAL_NS = 10_000_000_000
+_INTERVAL_S = 10.0
 _SCOPE = struct.Struct("=I")
 _NUMBER = struct.Struct("=Q")
 _ALL_SCOPES = (1 << 32) - 1
@@ -50,7 +50,7 @@ class Grants:
         self._granted, self._ended = maps["granted"], maps["grants_ended"]
         self._made = maps["grants_made"]
         self._turns = deque[_Turn]()
-        self._next_ns = 0
+        self._rhythm = Rhythm(_INTERVAL_S)
 
     def seed(self, scope: int, number: int, masks: Iterable[tuple[bytes, int]]) -> None:
         """Grant `masks` to `scope` under the policy `number`, without a time limit.
@@ -106,10 +106,8 @@ class Grants:
 
     def turn(self, window: int) -> None:
         """Remove grants that are over, every few seconds; `window` is the current one. Cheap in between."""
-        now_ns = boot_ns()
-        if now_ns >= self._next_ns:
-            self._next_ns = now_ns + _INTERVAL_NS
-            self.expire(now_ns, window)
+        if self._rhythm.is_time():
+            self.expire(boot_ns(), window)
 
     def expire(self, now_ns: int, window: int) -> int:
         """Remove the grants that are over at `now_ns` (since boot), and return how many.

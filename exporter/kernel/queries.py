@@ -7,13 +7,13 @@ from collections import Counter
 from collections.abc import Mapping
 
 from exporter import wire
-from exporter.clock import boot_ns
+from exporter.clock import Rhythm, boot_ns
 from exporter.kernel.bpf import Map
 
 PATIENCE_NS = 15_000_000_000
 """The longest time an answer may take: clients wait 5 s for a resolver, and ask again with the same id."""
 
-_INTERVAL_NS = 5_000_000_000
+_INTERVAL_S = 5.0
 _SCOPE = struct.Struct("=I")
 _NUMBER = struct.Struct("=Q")
 _ALL_SCOPES = (1 << 32) - 1
@@ -36,14 +36,12 @@ class Queries:
         """`maps` has the instance's maps, by their names in bpf/."""
         self._waiting, self._noted = maps["queries"], maps["queries_noted"]
         self._expired = maps["queries_expired"]
-        self._next_ns = 0
+        self._rhythm = Rhythm(_INTERVAL_S)
 
     def turn(self) -> None:
         """Remove questions that are too old, every few seconds. Cheap to call at any time in between."""
-        now_ns = boot_ns()
-        if now_ns >= self._next_ns:
-            self._next_ns = now_ns + _INTERVAL_NS
-            self.expire(now_ns)
+        if self._rhythm.is_time():
+            self.expire(boot_ns())
 
     def expire(self, now_ns: int) -> int:
         """Remove questions asked longer than PATIENCE_NS before `now_ns` (since boot); return how many.
