@@ -75,6 +75,17 @@ enum policy_limits {
 	HOST_NAME_ROOM = 252   /* bytes of a name in rules, and its NUL */
 };
 
+/* The least rank of an entry that no name overrides: a deny. */
+enum rank { FINAL = 0x80000000 };
+
+/* What stands in place of a rule's number, where none decided or it isn't known which. */
+enum rule {
+	RULE_OF_LOOKUPS = 0xfffffffc,	   /* no rule allows the name that was to be asked for */
+	RULE_OF_NOTHING_SENT = 0xfffffffd, /* a connect: the socket's packets are decided */
+	RULE_OF_ANSWERS = 0xfffffffe,	   /* a listener answered a peer that had asked it */
+	RULE_OF_NAMES = 0xffffffff	   /* rules for names: user space knows which one */
+};
+
 /*
  * What the map `names` has for a name: the number of its rule set, or NAMED_WITHOUT_RULES where it
  * is there for questions alone. The bit NAMED_MAY_BE_ASKED says that it may be asked for where

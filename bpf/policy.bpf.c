@@ -14,12 +14,7 @@
 
 #define IPPROTO_MPTCP 262
 #define IPPROTO_RAW 255
-#define FINAL 0x80000000U	       /* the least rank of denies that no name overrides */
 #define FOR_GOOD 0xffffffffffffffffULL /* until_ns of a grant that no answer made */
-#define RULE_OF_NAMES 0xffffffffU
-#define RULE_OF_ANSWERS 0xfffffffeU
-#define RULE_OF_NOTHING_SENT 0xfffffffdU
-#define RULE_OF_LOOKUPS 0xfffffffcU
 #define POLICY_KEY_BITS (8 * sizeof(struct policy_key) - 32)
 
 /* Return the protocol as policies have it: they don't tell the versions of IP apart. */

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from typing import NamedTuple
 
+from exporter import wire
 from exporter.arguments import Arguments
 
 
@@ -66,13 +67,13 @@ class Stage(enum.IntEnum):
     """connect(2) returned an error at once; the end of its socket is reported separately."""
 
 
-RULE_OF_NAMES = (1 << 32) - 1
+RULE_OF_NAMES = wire.RULE_OF_NAMES
 """In place of a rule's number: rules for names decided, but the kernel doesn't know which one."""
-RULE_OF_ANSWERS = (1 << 32) - 2
+RULE_OF_ANSWERS = wire.RULE_OF_ANSWERS
 """In place of a rule's number: a listener of the job answered a peer that had asked it."""
-RULE_OF_NOTHING_SENT = (1 << 32) - 3
+RULE_OF_NOTHING_SENT = wire.RULE_OF_NOTHING_SENT
 """In place of a rule's number: a datagram socket connected where TCP may; its sends are decided later."""
-RULE_OF_LOOKUPS = (1 << 32) - 4
+RULE_OF_LOOKUPS = wire.RULE_OF_LOOKUPS
 """In place of a rule's number: no rule allows the name that a resolver was to be asked for."""
 
 HOST = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-LAYOUT = 0xF82DD2BC
+LAYOUT = 0x98D7C3D8
 """Edition of the layout; every record and every pinned instance carries it."""
 
 ARGUMENTS_PIECE = 4096
@@ -55,6 +55,13 @@ ALTERNATIVES_MAX = 16
 STEPS_MAX = 64
 CLASSES = 3
 HOST_NAME_ROOM = 252
+
+FINAL = 2147483648
+
+RULE_OF_LOOKUPS = 4294967292
+RULE_OF_NOTHING_SENT = 4294967293
+RULE_OF_ANSWERS = 4294967294
+RULE_OF_NAMES = 4294967295
 
 NAMED_WITHOUT_RULES = 2147483647
 NAMED_MAY_BE_ASKED = 2147483648

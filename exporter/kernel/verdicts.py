@@ -15,8 +15,6 @@ from exporter.kernel.bpf import Map
 from exporter.policy.entries import FINAL, Verdict
 
 MAPS = ("modes", "policy", "alternatives", "granted", "rule_ports")
-RULE_OF_NAMES = (1 << 32) - 1
-"""In place of a rule's number where names decided: only user space saw the answers, and knows which."""
 
 _NUMBER = struct.Struct("=I")
 _KEY_BITS = 8 * (wire.POLICY_KEY.size - 4)
@@ -76,9 +74,9 @@ class Verdicts:
             granted = wire.GrantedKey(scope, mode.policy, peer.address)
             named = self._by_names(granted, classes, process.held)
             if named is not None:
-                return Said(named, RULE_OF_NAMES)
+                return Said(named, wire.RULE_OF_NAMES)
             if process.early and self._is_allowed_early(peer.address, classes, process):
-                return Said(Verdict.ALLOW, RULE_OF_NAMES)
+                return Said(Verdict.ALLOW, wire.RULE_OF_NAMES)
         return Said(Verdict(best.verdict), best.rule) if best else Said(Verdict.DENY, 0)
 
     def allows(self, policy: int, peer: Peer) -> bool:

@@ -5,36 +5,38 @@ from __future__ import annotations
 from enum import IntEnum, IntFlag
 from typing import NamedTuple
 
+from exporter import wire
+
 EXECUTABLES_MAX = 64
-ALTERNATIVES_MAX = 16
+ALTERNATIVES_MAX = wire.ALTERNATIVES_MAX
 """The most choices of one address entry, the first included."""
 RULE_SETS_MAX = 128
-STEPS_MAX = 64
+STEPS_MAX = wire.STEPS_MAX
 """The most steps of one port entry."""
 RULES_MAX = 1 << 20
 ENTRIES_ROOM = 1 << 18
 """The most entries for addresses, and for names, in the kernel's tables (bpf/maps.h)."""
-FINAL = 1 << 31
+FINAL = wire.FINAL
 """Ranks from this one on are those of denies that no name overrides."""
 
 
 class Verdict(IntEnum):
     """What an entry says."""
 
-    NONE = 0
+    NONE = wire.VERDICT_NONE
     """Neither, as if there were no entry: it keeps a wider entry from being found."""
-    ALLOW = 1
-    DENY = 2
+    ALLOW = wire.VERDICT_ALLOW
+    DENY = wire.VERDICT_DENY
 
 
 class Portless(IntFlag):
     """The protocols of the sockets without ports (raw, ping) that may be made where a policy is enforced."""
 
     NOTHING = 0
-    ICMP = 1
-    TCP = 2
-    UDP = 4
-    OTHER = 8
+    ICMP = wire.PORTLESS_ICMP
+    TCP = wire.PORTLESS_TCP
+    UDP = wire.PORTLESS_UDP
+    OTHER = wire.PORTLESS_OTHER
     ALL = 15
 
 
