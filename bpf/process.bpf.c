@@ -148,16 +148,15 @@ static inline u32 standing_below(const struct proc_value *creator)
  */
 static inline void settle(struct proc_value *proc)
 {
-	u32 *agent = found_steps.lookup(&proc->early);
+	u32 standing = proc->standing, *agent;
 
-	if (!agent || proc->scope)
+	/* Before the lookup, which costs more: most forks are of jobs and steps. */
+	if (proc->scope || (standing != STANDING_NONE && standing != STANDING_MARKED))
 		return;
-	if (proc->standing == STANDING_NONE)
-		proc->standing = STANDING_STEP;
-	else if (proc->standing == STANDING_MARKED)
-		proc->standing = STANDING_MARKED_STEP;
-	else
+	agent = found_steps.lookup(&proc->early);
+	if (!agent)
 		return;
+	proc->standing = standing == STANDING_NONE ? STANDING_STEP : STANDING_MARKED_STEP;
 	proc->agent = *agent;
 }
 

@@ -163,9 +163,7 @@ def _has_mark(pid: int, marks: Mapping[bytes, int], own: int) -> bool:
 
     Also True when its environment can't be read. With `own` 0 every mark counts.
     """
-    others = (
-        wire.MarkKey._make(wire.MARK_KEY.unpack(mark)) for mark, of in marks.items() if of != own or not own
-    )
+    others = (wire.MarkKey.unpack(mark) for mark, of in marks.items() if of != own or not own)
     starts = tuple(mark.text[: mark.prefix_bits // 8] for mark in others)
     with suppress(OSError):
         block = beginning_of(Path(f"/proc/{pid}/environ"), _TOLD_MAX)

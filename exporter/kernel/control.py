@@ -202,7 +202,7 @@ def switch(job: Governed, mode: JobMode, *, by: int) -> list[Gap]:
                 gaps = stop_frames(LOCKED_S)  # before it is in force: nobody comes between, whoever is killed
                 # First who chose, then what: whoever sees the one knows the other.
                 Registry(jobs, partial(changing_modes, directory)).switch(job.scope, mode, by)
-                before = wire.ModeValue._make(wire.MODE_VALUE.unpack(value))
+                before = wire.ModeValue.unpack(value)
                 is_enforcing = int(mode is JobMode.ENFORCE)
                 modes.update(key, wire.MODE_VALUE.pack(*before._replace(is_enforcing=is_enforcing)))
     except _UNREADABLE as error:

@@ -77,7 +77,7 @@ def _processes(maps: Mapping[str, Map], scope: int) -> Iterator[_Found]:
     undecided = _undecided(maps["config"])
     for key in list(procs):
         value = procs.lookup(key)
-        proc = value and wire.ProcValue._make(wire.PROC_VALUE.unpack(value))
+        proc = value and wire.ProcValue.unpack(value)
         if proc and held_as(proc, found.get, undecided) == scope and (scope != HOST or proc.is_guest):
             early = proc.early if proc.standing >= wire.STANDING_STEP else 0
             yield _Found(_KEY.unpack(key)[0], Process(proc.held, early))
@@ -86,7 +86,7 @@ def _processes(maps: Mapping[str, Map], scope: int) -> Iterator[_Found]:
 def _undecided(config: Map) -> int:
     """Return the scope to whose policy is held what may be a job's; HOST: to none."""
     value = config.lookup(_KEY.pack(0))
-    return HOST if value is None else int(wire.ConfigValue._make(wire.CONFIG_VALUE.unpack(value)).undecided)
+    return HOST if value is None else int(wire.ConfigValue.unpack(value).undecided)
 
 
 def _cut_of(found: _Found, scope: int, verdicts: Verdicts) -> Iterator[int]:

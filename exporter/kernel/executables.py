@@ -141,8 +141,8 @@ def _files_of(executable: str) -> list[Inode]:
 
 
 def _entry(key: bytes, value: bytes) -> tuple[Inode, int]:
-    file = wire.ExeKey._make(wire.EXE_KEY.unpack(key))
-    known = wire.ExeValue._make(wire.EXE_VALUE.unpack(value))
+    file = wire.ExeKey.unpack(key)
+    known = wire.ExeValue.unpack(value)
     return Inode(file.device, file.inode, known.ctime_sec * _NS + known.ctime_nsec), known.bits
 
 

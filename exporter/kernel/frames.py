@@ -241,7 +241,7 @@ class Frames:
         """
         found = all_of(self._candidates)
         for key, value in self._procs.items():
-            process = wire.ProcValue._make(wire.PROC_VALUE.unpack(value))
+            process = wire.ProcValue.unpack(value)
             scope = self._held_here(process, found.get)
             if scope in scopes:
                 yield _NUMBER.unpack(key)[0], process._replace(scope=scope)
@@ -257,7 +257,7 @@ class Frames:
     def _held_yet(self, process: ProcessKey) -> int:
         """Return the scope that holds a process for which the kernel reported none; 0: none does."""
         value = self._procs.lookup(_NUMBER.pack(process.pid))
-        proc = value and wire.ProcValue._make(wire.PROC_VALUE.unpack(value))
+        proc = value and wire.ProcValue.unpack(value)
         if not proc or proc.started_ns != process.started_ns:
             return 0
         return self._held_here(proc, partial(one_of, self._candidates))
@@ -317,7 +317,7 @@ class Frames:
 
 
 def _is_enforcing(value: bytes) -> bool:
-    return bool(wire.ModeValue._make(wire.MODE_VALUE.unpack(value)).is_enforcing)
+    return bool(wire.ModeValue.unpack(value).is_enforcing)
 
 
 def _told_of(process: ProcessKey, exec_id: int, scope: int) -> Tampered:

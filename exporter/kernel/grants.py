@@ -122,7 +122,7 @@ class Grants:
         ended = Counter[int]()
         for key, value in list(self._granted.items()):
             if _is_over(value, now_ns, unused_before) and self._end(key, now_ns):
-                scope = wire.GrantedKey._make(wire.GRANTED_KEY.unpack(key)).scope
+                scope = wire.GrantedKey.unpack(key).scope
                 ended.update((counted_as(scope), _ALL_SCOPES))
         self._count(ended)
         return ended[_ALL_SCOPES]
@@ -134,7 +134,7 @@ class Grants:
         """
         ended, over = Counter[int](), set(scopes)
         for key, _ in list(self._granted.items()):
-            found = wire.GrantedKey._make(wire.GRANTED_KEY.unpack(key))
+            found = wire.GrantedKey.unpack(key)
             is_one = not over.isdisjoint({found.scope, governing(found.scope)})
             if is_one and number in (None, found.policy):
                 value = self._granted.take(key)
@@ -149,7 +149,7 @@ class Grants:
         """Remove the grants under all policies but `numbers`; return how many of them came from answers."""
         ended = Counter[int]()
         for packed, _ in list(self._granted.items()):
-            key = wire.GrantedKey._make(wire.GRANTED_KEY.unpack(packed))
+            key = wire.GrantedKey.unpack(packed)
             if key.policy not in numbers:
                 value = self._granted.take(packed)
                 if value is not None and not _is_for_good(value):
@@ -160,7 +160,7 @@ class Grants:
     def _looked_up(self, number: int) -> Iterator[tuple[wire.GrantedKey, bytes]]:
         """Iterate over the grants that answers made under the policy `number`, in all scopes."""
         for packed, value in list(self._granted.items()):
-            key = wire.GrantedKey._make(wire.GRANTED_KEY.unpack(packed))
+            key = wire.GrantedKey.unpack(packed)
             if key.policy == number and not _is_for_good(value):
                 yield key, value
 
@@ -174,14 +174,14 @@ class Grants:
     def _add(self, key: wire.GrantedKey, mask: int, like: bytes, made: Counter[int]) -> bool:
         """Grant `mask` for as long as `like`; returns whether there was room. `made` counts new grants."""
         packed = wire.GRANTED_KEY.pack(*key)
-        _, _, until_ns, used = wire.GrantedValue._make(wire.GRANTED_VALUE.unpack(like))[:4]
+        _, _, until_ns, used = wire.GrantedValue.unpack(like)[:4]
         try:
             if self._granted.insert(packed, wire.GRANTED_VALUE.pack(*halves(mask), until_ns, used)):
                 made.update((counted_as(key.scope), _ALL_SCOPES))
                 return True
             there = self._granted.lookup(packed)
             if there is not None:  # by an answer that came meanwhile
-                low, high, until_now_ns, used = wire.GrantedValue._make(wire.GRANTED_VALUE.unpack(there))[:4]
+                low, high, until_now_ns, used = wire.GrantedValue.unpack(there)[:4]
                 more = (low | halves(mask)[0], high | halves(mask)[1], max(until_ns, until_now_ns), used)
                 self._granted.update(packed, wire.GRANTED_VALUE.pack(*more))
         except OSError:  # no room: the new policy takes over all the same
@@ -212,14 +212,14 @@ class Grants:
 
 
 def _is_over(value: bytes, now_ns: int, unused_before: int) -> bool:
-    grant = wire.GrantedValue._make(wire.GRANTED_VALUE.unpack(value))
+    grant = wire.GrantedValue.unpack(value)
     return grant.until_ns < now_ns and grant.used < unused_before
 
 
 def _mask(value: bytes) -> int:
-    grant = wire.GrantedValue._make(wire.GRANTED_VALUE.unpack(value))
+    grant = wire.GrantedValue.unpack(value)
     return grant.sets_high << 64 | grant.sets_low
 
 
 def _is_for_good(value: bytes) -> bool:
-    return wire.GrantedValue._make(wire.GRANTED_VALUE.unpack(value)).until_ns == FOR_GOOD
+    return wire.GrantedValue.unpack(value).until_ns == FOR_GOOD

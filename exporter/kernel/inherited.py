@@ -49,7 +49,7 @@ class Running(NamedTuple):
 
 def inherited(maps: Mapping[str, Map], rings: Sequence[Ring], windows: Windows) -> Inherited:
     """Sum up the attempts so far; while more are counted all the time, `gone` may be too small by those."""
-    noted = wire.AccountValue._make(wire.ACCOUNT_VALUE.unpack(maps["account"].lookup(_KEY.pack(0)) or b""))
+    noted = wire.AccountValue.unpack(maps["account"].lookup(_KEY.pack(0)) or b"")
     counters = maps["counters"]
     for _ in range(_TRIES):
         seen, lost = total(counters, _SEEN), total(counters, _LOST)
@@ -65,10 +65,7 @@ def inherited(maps: Mapping[str, Map], rings: Sequence[Ring], windows: Windows) 
 
 def running(procs: Map, lineage: Ring, scope_of: Callable[[wire.ProcValue], int]) -> Iterator[Running]:
     """Iterate over the processes in `procs`, oldest first, without those whose forks wait on `lineage`."""
-    entries = [
-        (_KEY.unpack(key)[0], wire.ProcValue._make(wire.PROC_VALUE.unpack(value)))
-        for key, value in procs.items()
-    ]
+    entries = [(_KEY.unpack(key)[0], wire.ProcValue.unpack(value)) for key, value in procs.items()]
     born, execs = set(), dict[ProcessKey, int]()
     for header in lineage.waiting():
         process = ProcessKey(header.pid, header.started_ns)

@@ -154,7 +154,7 @@ def layout_of(directory: Path) -> int:
 def config_of(directory: Path) -> wire.ConfigValue:
     """Return the settings of an instance of this version, as its exporter wrote them. Raises OSError."""
     with open_map(directory, "config") as config:
-        return wire.ConfigValue._make(wire.CONFIG_VALUE.unpack(config.lookup(_KEY.pack(0)) or b""))
+        return wire.ConfigValue.unpack(config.lookup(_KEY.pack(0)) or b"")
 
 
 def is_of_watch(directory: Path) -> bool:
@@ -170,7 +170,7 @@ def is_enforcing(directory: Path) -> bool:
     """Whether some policy of the instance is enforced; False for one whose start was interrupted."""
     with suppress(FileNotFoundError), open_map(directory, "modes") as modes:
         values = filter(None, map(modes.lookup, list(modes)))
-        return any(wire.ModeValue._make(wire.MODE_VALUE.unpack(value)).is_enforcing for value in values)
+        return any(wire.ModeValue.unpack(value).is_enforcing for value in values)
     return False
 
 
@@ -189,7 +189,7 @@ def live_processes(directory: Path) -> list[int]:
 
 def _is_of_a_job(value: bytes | None, found: Mapping[bytes, int]) -> bool:
     """Whether an entry of `procs` is of a job's process; None is one that ended meanwhile."""
-    proc = value and wire.ProcValue._make(wire.PROC_VALUE.unpack(value))
+    proc = value and wire.ProcValue.unpack(value)
     return bool(proc and known_scope(proc, found.get))
 
 

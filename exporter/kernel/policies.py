@@ -155,11 +155,9 @@ class Policies:
         """Remove policies of an exporter that ended, unless this one has them: nothing uses them any more."""
         if not self._known:
             return
-        entries = _by_number(
-            self._entries, lambda key: wire.PolicyKey._make(wire.POLICY_KEY.unpack(key)).policy
-        )
+        entries = _by_number(self._entries, lambda key: wire.PolicyKey.unpack(key).policy)
         names = _by_number(self._names, _policy_of_name)
-        steps = _by_number(self._ports, lambda key: wire.PortKey._make(wire.PORT_KEY.unpack(key)).policy)
+        steps = _by_number(self._ports, lambda key: wire.PortKey.unpack(key).policy)
         while self._known:
             number, known = self._known.popitem()
             keys = (found.get(number, []) for found in (entries, names, steps))
@@ -196,7 +194,7 @@ class Policies:
 
     def _mode(self, scope: int) -> wire.ModeValue | None:
         value = self._modes.lookup(_NUMBER.pack(scope))
-        return None if value is None else wire.ModeValue._make(wire.MODE_VALUE.unpack(value))
+        return None if value is None else wire.ModeValue.unpack(value)
 
     def _with_executables(self, policy: Compiled) -> Compiled:
         try:
@@ -207,7 +205,7 @@ class Policies:
 
 
 def _known(value: bytes) -> _Known:
-    return _Known._make(wire.PolicyValue._make(wire.POLICY_VALUE.unpack(value)))
+    return _Known._make(wire.PolicyValue.unpack(value))
 
 
 def _fingerprint(policy: Compiled) -> bytes:
@@ -221,7 +219,7 @@ def _fingerprint(policy: Compiled) -> bytes:
 
 
 def _policy_of_name(key: bytes) -> int:
-    return wire.NameKey._make(wire.NAME_KEY.unpack(key)).policy
+    return wire.NameKey.unpack(key).policy
 
 
 def _by_number(table: Map, number_of: Callable[[bytes], int]) -> dict[int, list[bytes]]:

@@ -78,4 +78,4 @@ class Queries:
     def _query(self, key: bytes) -> wire.QueryValue | None:
         """Return a question that waits; None for one that was answered meanwhile."""
         value = self._waiting.lookup(key)
-        return None if value is None else wire.QueryValue._make(wire.QUERY_VALUE.unpack(value))
+        return None if value is None else wire.QueryValue.unpack(value)

@@ -161,7 +161,7 @@ def _encoded(job: Registered) -> bytes:
 
 
 def _decoded(value: bytes) -> Registered:
-    told = wire.JobValue._make(wire.JOB_VALUE.unpack(value))
+    told = wire.JobValue.unpack(value)
     places = (told.run_hash, told.identity, told.parent, told.below, told.began_ns, told.told_ns)
     return Registered(
         _text(told.pipeline),

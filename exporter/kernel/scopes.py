@@ -85,7 +85,7 @@ class Scopes:
     def entry(self, process: ProcessKey) -> wire.ProcValue | None:
         """Return the kernel's entry of `process`, whatever records were lost; None when it has none."""
         value = self._procs.lookup(_KEY.pack(process.pid))
-        proc = value and wire.ProcValue._make(wire.PROC_VALUE.unpack(value))
+        proc = value and wire.ProcValue.unpack(value)
         return proc if proc and proc.started_ns == process.started_ns else None
 
     def is_agent(self, process: ProcessKey) -> bool:
@@ -96,7 +96,7 @@ class Scopes:
     def entry_at(self, pid: int) -> wire.ProcValue | None:
         """Return the kernel's entry of the process that has `pid` now; None when it has none."""
         value = self._procs.lookup(_KEY.pack(pid))
-        return None if value is None else wire.ProcValue._make(wire.PROC_VALUE.unpack(value))
+        return None if value is None else wire.ProcValue.unpack(value)
 
     @property
     def refused(self) -> int:
@@ -107,7 +107,7 @@ class Scopes:
         """Iterate over the processes of no job, as far as is known, the youngest first; agents left out."""
         found = []
         for key, value in self._procs.items():
-            proc = wire.ProcValue._make(wire.PROC_VALUE.unpack(value))
+            proc = wire.ProcValue.unpack(value)
             if proc.standing != wire.STANDING_AGENT and self.scope_of(proc) == HOST:
                 found.append((ProcessKey(_KEY.unpack(key)[0], proc.started_ns), proc))
         yield from sorted(found, reverse=True, key=lambda each: each[0].started_ns)
@@ -122,7 +122,7 @@ class Scopes:
             return
         needed = {key for _, key in self._late_resolvers.items()}
         for _, value in self._procs.items():
-            proc = wire.ProcValue._make(wire.PROC_VALUE.unpack(value))
+            proc = wire.ProcValue.unpack(value)
             if proc.scope == HOST:
                 needed.add(root_key(proc))
         self._candidates.forget_all_but(needed)
@@ -196,7 +196,7 @@ class Scopes:
         """Return, by a step's number, the scopes of its processes that still run; as a rule only one."""
         found = defaultdict[int, set[int]](set)
         for _, value in self._procs.items():
-            proc = wire.ProcValue._make(wire.PROC_VALUE.unpack(value))
+            proc = wire.ProcValue.unpack(value)
             found[proc.early | wire.SCOPE_EARLY].add(self.scope_of(proc))
         return found
 
@@ -244,7 +244,7 @@ class Scopes:
         made = {scope: self._forks.made(scope) for scope in scopes}
         live = set[int]()
         for key, value in self._procs.items() if made else ():
-            scope = self.scope_of(wire.ProcValue._make(wire.PROC_VALUE.unpack(value)))
+            scope = self.scope_of(wire.ProcValue.unpack(value))
             if scope in made and scope not in live and _is_there(_KEY.unpack(key)[0]):
                 live.add(scope)
         return [scope for scope in made if scope not in live and self._forks.made(scope) == made[scope]]

@@ -174,7 +174,7 @@ class Tracer:
         one, whatever it executed before the kernel knew where it is.
         """
         value = self._procs.lookup(key)
-        proc = value and wire.ProcValue._make(wire.PROC_VALUE.unpack(value))
+        proc = value and wire.ProcValue.unpack(value)
         if not proc or proc.scope != HOST:
             return False
         is_step = standing == wire.STANDING_STEP
@@ -379,7 +379,7 @@ class Tracer:
         self._windows.follow_jobs_alone()
         others = []
         for key, value in self._procs.items():
-            proc = wire.ProcValue._make(wire.PROC_VALUE.unpack(value))
+            proc = wire.ProcValue.unpack(value)
             process = ProcessKey(_KEY.unpack(key)[0], proc.started_ns)
             if self.scopes.held_as(proc) == HOST or goes_on(process):
                 others.append(key)
@@ -400,7 +400,7 @@ class Tracer:
 
     def _member(self, key: bytes, value: bytes, scope: int) -> ProcessKey | None:
         """Return the process of an entry, if it is held as one of `scope`; else None."""
-        proc = wire.ProcValue._make(wire.PROC_VALUE.unpack(value))
+        proc = wire.ProcValue.unpack(value)
         is_one = self.scopes.held_as(proc) == scope
         return ProcessKey(_KEY.unpack(key)[0], proc.started_ns) if is_one else None
 
@@ -420,5 +420,5 @@ def mode_of(value: bytes | None) -> JobMode:
     """Return the mode that an entry of the map `modes` says; None stands for no entry."""
     if value is None:
         return JobMode.NONE
-    mode = wire.ModeValue._make(wire.MODE_VALUE.unpack(value))
+    mode = wire.ModeValue.unpack(value)
     return JobMode.ENFORCE if mode.is_enforcing else JobMode.AUDIT

@@ -86,7 +86,7 @@ class Verdicts:
 
     def _mode(self, scope: int) -> wire.ModeValue | None:
         value = self._modes.lookup(_NUMBER.pack(scope))
-        return None if value is None else wire.ModeValue._make(wire.MODE_VALUE.unpack(value))
+        return None if value is None else wire.ModeValue.unpack(value)
 
     def _is_allowed_early(self, address: bytes, classes: tuple[_Class, ...], process: Process) -> bool:
         """Whether a name that the step had looked up before its job was known allows it."""
@@ -107,7 +107,7 @@ class Verdicts:
         for _ in range(wire.ALTERNATIVES_MAX):
             if value is None:
                 return None
-            choice = wire.ChoiceValue._make(wire.CHOICE_VALUE.unpack(value))
+            choice = wire.ChoiceValue.unpack(value)
             if held & choice.needed == choice.needed:
                 return choice if choice.rank else None
             value = self._alternatives.lookup(_NUMBER.pack(choice.following)) if choice.following else None
@@ -118,7 +118,7 @@ class Verdicts:
         value = self._granted.lookup(wire.GRANTED_KEY.pack(*key))
         if value is None:
             return 0
-        granted = wire.GrantedValue._make(wire.GRANTED_VALUE.unpack(value))
+        granted = wire.GrantedValue.unpack(value)
         return granted.sets_high << 64 | granted.sets_low
 
     def _by_names(self, key: wire.GrantedKey, classes: tuple[_Class, ...], held: int) -> Verdict | None:
@@ -144,7 +144,7 @@ class Verdicts:
                 value = self._ports.lookup(wire.PORT_KEY.pack(policy, *each, len(steps)))
                 if value is None:
                     break
-                steps.append(wire.StepValue._make(wire.STEP_VALUE.unpack(value)))
+                steps.append(wire.StepValue.unpack(value))
             if steps:
                 return steps
         return []

@@ -25,7 +25,7 @@ _COUNT = struct.Struct("=Q")
 _SLOT = wire.AGGREGATE_RECORD.size
 _WINDOW = struct.Struct("=I")
 _KIND_AT = wire.OFFSETS["aggregate_record"][1]["header.kind"]
-_EMPTY = wire.AggregateRecord._make(wire.AGGREGATE_RECORD.unpack(bytes(_SLOT)))
+_EMPTY = wire.AggregateRecord.unpack(bytes(_SLOT))
 _ATTEMPTS_AT = wire.OFFSETS["aggregate_record"][1]["attempts"]
 _WINDOW_AT = wire.OFFSETS["aggregate_record"][1]["window"]
 
@@ -155,7 +155,7 @@ class Windows:
 
     def _go_on(self) -> None:
         """Continue the current window; the one before may not have been collected, or only in part."""
-        config = wire.ConfigValue._make(wire.CONFIG_VALUE.unpack(self._config.lookup(_KEY.pack(0)) or b""))
+        config = wire.ConfigValue.unpack(self._config.lookup(_KEY.pack(0)) or b"")
         self._number, self._began_s = config.window, time.monotonic()
         self._has_policies, self._has_executables = bool(config.has_policies), bool(config.has_executables)
         self._undecided = config.undecided
@@ -194,7 +194,7 @@ class Windows:
         for key in self._open_connects:
             value = self._open_connects.lookup(key)
             if value is not None:
-                yield _still_open(wire.ActValue._make(wire.ACT_VALUE.unpack(value)))
+                yield _still_open(wire.ActValue.unpack(value))
 
 
 def _others_keys(scope: int) -> list[bytes]:

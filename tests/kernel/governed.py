@@ -72,7 +72,7 @@ class Governed:
         """Turn what is only told into what is denied."""
         modes = self.kernel.tracer.maps["modes"]
         key = scope.to_bytes(4, sys.byteorder)
-        value = wire.ModeValue._make(wire.MODE_VALUE.unpack(modes.lookup(key) or b""))
+        value = wire.ModeValue.unpack(modes.lookup(key) or b"")
         modes.update(key, wire.MODE_VALUE.pack(*value._replace(is_enforcing=1)))
 
     def grants(self) -> Grants:
@@ -95,7 +95,7 @@ class Governed:
         """During the block, it isn't known yet that this process is of its job."""
         procs, candidates = (self.kernel.tracer.maps[name] for name in ("procs", "candidates"))
         pid = os.getpid().to_bytes(4, sys.byteorder)
-        known = wire.ProcValue._make(wire.PROC_VALUE.unpack(procs.lookup(pid) or b""))
+        known = wire.ProcValue.unpack(procs.lookup(pid) or b"")
         key = wire.CandidateKey(known.started_ns, os.getpid(), known.scope)
         procs.update(pid, wire.PROC_VALUE.pack(*known._replace(scope=0, **key._asdict())))
         try:

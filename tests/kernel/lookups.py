@@ -88,7 +88,7 @@ class Lookups:
                     self.maps["procs"].delete(key)
 
     def _follow_the_host(self, is_host: int) -> None:
-        none = wire.ConfigValue._make(wire.CONFIG_VALUE.unpack(bytes(wire.CONFIG_VALUE.size)))
+        none = wire.ConfigValue.unpack(bytes(wire.CONFIG_VALUE.size))
         value = none._replace(layout=wire.LAYOUT, is_host=is_host)
         self.maps["config"].update(struct.pack("=I", 0), wire.CONFIG_VALUE.pack(*value))
 

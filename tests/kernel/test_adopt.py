@@ -491,7 +491,7 @@ from pathlib import Path
 from exporter import wire
 from exporter.kernel.bpf import Map
 config = Map(Path("/sys/fs/bpf/ci-egress", sys.argv[1], "map_config"))
-value = wire.ConfigValue._make(wire.CONFIG_VALUE.unpack(config.lookup(bytes(4))))
+value = wire.ConfigValue.unpack(config.lookup(bytes(4)))
 config.update(bytes(4), wire.CONFIG_VALUE.pack(*value._replace({0}=value.{0} ^ 1)))
 """
 _UNPINNED = "import os, sys; os.remove(f'/sys/fs/bpf/ci-egress/{sys.argv[1]}/link_on_sendmsg4')"

@@ -54,14 +54,14 @@ def adopted(kernel: KernelSide, stack: ExitStack) -> Tracer:
 def policies(tracer: Tracer) -> set[int]:
     """Numbers of those that the kernel has entries of."""
     keys = (key for key, _ in tracer.maps["policy"].items())
-    return {wire.PolicyKey._make(wire.POLICY_KEY.unpack(key)).policy for key in keys}
+    return {wire.PolicyKey.unpack(key).policy for key in keys}
 
 
 def held(tracer: Tracer, scope: int) -> wire.ModeValue:
     """What the kernel has of a scope."""
     value = tracer.maps["modes"].lookup(scope.to_bytes(4, "little"))
     assert value is not None
-    return wire.ModeValue._make(wire.MODE_VALUE.unpack(value))
+    return wire.ModeValue.unpack(value)
 
 
 def test_a_policy_that_is_the_same_keeps_its_number_and_another_gets_its_own(

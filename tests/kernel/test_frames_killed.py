@@ -97,7 +97,7 @@ def _stops(exporter: subprocess.Popen[bytes]) -> bool:
 def enforce(kernel: KernelSide) -> None:
     """Have the policy of the latest job enforced by the map alone, as whoever is killed right after it."""
     key, modes = kernel.scope.to_bytes(4, sys.byteorder), kernel.tracer.maps["modes"]
-    mode = wire.ModeValue._make(wire.MODE_VALUE.unpack(modes.lookup(key) or b""))
+    mode = wire.ModeValue.unpack(modes.lookup(key) or b"")
     modes.update(key, wire.MODE_VALUE.pack(*mode._replace(is_enforcing=1)))
 
 

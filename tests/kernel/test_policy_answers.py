@@ -260,7 +260,7 @@ def framed(message: bytes) -> bytes:
 
 def granted(job: Governed) -> set[bytes]:
     """All addresses that were, to this process's job."""
-    keys = (wire.GrantedKey._make(wire.GRANTED_KEY.unpack(key)) for key in job.kernel.tracer.maps["granted"])
+    keys = (wire.GrantedKey.unpack(key) for key in job.kernel.tracer.maps["granted"])
     return {key.address for key in keys if key.scope == job.scope}
 
 

@@ -18,7 +18,7 @@ from tests.unit.policy.files import rules
 
 from .agents import Agent, agent
 from .direct import KernelSide, kernel_side
-from .lab import NETWORKS, PORT, V4, V6, Lab, Network
+from .lab import NETWORKS, PORT, V4, V6, Lab, Network, Watch
 from .routes import by_way_of_evil
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ USER = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
 AGAIN_S = 3
 """TCP sends again what it isn't rid of, some times within that."""
 MORE_THAN_FITS = 64 << 20
+RESET = "s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))"
+"""Has a close discard what is left to send: else it would be sent beside other tests."""
 
 
 @pytest.fixture
@@ -55,6 +57,18 @@ def keep_back(kernel: KernelSide, job: Agent, network: Network, *closing: str) -
     assert job.do("s.sendall(b'secret')", *closing) == "ok"
 
 
+def detach(kernel: KernelSide) -> None:
+    """Detach the programs, and wait for what TCP may send then."""
+    kernel.tracer.detach()
+    assert kernel.tracer.left == Left()
+    time.sleep(AGAIN_S)
+
+
+def nothing_came_after_hello(watch: Watch, network: Network) -> None:
+    assert watch.arrivals.packets_to(network.evil) == 0
+    assert watch.arrivals.stream_bytes.total() == len(b"hello")
+
+
 @NETWORKS
 @pytest.mark.parametrize("closing", [(), ("s.close()",)], ids=["open", "closed"])
 def test_what_a_route_kept_back_is_not_sent_once_nothing_drops_it(
@@ -62,11 +76,8 @@ def test_what_a_route_kept_back_is_not_sent_once_nothing_drops_it(
 ) -> None:
     with lab.watch() as watch, agent(kernel, lab, audited(), under=under(network)) as job:
         keep_back(kernel, job, network, *closing)
-        kernel.tracer.detach()
-        assert kernel.tracer.left == Left()
-        time.sleep(AGAIN_S)
-    assert watch.arrivals.packets_to(network.evil) == 0
-    assert watch.arrivals.stream_bytes.total() == 5
+        detach(kernel)
+    nothing_came_after_hello(watch, network)
 
 
 @NETWORKS
@@ -79,11 +90,8 @@ def test_nor_is_what_was_dropped_at_its_owners_end(lab: Lab, kernel: KernelSide,
             assert job.do(*by_way_of_evil("s", network, network.peer)) == "ok"
             kernel.change_mode(audited(), Mode.ENFORCE)
             assert job.do("s.sendall(b'secret')") == "ok"
-        kernel.tracer.detach()
-        assert kernel.tracer.left == Left()
-        time.sleep(AGAIN_S)
-    assert watch.arrivals.packets_to(network.evil) == 0
-    assert watch.arrivals.stream_bytes.total() == 5
+        detach(kernel)
+    nothing_came_after_hello(watch, network)
 
 
 @NETWORKS
@@ -133,8 +141,7 @@ def test_what_cannot_be_aborted_is_counted(
             patched.setattr(dropped, "_DESTROY", 22)
             kernel.tracer.detach()
         assert kernel.tracer.left == Left(connections=1)
-        reset = "s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))"
-        assert job.do(reset, "s.close()") == "ok", "else it would be sent beside other tests"
+        assert job.do(RESET, "s.close()") == "ok", "else it would be sent beside other tests"
 
 
 def test_a_network_that_cannot_be_looked_into_is_counted(
@@ -149,7 +156,6 @@ def test_a_network_that_cannot_be_looked_into_is_counted(
     assert kernel.tracer.left == Left(), "nothing was dropped"
     with kernel_side() as other, agent(other, lab, audited()) as job:
         keep_back(other, job, V4)
-        reset = "s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))"
         other.tracer.detach()
         assert other.tracer.left == Left(networks=1)
-        assert job.do(reset, "s.close()") == "ok", "else it would be sent beside other tests"
+        assert job.do(RESET, "s.close()") == "ok", "else it would be sent beside other tests"

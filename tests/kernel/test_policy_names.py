@@ -287,7 +287,7 @@ def test_what_finds_no_room_under_a_changed_policy_is_lost_and_keeps_nobody_unde
     scope, stranger = job.hold_to_text(policy(network, f"{NAME}:{PORT}")), (1 << 32) - 2
     asking.ask(NAME, record(network.peer))
     granted, grants = job.kernel.tracer.maps["granted"], job.grants()
-    known = (wire.GrantedKey._make(wire.GRANTED_KEY.unpack(key)) for key in granted)
+    known = (wire.GrantedKey.unpack(key) for key in granted)
     ((_, before, address),) = (key for key in known if key.scope == scope)
     others = ((each.to_bytes(16), 1) for each in range(granted.max_entries))
     try:

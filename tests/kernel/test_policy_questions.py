@@ -409,9 +409,7 @@ def test_who_connects_for_each_question_gets_its_answers_behind_nat(
         behind_nat.resolver.sendto(reply(asked, record(address)), asker)
         assert client.recv(4096)
         disconnect(client)
-    granted = [
-        wire.GrantedKey._make(wire.GRANTED_KEY.unpack(key)) for key in job.kernel.tracer.maps["granted"]
-    ]
+    granted = [wire.GrantedKey.unpack(key) for key in job.kernel.tracer.maps["granted"]]
     assert {key.address for key in granted if key.scope == job.scope} == set(map(packed, addresses))
 
 

@@ -434,7 +434,7 @@ def forking(lines: list[str]) -> list[str]:
 def waited(kernel: KernelSide, scope: bytes) -> int:
     """How many questions of it had no answer. Strangers of the host ask, too, under scopes of their own."""
     noted = kernel.tracer.maps["queries_noted"].lookup(scope) or bytes(wire.QUOTA_VALUE.size)
-    quota = wire.QuotaValue._make(wire.QUOTA_VALUE.unpack(noted))
+    quota = wire.QuotaValue.unpack(noted)
     return quota.noted - quota.answered
 
 
@@ -630,7 +630,7 @@ def test_sockets_of_the_first_step_get_no_option_that_leads_past_the_hooks(lab: 
 def executed(kernel: KernelSide, doer: Agent) -> tuple[ProcessKey, int]:
     """By which program of which process its job shows, as the kernel has it."""
     value = kernel.tracer.maps["procs"].lookup(doer.process.pid.to_bytes(4, sys.byteorder))
-    proc = wire.ProcValue._make(wire.PROC_VALUE.unpack(value or b""))
+    proc = wire.ProcValue.unpack(value or b"")
     return ProcessKey(proc.tgid, proc.born_ns), proc.program
 
 

@@ -50,9 +50,7 @@ def test_what_can_be_no_agent_is_said(text: str, said: str) -> None:
 
 
 def test_each_mark_that_a_job_is_known_by_is_looked_for() -> None:
-    found = [
-        wire.MarkKey._make(wire.MARK_KEY.unpack(mark)) for mark in marks("BUILD_OF_MINE_WITH_A_LONG_NAME")
-    ]
+    found = [wire.MarkKey.unpack(mark) for mark in marks("BUILD_OF_MINE_WITH_A_LONG_NAME")]
     texts = {mark.text[: mark.prefix_bits // 8].decode() for mark in found}
     for provider in PROVIDERS:
         assert any(f"{mark.partition('=')[0]}=" in texts for mark in provider.present), provider.name

@@ -88,7 +88,7 @@ class Kernel:
     def sets(self, scope: int, policy: Named, peer: bytes = PEER) -> int | None:
         """None: nothing is granted."""
         value = self.granted.lookup(wire.GRANTED_KEY.pack(scope, policy.number, peer))
-        grant = value and wire.GrantedValue._make(wire.GRANTED_VALUE.unpack(value))
+        grant = value and wire.GrantedValue.unpack(value)
         return grant.sets_high << 64 | grant.sets_low if grant else None
 
     @property
@@ -119,9 +119,7 @@ def test_what_a_step_looked_up_early_outlasts_a_changed_policy_that_allows_it(sc
     assert carry(kernel, {scope: {PEER: {"b.example"}}}) == 0
     assert kernel.sets(STEP, AFTER) == AFTER.rules.granted(["b.example"]) != 0
     value = kernel.granted.lookup(wire.GRANTED_KEY.pack(STEP, AFTER.number, PEER)) or b""
-    assert wire.GrantedValue._make(wire.GRANTED_VALUE.unpack(value))[2:4] == (UNTIL_NS, 3), (
-        "as long as it was"
-    )
+    assert wire.GrantedValue.unpack(value)[2:4] == (UNTIL_NS, 3), "as long as it was"
     assert kernel.counted == {wire.SCOPE_EARLY: 1, ALL: 1}
 
 
