@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
 import resource
@@ -29,6 +30,7 @@ from tests.integration.drive_command import (
     wait_for_children,
     wait_for_state,
 )
+from tests.integration.receivers import wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -268,9 +270,7 @@ def test_the_canary_holds_no_descriptor_but_its_own() -> None:
     process = start(driver("sleep", "1000"))
     command, canary = _command_and_canary(process.pid, "sleep")
     try:
-        assert [path.readlink().name.partition(":")[0] for path in Path(f"/proc/{canary}/fd").iterdir()] == [
-            "pipe"
-        ]
+        wait_until(lambda: len(opened := _opened_by(canary)) == 1 and opened[0].startswith("pipe:"))
     finally:
         os.kill(command, signal.SIGKILL)
         assert process.wait(timeout=DEADLINE_S) == 128 + signal.SIGKILL
@@ -304,6 +304,15 @@ def _command_and_canary(driver_pid: int, name: str) -> tuple[int, int]:
         time.sleep(0.01)
     command = children.pop(names.index(f"{name}\n"))
     return command, children.pop()
+
+
+def _opened_by(pid: int) -> list[str]:
+    """What a process has open, as far as it doesn't close it meanwhile."""
+    opened = []
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            opened.append(link.readlink().name)
+    return opened
 
 
 def _lower_limits() -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .attached import wait_for
+from .attached import instance_of, wait_for
 from .lab import MPTCP_PORT, NETWORKS, PORT, V4, Lab, Network
 from .steered import Host, agent, asked, end_agent, kill, own_host
 from .test_watch_policy import PATH, job, known, policy, run_id
@@ -151,18 +151,12 @@ def test_connections_of_another_job_are_let_be(host: Host, lab: Lab, tmp_path: P
         c.stdin.write(f"open evil tcp {V4.evil} {PORT}\n")
         c.stdin.flush()
         assert c.stdout.readline() == "ok\n"
-        (row,) = (row for row in host.status() if is_of(row["instance"], a))
+        (row,) = (row for row in host.status() if row["instance"] == instance_of(a.pid).name)
         host.ci_egress("enforce", "on", "--cut", "--instance", row["instance"])
         assert asked(a, "say", "evil") in GONE
         assert asked(b, "say", "evil") == "ok"
         out, _ = c.communicate("say evil\n")
         assert out == "ok\n"
-
-
-def is_of(instance: str, run: Running) -> bool:
-    """Whether `run` holds the lock of `instance`."""
-    links = Path(f"/proc/{run.pid}/fd").iterdir()
-    return any(link.readlink().name == instance for link in links if link.is_symlink())
 
 
 @contextmanager

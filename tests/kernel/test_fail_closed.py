@@ -179,8 +179,10 @@ DAEMON = 'setsid --fork sh -c "echo \\$\\$; exec sleep 100 >&- 2>&-"; read -r _'
 
 def is_running(pid: str) -> bool:
     """Not so of what has ended, whether or not init has waited for it."""
-    status = Path(f"/proc/{pid}/stat")
-    return status.exists() and status.read_text().rpartition(")")[2].split()[0] not in "ZX"
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def test_what_an_enforced_command_leaves_behind_is_ended(host: Host, tmp_path: Path) -> None:
