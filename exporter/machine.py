@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from exporter.events import Environment, ProcessKey
 from exporter.finder import Discovered
 from exporter.jobs.model import Job
-from exporter.kernel.registry import Standing, run_hash
+from exporter.kernel.registry import ResumableJob, run_hash
 from exporter.pipeline import Pipeline
 from exporter.procfs import all_pids, is_running
 from exporter.programs import Program
@@ -73,7 +73,7 @@ class MachineWatch:
         self._pipeline = pipeline
         self._reaped_ns = now_ns
         ids = self._job.ids
-        standing = Standing(
+        standing = ResumableJob(
             run_hash(self._job.run_id),
             ids.job_span_id,
             ids.parent_span_id or 0,

@@ -17,7 +17,7 @@ from exporter.destinations import OTHER
 from exporter.durations import Durations, Producer, durations_metric
 from exporter.events import Outcome
 from exporter.jobs.model import Job
-from exporter.series import DESTINATIONS_MAX, UNKNOWN_LINEAGE, Cap, Caps, Series, Where
+from exporter.series import DESTINATIONS_MAX, UNKNOWN_LINEAGE, Cap, Caps, Series, CountedDestination
 
 PIPELINES_MAX = 200
 
@@ -67,7 +67,7 @@ class JobMetrics:
         """Count an attempt, or several that are alike; their span is the exemplar."""
         host, port, transport, _ = attempt.destination
         chain = (attempt.known_lineage or UNKNOWN_LINEAGE) if self._has_lineages else None
-        series = Series(Where(host, port, transport), attempt.ruling.verdict, attempt.ruling.is_novel, chain)
+        series = Series(CountedDestination(host, port, transport), attempt.ruling.verdict, attempt.ruling.is_novel, chain)
         count = self._connections.get(series)
         if count is None:
             count = self._connections.setdefault(self._shared.connections.capped(series), _Count())

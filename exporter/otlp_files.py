@@ -35,7 +35,7 @@ _LOOKED_MAX = 1_000_000
 T = TypeVar("T")
 
 
-class Kind(NamedTuple):
+class LineKind(NamedTuple):
     """The kind of the lines in a file."""
 
     what: str
@@ -46,7 +46,7 @@ class Kind(NamedTuple):
     """Advice for a user who named a file of another kind."""
 
 
-_SPANS = Kind("spans", b'{"resourceSpans"', SPANS_HINT)
+_SPANS = LineKind("spans", b'{"resourceSpans"', SPANS_HINT)
 
 
 def span_files(paths: Iterable[Path]) -> list[Path]:
@@ -82,7 +82,7 @@ def whole_spans_in(
 
 def read_file(
     path: Path,
-    kind: Kind,
+    kind: LineKind,
     read_line: Callable[[bytes], Iterable[T]],
     *,
     say: Callable[[str], object],
@@ -122,7 +122,7 @@ def _is_unfinished(line: bytes, beginning: bytes) -> bool:
     return False
 
 
-def _items_of(line: bytes, kind: Kind, read_line: Callable[[bytes], Iterable[T]], place: str) -> Iterable[T]:
+def _items_of(line: bytes, kind: LineKind, read_line: Callable[[bytes], Iterable[T]], place: str) -> Iterable[T]:
     with suppress(LineError):
         if line.count(b"{") + line.count(b"[") <= NODES_MAX:
             return read_line(line)

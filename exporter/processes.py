@@ -48,7 +48,7 @@ class Census(NamedTuple):
     """When the latest of them began, in nanoseconds since boot."""
 
 
-class Ended:
+class EndedPrograms:
     """A store of the programs that ended last, bounded by ENDED_MAX and ENDED_MAX_BYTES."""
 
     def __init__(self) -> None:
@@ -94,7 +94,7 @@ class ProcessTable:
         self._programs: dict[int, Program] = {}
         self._members: defaultdict[int, dict[int, Program]] = defaultdict(dict)
         """The same by scope: hundreds of jobs may end at once, and each asks for its own."""
-        self._ended = Ended()
+        self._ended = EndedPrograms()
         self._missing: dict[int, Program] = {}
         self._last_end_ns: dict[int, int] = {}
         self._lookup = lookup

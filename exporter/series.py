@@ -20,7 +20,7 @@ UNKNOWN_LINEAGE: Lineage = (OTHER,)
 """Stands for chains that are unknown or can't be told apart; without a chain, a series would mean any."""
 
 
-class Where(NamedTuple):
+class CountedDestination(NamedTuple):
     """A destination, as metrics count it."""
 
     host: str
@@ -31,7 +31,7 @@ class Where(NamedTuple):
 class Series(NamedTuple):
     """One series of `cicd.egress.connections`."""
 
-    where: Where
+    where: CountedDestination
     verdict: str
     is_novel: bool | None
     """`egress.novel`; None without a baseline."""
@@ -72,13 +72,13 @@ class Caps:
     def __init__(self) -> None:
         """Start with no value met."""
         self._destinations = Cap(DESTINATIONS_MAX)
-        self._lineages: dict[Where, Cap] = {}
+        self._lineages: dict[CountedDestination, Cap] = {}
 
     def capped(self, series: Series) -> Series:
         """Return `series`, or the series to count it under when a cap is reached."""
         where, lineage = series.where, series.lineage
         if not self._destinations.admits(where):
-            where = Where(OTHER, None, where.transport)
+            where = CountedDestination(OTHER, None, where.transport)
         if lineage is not None:
             known = self._lineages.setdefault(where, Cap(LINEAGES_MAX))
             if not _can_be_told(lineage) or not known.admits(lineage):

@@ -19,7 +19,7 @@ from exporter.events import Outcome, Tampered
 from exporter.programs import Program
 from exporter.shared import is_shared_with_another, shared_remarks
 from exporter.spans import command_line
-from exporter.summary_table import ROWS_MAX, Counted, Row, Rows, ordered, print_rows, shared_of
+from exporter.summary_table import ROWS_MAX, Counted, SummaryKey, Rows, ordered, print_rows, shared_of
 from exporter.tampering import sentence
 from exporter.terms import DENIED, VERDICT_WORDS, WOULD_DENY
 from exporter.text import counted, printable
@@ -231,15 +231,15 @@ class Summary:
         return shared_remarks(shared_of(self._rows.items()))
 
 
-def _row(attempt: Attempt) -> Row:
+def _row(attempt: Attempt) -> SummaryKey:
     destination, program, ruling = attempt.destination, attempt.program, attempt.ruling
     chain, step = (program.lineage, program.step) if program else ((), None)
     host, port, transport, _ = destination
     known = host if destination.is_address else None
-    return Row(known, port, transport, chain, destination.is_loopback, ruling.verdict, ruling.is_novel, step)
+    return SummaryKey(known, port, transport, chain, destination.is_loopback, ruling.verdict, ruling.is_novel, step)
 
 
-def _told(row: Row) -> dict[str, object]:
+def _told(row: SummaryKey) -> dict[str, object]:
     """Return a row as a value for JSON; unknown fields are left out."""
     told = {
         "destination": row.destination,

@@ -24,7 +24,7 @@ NAME_MAX = 40
 """The most characters shown of a program or a step."""
 
 
-class Row(NamedTuple):
+class SummaryKey(NamedTuple):
     """The key by which attempts are counted together."""
 
     host: str | None
@@ -83,7 +83,7 @@ class Traffic:
             self.shared_rule = self.shared_rule or rule
 
 
-Counted = tuple[Row, Traffic]
+Counted = tuple[SummaryKey, Traffic]
 
 
 class Rows:
@@ -96,14 +96,14 @@ class Rows:
     def __init__(self, rows_max: int) -> None:
         """`rows_max` is the most rows of each kind."""
         self._max = rows_max
-        self._rows: dict[Row, Traffic] = {}
+        self._rows: dict[SummaryKey, Traffic] = {}
         self._known = Counter[tuple[bool, bool]]()
 
-    def get(self, row: Row) -> Traffic | None:
+    def get(self, row: SummaryKey) -> Traffic | None:
         """Return the counts of `row` so far; None when it has no place in the store."""
         return self._rows.get(row)
 
-    def count(self, row: Row, attempts: int, rule: str | None, *, is_shared: bool = False) -> Traffic | None:
+    def count(self, row: SummaryKey, attempts: int, rule: str | None, *, is_shared: bool = False) -> Traffic | None:
         """Count `attempts`, the first of which `rule` decided; return None when there is no room for `row`.
 
         With `is_shared`, the rule is for another name of their address.
@@ -124,7 +124,7 @@ class Rows:
 
 class _Column(NamedTuple):
     name: str
-    cell: Callable[[Row, Traffic], str]
+    cell: Callable[[SummaryKey, Traffic], str]
     justify: Literal["left", "right"] = "left"
     is_long: bool = False
 

@@ -18,7 +18,7 @@ from exporter.events import (
 )
 from exporter.policy.compile import Compiled
 from exporter.policy.compile_names import NamedRules
-from exporter.policy.decide import Act, decide
+from exporter.policy.decide import EgressRequest, decide
 from exporter.policy.model import (
     ANSWER,
     DEFAULT,
@@ -113,7 +113,7 @@ class Terms:
         """
         if self.named is None:
             return RULE_OF_NAMES
-        act = Act(None, event.protocol, event.peer_port).plain
+        act = EgressRequest(None, event.protocol, event.peer_port).plain
         effect = Effect.ALLOW if event.verdict is Verdict.ALLOW else Effect.DENY
         wanted = PortClass(act.protocol, act.port)
         return self.named.decided(effect, wanted, names, event.held) or RULE_OF_NAMES
@@ -136,7 +136,7 @@ def early_ruling(
     """
     if terms.policy is None:
         return Ruling()
-    act = Act(ip_address(event.peer), event.protocol, event.peer_port)
+    act = EgressRequest(ip_address(event.peer), event.protocol, event.peer_port)
     said = decide(terms.policy, act, names=names, chain=chain, resolvers=terms.resolvers)
     rule = said.rule.text if said.rule else DEFAULT
     return Ruling(said.verdict(Mode.AUDIT), Mode.AUDIT.value, rule, terms.ruleset)

@@ -19,7 +19,7 @@ from exporter.jobs.claims import contradict
 from exporter.jobs.detect import Outline, host
 from exporter.jobs.ids import further_part
 from exporter.jobs.model import Job
-from exporter.kernel.registry import Registered, Standing
+from exporter.kernel.registry import Registered, ResumableJob
 from exporter.pipeline import Pipeline
 from exporter.places import Places
 from exporter.processes import Census
@@ -80,14 +80,14 @@ class _Decision(NamedTuple):
 class Governor(Protocol):
     """A part of the watch that holds jobs to their policies."""
 
-    def begin(self, scope: int, job: Job, standing: Standing, *, is_new: bool = False) -> Terms | None:
+    def begin(self, scope: int, job: Job, standing: ResumableJob, *, is_new: bool = False) -> Terms | None:
         """Hold `scope` to what the policy says for `job`; returns its terms, None without a policy.
 
         `standing` is what else a watch that adopts the instance has to know. With `is_new`, no process is of
         `scope` yet. Call it again once the names of `job` are known.
         """
 
-    def over(self, scope: int, standing: Standing) -> None:
+    def over(self, scope: int, standing: ResumableJob) -> None:
         """Register `standing` for a job whose span was sent, and that left processes behind."""
 
     def end(self, scope: int) -> None:
@@ -103,10 +103,10 @@ class Governor(Protocol):
 class NoGovernor:
     """A governor for a watch without a policy."""
 
-    def begin(self, _scope: int, _job: Job, _standing: Standing, *, is_new: bool = False) -> None:
+    def begin(self, _scope: int, _job: Job, _standing: ResumableJob, *, is_new: bool = False) -> None:
         """Return None: no job has a policy."""
 
-    def over(self, scope: int, standing: Standing) -> None:
+    def over(self, scope: int, standing: ResumableJob) -> None:
         """Do nothing: the job had no policy."""
 
     def end(self, scope: int) -> None:
@@ -509,7 +509,7 @@ class JobWatch:
         return replace(traced, earlier=self._governor.others())
 
 
-def _standing(watched: Watched, told_ns: int = 0) -> Standing:
+def _standing(watched: Watched, told_ns: int = 0) -> ResumableJob:
     key, ids = watched.key, watched.job.ids
     places = (ids.parent_span_id or 0, ids.derive_from or 0)
-    return Standing(key.run_hash, key.job_span_id, *places, watched.began_ns, told_ns, watched.job.who.digest)
+    return ResumableJob(key.run_hash, key.job_span_id, *places, watched.began_ns, told_ns, watched.job.who.digest)

@@ -8,7 +8,7 @@ from hashlib import blake2b
 from typing import Any
 
 from exporter.addresses import is_loopback, is_transport, transport_has_ports
-from exporter.baseline.model import Task, Where
+from exporter.baseline.model import Task, NamedDestination
 from exporter.baseline.seen import NotLearntError, Run, Seen, day_of
 from exporter.destinations import OTHER, SOCKET
 from exporter.otlp_json import number_of, text_of
@@ -92,7 +92,7 @@ def _add(seen: Seen, span: EgressSpan, repository: str | None) -> None:
         met.was_novel(day_of(at_ns), text_of(get("cicd.pipeline.run.id")) or "")
 
 
-def _where(attributes: dict[str, Any]) -> Where:
+def _where(attributes: dict[str, Any]) -> NamedDestination:
     get = attributes.get
     host, kind = text_of(get("server.address")), text_of(get("network.transport"))
     peer = text_of(get("network.peer.address"))
@@ -106,7 +106,7 @@ def _where(attributes: dict[str, Any]) -> Where:
 
 
 @lru_cache(maxsize=16_384)
-def where_of(host: str | None, port: int | None, kind: str | None) -> Where:
+def where_of(host: str | None, port: int | None, kind: str | None) -> NamedDestination:
     """Return the destination in the one form that baselines use. Raises NotLearntError."""
     if host is None or host == SOCKET:
         raise NotLearntError(NO_ADDRESS)
@@ -118,7 +118,7 @@ def where_of(host: str | None, port: int | None, kind: str | None) -> Where:
     named = recorded_host(host)
     if named is None or (has_port and (port is None or port > PORT_MAX)):
         raise NotLearntError(NO_NAME)
-    return Where(named, port if has_port else None, kind)
+    return NamedDestination(named, port if has_port else None, kind)
 
 
 def identity_of(attributes: Mapping[str, Any]) -> tuple[Task, Run]:

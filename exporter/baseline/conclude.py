@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date
 from typing import NamedTuple
 
-from exporter.baseline.fold import Known
+from exporter.baseline.fold import FoldedEntry
 from exporter.baseline.model import Baseline, Entry, History, Task
 from exporter.baseline.notes import Made, notes
 from exporter.baseline.onto import Onto, firsts, widened
@@ -37,7 +37,7 @@ def conclude(seen: Seen, onto: Baseline | None = None) -> Learnt:
     return Learnt(Baseline(ordered, _histories(seen, before, made)), tuple(notes(seen, made)))
 
 
-def _made(before: Onto, learnt: Entry, known: Known) -> Made:
+def _made(before: Onto, learnt: Entry, known: FoldedEntry) -> Made:
     own = before.entries.get(learnt.subject)
     return Made(widened(own, learnt), known.met, own)
 
@@ -54,7 +54,7 @@ def _histories(seen: Seen, before: Onto, made: list[Made]) -> dict[str | None, H
     return {**before.histories, **learnt}
 
 
-def _entry(task: Task, known: Known) -> Entry:
+def _entry(task: Task, known: FoldedEntry) -> Entry:
     met = known.met
     days = set(met.days)
     if met.first is not None:

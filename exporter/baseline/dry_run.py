@@ -40,7 +40,7 @@ _Place = TypeVar("_Place")
 
 
 @dataclass
-class Verdicts:
+class PipelineVerdicts:
     """What the policy would have done to the runs of one pipeline."""
 
     runs: set[Run] = field(default_factory=set)
@@ -73,7 +73,7 @@ class DryRun:
 
     def __init__(self, policy: Policy, resolvers: Iterable[Address] = ()) -> None:
         """`resolvers` are the addresses that `resolvers: system` stands for."""
-        self.pipelines: dict[str | None, Verdicts] = {}
+        self.pipelines: dict[str | None, PipelineVerdicts] = {}
         self.left_out: Counter[str] = Counter()
         """Attempts that aren't judged, by reason."""
         self._judge = Judge(policy, resolvers)
@@ -123,14 +123,14 @@ class DryRun:
             if len(verdicts.examples) < EXAMPLES_MAX:
                 verdicts.examples.append(each.run_id)
 
-    def _of_run(self, pipeline: str | None, run: Run) -> Verdicts | None:
+    def _of_run(self, pipeline: str | None, run: Run) -> PipelineVerdicts | None:
         """Find or add the run's pipeline. Returns None for a run for which there is no room."""
         verdicts = self.pipelines.get(pipeline)
         if verdicts is None or run not in verdicts.runs:
             if self._runs >= RUNS_MAX:
                 return None
             self._runs += 1
-            verdicts = self.pipelines.setdefault(pipeline, Verdicts())
+            verdicts = self.pipelines.setdefault(pipeline, PipelineVerdicts())
             verdicts.runs.add(run)
         return verdicts
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from exporter.baseline.model import Where
+from exporter.baseline.model import NamedDestination
 from exporter.baseline.seen import Met, TaskSeen
 from exporter.policy.hosts import parse_single_host
 from exporter.policy.model import Address, Name
@@ -27,7 +27,7 @@ Labels = tuple[str, ...]
 """The labels of a name, the last one first."""
 
 
-class Known(NamedTuple):
+class FoldedEntry(NamedTuple):
     """A destination, or a wildcard for several, that becomes an entry."""
 
     host: Name | Address
@@ -38,10 +38,10 @@ class Known(NamedTuple):
     """The names that a wildcard stands for, sorted."""
 
 
-def fold(task: TaskSeen) -> Iterator[Known]:
+def fold(task: TaskSeen) -> Iterator[FoldedEntry]:
     """Yield what becomes entries: each destination of `task` is part of exactly one."""
     hosts = {where: parse_single_host(where.host) for where in task.destinations}
-    owners: dict[tuple[str, int | None, str], list[Where]] = defaultdict(list)
+    owners: dict[tuple[str, int | None, str], list[NamedDestination]] = defaultdict(list)
     for where, host in hosts.items():
         if isinstance(host, Name) and _varies(task.destinations[where], task):
             owner = registrable(host.text)
@@ -52,9 +52,9 @@ def fold(task: TaskSeen) -> Iterator[Known]:
         by_name = {where.host: where for where in wheres}
         for parent, names in folds([*by_name]).items():
             met = together([left.pop(by_name[name]) for name in names])
-            yield Known(Name(parent, is_wildcard=True), port, transport, met, tuple(sorted(names)))
+            yield FoldedEntry(Name(parent, is_wildcard=True), port, transport, met, tuple(sorted(names)))
     for where, met in left.items():
-        yield Known(hosts[where], where.port, where.transport, met)
+        yield FoldedEntry(hosts[where], where.port, where.transport, met)
 
 
 def folds(names: Sequence[str]) -> Mapping[str, Sequence[str]]:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from exporter.addresses import protocol_of
 from exporter.baseline.model import Task
 from exporter.jobs.claims import recorded
-from exporter.policy.decide import Act, Decision, decide
+from exporter.policy.decide import EgressRequest, Decision, decide
 from exporter.policy.model import ANSWER, NOTHING_SENT, Address, JobPolicy, Policy
 from exporter.policy.sections import effective
 from exporter.programs import Lineage
@@ -63,7 +63,7 @@ class Judge:
     def _decide(self, task: Task, act: Recorded, neighbours: tuple[str, ...]) -> Decision:
         number = protocol_of(act.transport) if act.transport else None
         address = _address(act.peer) or _address(act.host)
-        asked = Act(address, _UNKNOWN if number is None else number, act.port or 0)
+        asked = EgressRequest(address, _UNKNOWN if number is None else number, act.port or 0)
         own = () if act.host is None or _address(act.host) else (act.host,)
         return decide(
             self._job(task), asked, names=(*own, *neighbours), chain=act.chain, resolvers=self._resolvers

@@ -22,7 +22,7 @@ class Task(NamedTuple):
     """`cicd.pipeline.task.name`"""
 
 
-class Where(NamedTuple):
+class NamedDestination(NamedTuple):
     """A destination as a span names it."""
 
     host: str

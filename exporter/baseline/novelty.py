@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from exporter.baseline.model import Baseline, Entry, Task, Where
+from exporter.baseline.model import Baseline, Entry, Task, NamedDestination
 from exporter.destinations import Destination
 from exporter.policy.model import Name, plain_address
 from exporter.programs import Lineage
@@ -36,8 +36,8 @@ class Novelty:
     def __init__(self, baseline: Baseline, task: Task) -> None:
         """Take the entries of `task`; where `baseline` has none, all is novel."""
         entries = baseline.tasks.get(task, ())
-        self._exact: dict[Where, _Chains] = {}
-        self._below: dict[Where, _Chains] = {}
+        self._exact: dict[NamedDestination, _Chains] = {}
+        self._below: dict[NamedDestination, _Chains] = {}
         for entry in entries:
             table = self._below if _is_wildcard(entry) else self._exact
             where = _where(entry)
@@ -86,12 +86,12 @@ class Novelty:
         host, port, transport, _ = destination
         if transport is None:
             return
-        where = Where(host, port, transport)
+        where = NamedDestination(host, port, transport)
         if where in self._exact:
             yield self._exact[where]
         while self._below and "." in host:
             host = host.partition(".")[2]
-            where = Where(host, port, transport)
+            where = NamedDestination(host, port, transport)
             if where in self._below:
                 yield self._below[where]
 
@@ -100,12 +100,12 @@ def _is_wildcard(entry: Entry) -> bool:
     return isinstance(entry.host, Name) and entry.host.is_wildcard
 
 
-def _add(table: dict[Where, _Chains], where: Where, chains: _Chains) -> None:
+def _add(table: dict[NamedDestination, _Chains], where: NamedDestination, chains: _Chains) -> None:
     known = table.get(where, frozenset())
     table[where] = None if known is None or chains is None else known | chains
 
 
-def _where(entry: Entry) -> Where:
+def _where(entry: Entry) -> NamedDestination:
     """Return the destination as a span names it; for a wildcard, its host is what stands behind `*.`."""
     host = entry.host.text if isinstance(entry.host, Name) else str(plain_address(entry.host))
-    return Where(host, entry.port, entry.transport)
+    return NamedDestination(host, entry.port, entry.transport)

@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 
-from exporter.baseline.fold import Known, fold, together
-from exporter.baseline.model import Baseline, Entry, History, Subject, Task, Where
+from exporter.baseline.fold import FoldedEntry, fold, together
+from exporter.baseline.model import Baseline, Entry, History, Subject, Task, NamedDestination
 from exporter.baseline.seen import CHAINS_MAX, First, Met, TaskSeen
 from exporter.policy.hosts import parse_single_host
 from exporter.policy.model import Name
@@ -21,7 +21,7 @@ class Onto:
         self.histories = baseline.histories
         self.entries = {entry.subject: entry for entry in baseline.entries}
 
-    def known(self, name: Task, task: TaskSeen) -> Iterator[Known]:
+    def known(self, name: Task, task: TaskSeen) -> Iterator[FoldedEntry]:
         """Yield all that `task` met, each destination once: by its existing entry, else as `fold` has it.
 
         No two of them have the same subject.
@@ -39,9 +39,9 @@ class Onto:
             several = mets.pop(subject, None)  # an existing wildcard, reached by other chains
             yield each._replace(met=together([*several, each.met])) if several else each
         for subject, several in mets.items():
-            yield Known(subject.host, subject.port, subject.transport, together(several))
+            yield FoldedEntry(subject.host, subject.port, subject.transport, together(several))
 
-    def _entry_of(self, name: Task, where: Where, met: Met) -> Entry | None:
+    def _entry_of(self, name: Task, where: NamedDestination, met: Met) -> Entry | None:
         """Find the entry of `where`; else the narrowest wildcard above it that knows all chains of `met`."""
         host = parse_single_host(where.host)
         own = self.entries.get(Subject(name, host, where.port, where.transport))

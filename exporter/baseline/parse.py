@@ -10,9 +10,9 @@ from exporter.baseline.problems import BaselineError
 from exporter.documents import tree
 from exporter.documents.fields import Fields, check_version, is_another, read_fields, wrong_kind
 from exporter.documents.problems import Problems, shown
-from exporter.documents.tree import Kind, Listing, Node
+from exporter.documents.tree import DocumentKind, Listing, Node
 
-KIND = Kind(
+KIND = DocumentKind(
     "baseline",
     size_max=32 << 20,
     nodes_max=2_000_000,

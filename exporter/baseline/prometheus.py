@@ -10,7 +10,7 @@ from typing import Protocol
 from exporter.addresses import is_loopback
 from exporter.baseline.acts import DENIED, TOGETHER, chain_of, task_of, where_of
 from exporter.baseline.parse import ENTRIES_MAX
-from exporter.baseline.prometheus_api import Answer, PrometheusError, Series
+from exporter.baseline.prometheus_api import Answer, PrometheusError, PrometheusSeries
 from exporter.baseline.seen import NotLearntError, Seen
 from exporter.destinations import OTHER
 from exporter.programs import Lineage
@@ -81,7 +81,7 @@ class _History:
         self._left_out: dict[str, set[tuple[str, ...]]] = {}
         self.warnings: dict[str, None] = {}
 
-    def add(self, series: Series, day: date) -> None:
+    def add(self, series: PrometheusSeries, day: date) -> None:
         labels = series.metric
         try:
             self._add(labels, day.toordinal())

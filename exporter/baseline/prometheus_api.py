@@ -33,7 +33,7 @@ class PrometheusError(UsageError):
     """A failure to read the history of a Prometheus server."""
 
 
-class Series(msgspec.Struct, gc=False):
+class PrometheusSeries(msgspec.Struct, gc=False):
     """A series of an answer; its value isn't read."""
 
     metric: dict[str, str]
@@ -41,7 +41,7 @@ class Series(msgspec.Struct, gc=False):
 
 class _Data(msgspec.Struct, gc=False, rename="camel"):
     result_type: str
-    result: list[Series]
+    result: list[PrometheusSeries]
 
 
 class _Answer(msgspec.Struct, gc=False, rename="camel"):
@@ -57,7 +57,7 @@ _read_answer = msgspec.json.Decoder(_Answer).decode
 class Answer(NamedTuple):
     """The answer to a query."""
 
-    series: list[Series]
+    series: list[PrometheusSeries]
     warnings: list[str]
     """Warnings in Prometheus's words; hostile, as everything that comes over a network."""
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from itertools import compress
 
-from exporter.baseline.model import Task, Where
+from exporter.baseline.model import Task, NamedDestination
 from exporter.baseline.parse import ENTRIES_MAX
 from exporter.programs import Lineage
 
@@ -155,7 +155,7 @@ class Runs:
 class TaskSeen:
     """What one task of a pipeline did."""
 
-    destinations: dict[Where, Met] = field(default_factory=dict)
+    destinations: dict[NamedDestination, Met] = field(default_factory=dict)
     runs: int = 0
     """A bitmap of the runs in which it did anything at all."""
     days: set[int] = field(default_factory=set)
@@ -208,7 +208,7 @@ class Seen:
             if len(known) < REPOSITORIES_MAX:
                 known.add(repository)
 
-    def met(self, task: TaskSeen, where: Where) -> Met:
+    def met(self, task: TaskSeen, where: NamedDestination) -> Met:
         """Find or add what `task` did at `where`. Raises NotLearntError where there is no room."""
         found = task.destinations.get(where)
         if found is None:

@@ -15,7 +15,7 @@ from exporter.cli.options import DOCUMENT, OTLP_PATH
 from exporter.cli.progress import progress
 
 if TYPE_CHECKING:
-    from exporter.baseline.dry_run import DryRun, Verdicts
+    from exporter.baseline.dry_run import DryRun, PipelineVerdicts
     from exporter.baseline.model import Baseline, History
 
 _ROWS_MAX = 1000
@@ -59,7 +59,7 @@ class _Pipeline(NamedTuple):
     tasks: int
     destinations: int
     history: History | None
-    verdicts: Verdicts | None
+    verdicts: PipelineVerdicts | None
     """None without a dry run."""
 
 
@@ -82,7 +82,7 @@ def _dry_run(baseline: Baseline, paths: tuple[Path, ...]) -> DryRun:
 
 def _pipelines(baseline: Baseline, dry_run: DryRun | None) -> Iterator[_Pipeline]:
     """Yield the pipelines of the baseline and of the recorded runs, by name."""
-    from exporter.baseline.dry_run import Verdicts
+    from exporter.baseline.dry_run import PipelineVerdicts
 
     recorded = dry_run.pipelines if dry_run else {}
     tasks, destinations = Counter[str | None](), Counter[str | None]()
@@ -90,7 +90,7 @@ def _pipelines(baseline: Baseline, dry_run: DryRun | None) -> Iterator[_Pipeline
         tasks[task.pipeline] += 1
         destinations[task.pipeline] += len(entries)
     for name in sorted({*tasks, *baseline.histories, *recorded}, key=lambda name: name or ""):
-        verdicts = recorded.get(name, Verdicts()) if dry_run else None
+        verdicts = recorded.get(name, PipelineVerdicts()) if dry_run else None
         yield _Pipeline(name, tasks[name], destinations[name], baseline.histories.get(name), verdicts)
 
 
@@ -204,7 +204,7 @@ def _fields(pipeline: _Pipeline) -> dict[str, object]:
     }
 
 
-def _verdict_fields(verdicts: Verdicts) -> dict[str, object]:
+def _verdict_fields(verdicts: PipelineVerdicts) -> dict[str, object]:
     return {
         "runs": len(verdicts.runs),
         "denied_runs": len(verdicts.denied_runs),

@@ -16,7 +16,7 @@ from exporter.cli.baselines import warn_of_unknown
 from exporter.cli.failing import Judged, futile
 from exporter.cli.faults import Faults
 from exporter.cli.given import GivenWatch
-from exporter.cli.governor import Governor
+from exporter.cli.governor import PolicyHolder
 from exporter.cli.guards import Guards, Owner, frames_told
 from exporter.cli.leaving import end_what_is_left, held_unless_asked
 from exporter.cli.leftovers import tell_leftovers
@@ -170,7 +170,7 @@ class _Daemon:
         self._ticker = Ticker(self.view)
         showing = self._ticker if self.view else None
         outlets = Outlets(telemetry, metrics, system_clock(), spans, tell_act_of, showing)
-        self._governor = Governor(tracer, policy, all_names, warn, has_one_job=job is not None)
+        self._governor = PolicyHolder(tracer, policy, all_names, warn, has_one_job=job is not None)
         self._begun: list[tuple[float, Job]] = []
         """Jobs whose beginning isn't reported yet, each with its time by the monotonic clock."""
         self._adopted_ns = 0

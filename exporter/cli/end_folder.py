@@ -31,7 +31,7 @@ _MOMENT_S, _AT_ONCE = 0.02, 100
 """
 
 
-class Found(NamedTuple):
+class FolderLook(NamedTuple):
     """What a look into the folder found."""
 
     is_end: bool
@@ -62,14 +62,14 @@ class EndFolder:
         if self._new is not None:
             self._new.close()
 
-    def look(self) -> Found:
+    def look(self) -> FolderLook:
         """Check the names that came since the last look, for `_MOMENT_S` at most; the next look goes on."""
         is_end = is_forged = goes_on = False
         for name in self._names(time.monotonic() + _MOMENT_S):
             is_secret = self._is_token(sha256(name).hexdigest().encode())
             is_one = is_secret or self._is_token(name)
             is_end, is_forged, goes_on = is_end or is_one, is_forged or not is_one, goes_on or is_secret
-        return Found(is_end, is_forged, goes_on)
+        return FolderLook(is_end, is_forged, goes_on)
 
     def _is_token(self, name: bytes) -> bool:
         return compare_digest(sha256(name).digest(), self._digest)

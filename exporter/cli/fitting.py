@@ -21,7 +21,7 @@ _GROWS, _KEPT_PART = 2, 8
 
 
 @dataclass(frozen=True)
-class Written:
+class SharedPolicy:
     """A policy in the kernel, which jobs share if it says the same for them."""
 
     number: int
@@ -38,18 +38,18 @@ class Fitting:
         """Begin with no policy written; `warn` gets a line about what doesn't fit."""
         self._scopes = scopes
         self._warn = warn
-        self._written: dict[_Key, Written] = {}
+        self._written: dict[_Key, SharedPolicy] = {}
         self._kept = 0
         """The entries for addresses that no job's own part may take."""
 
-    def own(self, job: Job, source: Source, scope: int) -> Written:
+    def own(self, job: Job, source: Source, scope: int) -> SharedPolicy:
         """Write what `source` says for `job`. Raises CiEgressError when it doesn't fit.
 
         There must be room left for what holds for no job in particular, should the policy be read again.
         """
         return self._write(source.of(job), source, scope, leaving=self._kept)
 
-    def for_job(self, job: Job, source: Source, scope: int) -> Written:
+    def for_job(self, job: Job, source: Source, scope: int) -> SharedPolicy:
         """Write what `source` says for `job`; when that doesn't fit, the general rules of the file instead.
 
         Then what any section denies is denied, too; when not even that fits, a warning says that these
@@ -68,7 +68,7 @@ class Fitting:
         self._warn(f"{held}, less what any section denies")
         return written
 
-    def for_no_job(self, source: Source, scope: int, *, may_be_any: bool) -> Written:
+    def for_no_job(self, source: Source, scope: int, *, may_be_any: bool) -> SharedPolicy:
         """Write what `source` says for processes of no job.
 
         With `may_be_any` they may turn out to be of any job: then what any section denies is denied, too, if
@@ -78,7 +78,7 @@ class Fitting:
         self._kept = min(_GROWS * len(written.compiled.addresses), ENTRIES_ROOM // _KEPT_PART)
         return written
 
-    def _for_no_job(self, source: Source, scope: int, *, may_be_any: bool) -> Written:
+    def _for_no_job(self, source: Source, scope: int, *, may_be_any: bool) -> SharedPolicy:
         if not may_be_any or source.strictest == source.of_others:
             return self._write(source.of_others, source, scope)
         try:
@@ -94,7 +94,7 @@ class Fitting:
                 del self._written[key]
                 self._scopes.remove(written.number)
 
-    def _write(self, policy: JobPolicy, source: Source, scope: int, *, leaving: int = 0) -> Written:
+    def _write(self, policy: JobPolicy, source: Source, scope: int, *, leaving: int = 0) -> SharedPolicy:
         key = (policy, source.resolvers)
         known = self._written.get(key)
         if known is not None:
@@ -102,7 +102,7 @@ class Fitting:
         compiled = compile_policy(policy, source.resolvers)
         number, compiled, _ = self._scopes.write(compiled, scope, leaving=leaving)
         terms = terms_of(compiled, source.ruleset, policy, source.resolvers)
-        written = Written(number, compiled, replace(terms, number=number), len(policy.rules))
+        written = SharedPolicy(number, compiled, replace(terms, number=number), len(policy.rules))
         self._written[key] = written
         return written
 

@@ -10,7 +10,7 @@ from exporter.cli.notices import warn
 from exporter.config import FailOn, RunConfig, WatchConfig
 from exporter.errors import UsageError
 from exporter.jobs.model import Job
-from exporter.kernel.registry import JobMode, Registered, Standing, run_hash
+from exporter.kernel.registry import JobMode, Registered, ResumableJob, run_hash
 from exporter.name_service import dns_obstacles, others_that_ask
 from exporter.policy.check import check_for_kernel
 from exporter.policy.compile import Compiled, compile_policy
@@ -126,10 +126,10 @@ def ruleset_of(config: RunConfig | WatchConfig) -> str:
     return _ENDPOINTS if config.policy is None else str(config.policy)
 
 
-def registered(job: Job, governed: Governance | None, standing: Standing | None = None) -> Registered:
+def registered(job: Job, governed: Governance | None, standing: ResumableJob | None = None) -> Registered:
     """Return what `ci-egress enforce`, and a watch that adopts the instance, are told of `job`."""
     names = (job.pipeline or "", job.task or "")
-    standing = standing or Standing(run_hash(job.run_id), job.ids.job_span_id)
+    standing = standing or ResumableJob(run_hash(job.run_id), job.ids.job_span_id)
     known = Registered(*names, job.ids.trace_id, job.ids.job_span_id, run_id=job.run_id, standing=standing)
     if governed is None:
         return known

@@ -10,14 +10,14 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from exporter.cli.faults import told_of
-from exporter.cli.fitting import Fitting, Written
+from exporter.cli.fitting import Fitting, SharedPolicy
 from exporter.cli.governing import Governance, Source, registered
 from exporter.clock import boot_ns
 from exporter.errors import CiEgressError
 from exporter.events import HOST
 from exporter.jobs.model import Job, TraceIds
 from exporter.kernel.grace import wait_for_programs
-from exporter.kernel.registry import JobMode, Standing
+from exporter.kernel.registry import JobMode, ResumableJob
 from exporter.kernel.scopes import Named
 from exporter.kernel.verdicts import Peer
 from exporter.name_service import others_that_ask
@@ -53,12 +53,12 @@ _OTHERS = {
 class _Held(NamedTuple):
     job: Job | None
     """None for jobs that found no room, and for containers of no job."""
-    written: Written | None
+    written: SharedPolicy | None
     """None without a policy."""
-    standing: Standing | None = None
+    standing: ResumableJob | None = None
 
 
-class Governor:
+class PolicyHolder:
     """A record of which scope is held to which policy; it removes the policies that no scope is held to."""
 
     def __init__(
@@ -84,7 +84,7 @@ class Governor:
         self._fitting = Fitting(self._scopes, warn)
         self._held: dict[int, _Held] = {}
         self._closing: set[int] = set()
-        self._next: dict[int, Written | None] = {}
+        self._next: dict[int, SharedPolicy | None] = {}
         """The policies that scopes are to be held to and aren't yet, since the policy was read again.
 
         None: it isn't written, for want of room.
@@ -114,7 +114,7 @@ class Governor:
             self._hold_undecided()
 
     def begin(
-        self, scope: int, job: Job, standing: Standing | None = None, *, is_new: bool = False
+        self, scope: int, job: Job, standing: ResumableJob | None = None, *, is_new: bool = False
     ) -> Terms | None:
         """Hold `scope` to what the policy says for `job`, unless it is already; returns its terms.
 
@@ -137,7 +137,7 @@ class Governor:
                 self.begin(HOST, job)
         return self._terms(scope)
 
-    def over(self, scope: int, standing: Standing) -> None:
+    def over(self, scope: int, standing: ResumableJob) -> None:
         """Register `standing` for a job whose span was sent, and that left processes behind."""
         if scope in self._held:
             self._tell(scope, self._held[scope]._replace(standing=standing))
@@ -242,7 +242,7 @@ class Governor:
             held.job is not None for scope, held in self._held.items() if scope not in {HOST, *self._next}
         )
 
-    def _forget(self, given_up: Mapping[int, Written | None]) -> None:
+    def _forget(self, given_up: Mapping[int, SharedPolicy | None]) -> None:
         """Drop what answers granted under policies that scopes were prepared for and never held to."""
         for scope, written in given_up.items():
             if written not in (None, self._held[scope].written, self._next.get(scope)):
@@ -271,7 +271,7 @@ class Governor:
         while self._turn_some(self._fitting_now(), names_in, catch_up, changed):
             pass
 
-    def _fitting_now(self) -> dict[int, Written]:
+    def _fitting_now(self) -> dict[int, SharedPolicy]:
         """Write what has room of the policies in `_next`, and return all that are written.
 
         If none is, jobs whose part has no room are held to another one: see Fitting.
@@ -291,7 +291,7 @@ class Governor:
 
     def _turn_some(
         self,
-        scopes: Mapping[int, Written],
+        scopes: Mapping[int, SharedPolicy],
         names_in: Callable[[int], Names],
         catch_up: Callable[[], object],
         changed: Callable[[int, Terms], object],
@@ -307,7 +307,7 @@ class Governor:
         before = {scope: self._held[scope].written for scope in prepared}
         lost = Counter[int]()
 
-        def take_over(scope: int, written: Written) -> None:
+        def take_over(scope: int, written: SharedPolicy) -> None:
             lost[scope] = self._carry_over(scope, written, names_in)
             self._hold(scope, self._held[scope]._replace(written=written))
             del self._next[scope]
@@ -326,8 +326,8 @@ class Governor:
         return bool(turned)
 
     def _each(
-        self, scopes: Mapping[int, Written], act: Callable[[int, Written], object]
-    ) -> dict[int, Written]:
+        self, scopes: Mapping[int, SharedPolicy], act: Callable[[int, SharedPolicy], object]
+    ) -> dict[int, SharedPolicy]:
         """Call `act` for each scope; returns those for which it succeeded."""
         done = {}
         for scope, written in scopes.items():
@@ -342,7 +342,7 @@ class Governor:
                 done[scope] = written
         return done
 
-    def _plan(self, source: Source) -> dict[int, Written | None]:
+    def _plan(self, source: Source) -> dict[int, SharedPolicy | None]:
         """Write the policy that each scope will be held to; None for a job's that has no room now.
 
         If one that is for no job in particular can't be written, remove all and raise.
@@ -358,13 +358,13 @@ class Governor:
             self._remove_unused()
             raise
 
-    def _own(self, job: Job, source: Source, scope: int) -> Written | None:
+    def _own(self, job: Job, source: Source, scope: int) -> SharedPolicy | None:
         try:
             return self._fitting.own(job, source, scope)
         except CiEgressError:
             return None
 
-    def _carry_over(self, scope: int, after: Written, names_in: Callable[[int], Names]) -> int:
+    def _carry_over(self, scope: int, after: SharedPolicy, names_in: Callable[[int], Names]) -> int:
         before = self._held[scope].written
         if before is None or before is after:
             return 0
@@ -384,7 +384,7 @@ class Governor:
             lost += self._scopes.carry_over_early(_named(before), _named(after), granting_to)
         return lost
 
-    def _for_no_job(self, source: Source, scope: int) -> Written:
+    def _for_no_job(self, source: Source, scope: int) -> SharedPolicy:
         return self._fitting.for_no_job(source, scope, may_be_any=scope == OVERFLOW)
 
     def _hold_undecided(self, *, is_asked_for: bool = False) -> None:
@@ -432,7 +432,7 @@ class Governor:
         self._fitting.keep_only({written.number for written in (*held, *following)})
 
 
-def _named(written: Written) -> Named:
+def _named(written: SharedPolicy) -> Named:
     return Named(written.number, written.compiled.named)
 
 

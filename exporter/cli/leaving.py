@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from exporter.cli.messages import Messages
 from exporter.errors import CANNOT_TRACE_STATUS
-from exporter.kernel.ending import Ended, end_scope
+from exporter.kernel.ending import EndResult, end_scope
 from exporter.kernel.registry import JobMode
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def held_unless_asked(tracer: Tracer) -> Iterator[None]:
         raise
 
 
-def _tell(came: Ended, left_by: str) -> None:
+def _tell(came: EndResult, left_by: str) -> None:
     number = len(came.ended)
     why = f"since nothing would hold {'it' if number == 1 else 'them'} to the policy"
     told = f"ended {_processes(number)} that {left_by} left behind, {why}"

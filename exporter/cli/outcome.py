@@ -22,7 +22,7 @@ from exporter.terms import DENIED, WOULD_DENY
 
 
 @dataclass(frozen=True)
-class Outcome:
+class JobResult:
     """A job that is over."""
 
     title: str

@@ -17,7 +17,7 @@ from exporter.cli.options import DOCUMENT, NAME, OTLP_PATH
 
 if TYPE_CHECKING:
     from exporter.jobs.claims import Who
-    from exporter.policy.decide import Act, Decision
+    from exporter.policy.decide import EgressRequest, Decision
     from exporter.policy.model import JobPolicy, Mode
 
 _DENIED_STATUS = 1
@@ -171,11 +171,11 @@ def init(paths: tuple[Path, ...]) -> int:
     return 0
 
 
-class Question(NamedTuple):
+class ExplainedAct(NamedTuple):
     """The act that `explain` asks about."""
 
     shown: str
-    act: Act
+    act: EgressRequest
     names: tuple[str, ...]
 
 
@@ -194,7 +194,7 @@ def fields(decision: Decision) -> dict[str, object]:
     }
 
 
-def show(question: Question, policy: JobPolicy, decision: Decision) -> None:
+def show(question: ExplainedAct, policy: JobPolicy, decision: Decision) -> None:
     """Print the verdict and its rule, then the other rules for the destination."""
     from rich.table import Table
     from rich.text import Text
@@ -221,7 +221,7 @@ def show(question: Question, policy: JobPolicy, decision: Decision) -> None:
             console.print(f"Resolvers {'may be' if may else 'are not'} asked for it: `dns: deny`.")
 
 
-def _verdict(question: Question, mode: Mode, decision: Decision) -> str:
+def _verdict(question: ExplainedAct, mode: Mode, decision: Decision) -> str:
     from exporter.policy.model import DEFAULT, Effect
     from exporter.text import printable
 
@@ -235,10 +235,10 @@ def _verdict(question: Question, mode: Mode, decision: Decision) -> str:
     return f"{word}: {question.shown} {by}{line}{mode_told}"
 
 
-def _question(destination: str) -> Question:
+def _question(destination: str) -> ExplainedAct:
     """Parse DEST. Raises UsageError when it isn't a single destination."""
     from exporter.errors import UsageError
-    from exporter.policy.decide import Act
+    from exporter.policy.decide import EgressRequest
     from exporter.policy.endpoints import EndpointError, parse_endpoint, reach
     from exporter.policy.model import Effect, Name, Protocol
     from exporter.text import printable
@@ -259,8 +259,8 @@ def _question(destination: str) -> Question:
     if isinstance(host, Name):
         is_own = host.text.rpartition(".")[2] == _LOCALHOST
         address = IPv4Address("127.0.0.1") if is_own else None
-        return Question(shown, Act(address, protocol, port), (host.text,))
-    return Question(shown, Act(host.network_address, protocol, port), ())
+        return ExplainedAct(shown, EgressRequest(address, protocol, port), (host.text,))
+    return ExplainedAct(shown, EgressRequest(host.network_address, protocol, port), ())
 
 
 def _in_brackets(host: object) -> str:

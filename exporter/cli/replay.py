@@ -63,7 +63,7 @@ def replay(
     """Replay `file`; returns the exit status. Raises UsageError for a file that isn't a recording."""
     from exporter.account import Bookkeeping, KernelCounts
     from exporter.cli.notices import long_flush_told, tell_act
-    from exporter.cli.outcome import Outcome
+    from exporter.cli.outcome import JobResult
     from exporter.cli.reporting import STEP_SUMMARY, Reporting
     from exporter.command import inherited_environment
     from exporter.errors import UsageError
@@ -107,7 +107,7 @@ def replay(
         with long_flush_told():
             telemetry.close()
         title = beginning.job.display_name
-        outcome = Outcome(title, beginning.job, summary, books.account(), telemetry, destinations)
+        outcome = JobResult(title, beginning.job, summary, books.account(), telemetry, destinations)
         reporting.of_run(outcome, beginning.terms, baseline)
         outcome.tell()
     return 0

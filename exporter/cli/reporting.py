@@ -28,7 +28,7 @@ from exporter.users import CommandUser, command_user
 
 if TYPE_CHECKING:
     from exporter.baseline.model import Baseline
-    from exporter.cli.outcome import Outcome
+    from exporter.cli.outcome import JobResult
     from exporter.policy.model import Policy
     from exporter.report.model import Report
     from exporter.report.sheet import Sheet
@@ -71,7 +71,7 @@ class Reporting:
 
     def of_run(
         self,
-        outcome: Outcome,
+        outcome: JobResult,
         terms: Terms | None,
         baseline: Baseline | None = None,
         policy: Policy | None = None,

@@ -10,7 +10,7 @@ from typing import Any
 from exporter.cli.baselines import baseline_of
 from exporter.cli.faults import told_of
 from exporter.cli.governing import source_of
-from exporter.cli.governor import Governor
+from exporter.cli.governor import PolicyHolder
 from exporter.cli.messages import Messages
 from exporter.config import WatchConfig
 from exporter.errors import CiEgressError, FileError, KernelError, UsageError
@@ -23,7 +23,7 @@ from exporter.watching import JobWatch
 
 def reread(
     config: WatchConfig,
-    governor: Governor,
+    governor: PolicyHolder,
     jobs: JobWatch | MachineWatch,
     pipeline: Pipeline,
     catch_up: Callable[[], object],
@@ -72,7 +72,7 @@ def _as_told(error: Exception) -> CiEgressError:
 
 
 def _change_policy(
-    config: WatchConfig, governor: Governor, pipeline: Pipeline, catch_up: Callable[[], object]
+    config: WatchConfig, governor: PolicyHolder, pipeline: Pipeline, catch_up: Callable[[], object]
 ) -> int:
     source = source_of(config)
     assert source is not None  # noqa: S101 - the options are what they were

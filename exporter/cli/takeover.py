@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from exporter.account import Bookkeeping
-from exporter.cli.governor import OVERFLOW, Governor
+from exporter.cli.governor import OVERFLOW, PolicyHolder
 from exporter.cli.messages import Messages
 from exporter.clock import boot_ns
 from exporter.events import HOST
 from exporter.jobs.ids import Identity
 from exporter.jobs.model import Job
-from exporter.kernel.registry import Registered, Standing
+from exporter.kernel.registry import Registered, ResumableJob
 from exporter.kernel.rings import Handler
 from exporter.kernel.tracer import Tracer
 from exporter.otlp import LogRecord, Severity
@@ -36,7 +36,7 @@ class Takeover:
         outlets: Outlets,
         pipeline: Pipeline,
         jobs: JobWatch,
-        governor: Governor,
+        governor: PolicyHolder,
         books: Bookkeeping,
     ) -> None:
         """Enter what is lost in `books`."""
@@ -82,7 +82,7 @@ class Takeover:
     def _unknown(self, scope: int) -> Registered:
         """Make up a job for a scope of which only the processes are known."""
         made_up = Identity("", "", "", f"{self._tracer.name}.{scope}", "", "")
-        standing = Standing(identity=made_up.job_span_id, began_ns=boot_ns())
+        standing = ResumableJob(identity=made_up.job_span_id, began_ns=boot_ns())
         return Registered("", "", made_up.trace_id, made_up.job_span_id, standing=standing)
 
     def _tell_of(self, job: Job) -> None:

@@ -20,7 +20,7 @@ from exporter.cli.leaving import end_what_is_left
 from exporter.cli.leftovers import tell_leftovers
 from exporter.cli.misplaced import warn_of_doubtful
 from exporter.cli.notices import long_flush_told, tell_act, tell_fault, warn, warn_of_ignored
-from exporter.cli.outcome import Outcome, policy_told, tree_told
+from exporter.cli.outcome import JobResult, policy_told, tree_told
 from exporter.cli.reporting import Reporting
 from exporter.cli.viewing import Ticker, finish, lines, tell_besides
 from exporter.clock import boot_ns, system_clock
@@ -114,7 +114,7 @@ def trace(
         remarks += frames_told(tracer, is_enforced=is_enforced)
         remarks += tree_told(destinations, summary, config.reports)
         told = (summary, account, telemetry, destinations, lost, failing, remarks)
-        outcome = Outcome(title, job, *told)
+        outcome = JobResult(title, job, *told)
         reporting.of_run(outcome, terms, given.baseline, given.policy)  # stderr ends with the account
         if held.poll():
             warn_of_doubtful(config.command)

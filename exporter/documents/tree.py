@@ -38,7 +38,7 @@ _SPANS = re.compile(rb'\s*\{\s*"resource(Spans|Metrics|Logs)"')
 
 
 @dataclass(frozen=True)
-class Kind:
+class DocumentKind:
     """A kind of file, with the limits on what is read of one."""
 
     name: str
@@ -91,7 +91,7 @@ class _UnreadableError(Exception):
 
 
 class _Builder:
-    def __init__(self, kind: Kind, problems: Problems) -> None:
+    def __init__(self, kind: DocumentKind, problems: Problems) -> None:
         self._kind = kind
         self._problems = problems
         self._extras: dict[str, Problem] = {}
@@ -177,7 +177,7 @@ class _Builder:
         raise _UnreadableError
 
 
-def load(path: Path, kind: Kind) -> bytes:
+def load(path: Path, kind: DocumentKind) -> bytes:
     """Return the bytes of the file `path`, up to one more than `kind` allows. Raises UsageError."""
     try:
         with path.open("rb") as file:
@@ -187,7 +187,7 @@ def load(path: Path, kind: Kind) -> bytes:
         raise UsageError(what, hint="name a file that this user can read") from None
 
 
-def read(data: bytes, kind: Kind, problems: Problems) -> Node | None:
+def read(data: bytes, kind: DocumentKind, problems: Problems) -> Node | None:
     """Return the tree in `data`; None when it is empty or can't be read, which `problems` then say.
 
     None is returned for a file with anchors, aliases or tags, too: what aliases stand for would be missing,
@@ -209,7 +209,7 @@ def read(data: bytes, kind: Kind, problems: Problems) -> Node | None:
     return builder.roots[0]
 
 
-def _build(builder: _Builder, text: str, kind: Kind, problems: Problems) -> bool:
+def _build(builder: _Builder, text: str, kind: DocumentKind, problems: Problems) -> bool:
     """Feed the parser's events to `builder`; return whether `text` was read to its end."""
     try:
         for event in yaml.parse(text, Loader=_PARSER):
@@ -222,15 +222,15 @@ def _build(builder: _Builder, text: str, kind: Kind, problems: Problems) -> bool
     return True
 
 
-def _too_deep(kind: Kind) -> tuple[str, str]:
+def _too_deep(kind: DocumentKind) -> tuple[str, str]:
     return "nested too deep", f"a {kind.name} has no more than {kind.levels} levels"
 
 
-def _quote(kind: Kind) -> str:
+def _quote(kind: DocumentKind) -> str:
     return f'write it in double quotes, as in "{kind.wildcard}"'
 
 
-def _text(data: bytes, kind: Kind, problems: Problems) -> str | None:
+def _text(data: bytes, kind: DocumentKind, problems: Problems) -> str | None:
     if len(data) > kind.size_max:
         problems.add(Place(1, 1), f"larger than {kind.size_max >> 20} MiB", kind.smaller)
         return None
@@ -243,7 +243,7 @@ def _text(data: bytes, kind: Kind, problems: Problems) -> str | None:
         return None
 
 
-def _syntax_problem(error: yaml.YAMLError, text: str, kind: Kind) -> tuple[Place, str, str]:
+def _syntax_problem(error: yaml.YAMLError, text: str, kind: DocumentKind) -> tuple[Place, str, str]:
     """Return the place where `text` begins to be wrong, with what is wrong and how to fix it."""
     if isinstance(error, yaml.reader.ReaderError):  # its position is in bytes, or in characters
         found = yaml.reader.Reader.NON_PRINTABLE.search(text)

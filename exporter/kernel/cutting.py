@@ -25,7 +25,7 @@ from exporter.kernel.descriptors import copied, pidfd
 from exporter.kernel.instances import open_map
 from exporter.kernel.listening import listening_ports
 from exporter.kernel.verdicts import MAPS, Peer, Process, Verdicts
-from exporter.policy.entries import Verdict
+from exporter.policy.entries import EntryVerdict
 
 _KEY = struct.Struct("=I")
 _NO_ADDRESS = struct.pack("=H14x", socket.AF_UNSPEC)
@@ -98,7 +98,7 @@ def _cut_of(found: _Found, scope: int, verdicts: Verdicts) -> Iterator[int]:
             if peer is None or (peer.protocol in _STREAMS and opened.getsockname()[1] in listening):
                 continue
             said = verdicts.decide(scope, peer, found.process)
-            if said is not None and said.verdict is not Verdict.ALLOW:
+            if said is not None and said.verdict is not EntryVerdict.ALLOW:
                 _end(opened)
                 yield int.from_bytes(opened.getsockopt(socket.SOL_SOCKET, _SO_COOKIE, 8), "little")
 

@@ -21,7 +21,7 @@ _CHASE_S = 0.02
 called."""
 
 
-class Ended(NamedTuple):
+class EndResult(NamedTuple):
     """The result of `end_scope`."""
 
     ended: list[str]
@@ -38,7 +38,7 @@ def end_scope(
     meanwhile: Callable[[], object],
     goes_on: Callable[[ProcessKey], bool] = lambda _: False,
     limit_s: float = LIMIT_S,
-) -> Ended:
+) -> EndResult:
     """Kill every process of `scope`, and those made meanwhile, until none is left or `limit_s` is over.
 
     A process that may still turn out to be of `scope` counts as one. The programs must be attached: they keep
@@ -62,7 +62,7 @@ def end_scope(
             _chase(tracer, scope, goes_on, met)
         time.sleep(_PAUSE_S)
     ended = [name for process, name in met.items() if process not in live]
-    return Ended(ended, [met.get(process) or _shown(process) for process in live], is_over)
+    return EndResult(ended, [met.get(process) or _shown(process) for process in live], is_over)
 
 
 def _chase(

@@ -13,11 +13,11 @@ UNPINNED, DETACHED, REPLACED = "unpinned", "detached", "replaced"
 """What can happen to a pin, and (the last two) to a program."""
 
 LATER = "link_later_"
-"""The prefix of the pins of links that come and go (exporter/kernel/frames.py), which `Held` leaves out."""
+"""The prefix of the pins of links that come and go (exporter/kernel/frames.py), which `HeldLinks` leaves out."""
 _CGROUP_LINK = 3  # enum bpf_link_type
 
 
-class Held:
+class HeldLinks:
     """The links of an instance, held open: while this exists, no program goes when its pin is removed."""
 
     def __init__(self, directory: Path, unpinned: Mapping[str, int]) -> None:

@@ -29,7 +29,7 @@ _UNFINISHED = bytes(32)
 """The fingerprint of a policy whose entries aren't all there."""
 
 
-class Written(NamedTuple):
+class WrittenPolicy(NamedTuple):
     """A policy in the kernel."""
 
     number: int
@@ -65,9 +65,9 @@ class Policies:
         """The places for alternatives; 0 stands for no alternative."""
         for known in self._known.values():
             self._rooms.claim(known.base + 1, known.alternatives)
-        self._written: dict[int, Written] = {}
+        self._written: dict[int, WrittenPolicy] = {}
 
-    def write(self, policy: Compiled, scope: int | None = None, *, leaving: int = 0) -> Written:
+    def write(self, policy: Compiled, scope: int | None = None, *, leaving: int = 0) -> WrittenPolicy:
         """Write the entries of `policy`. Raises KernelError when they have no room.
 
         If `scope` is held to the same policy by an exporter that ended, its entries stay, with their number.
@@ -79,7 +79,7 @@ class Policies:
             mode = self._mode(scope)
             for same in (mode.policy, mode.next_policy) if mode else ():
                 if same in self._known and self._known[same].fingerprint == fingerprint:
-                    self._written[same] = written = Written(same, policy, self._known.pop(same).base)
+                    self._written[same] = written = WrittenPolicy(same, policy, self._known.pop(same).base)
                     return written
         if self._used + len(policy.addresses) + leaving > self._entries.max_entries:
             raise _no_room(len(policy.rules))
@@ -88,7 +88,7 @@ class Policies:
         if first is None:
             raise _no_room(len(policy.rules))
         base = first - 1
-        self._written[number] = written = Written(number, policy, base)
+        self._written[number] = written = WrittenPolicy(number, policy, base)
         self._used += len(policy.addresses)
         key, rooms = _NUMBER.pack(number), (base, len(behind))
         places = (_NUMBER.pack(place) for place in count(first))

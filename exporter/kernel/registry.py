@@ -34,7 +34,7 @@ class JobMode(IntEnum):
     """Somebody detached the programs."""
 
 
-class Standing(NamedTuple):
+class ResumableJob(NamedTuple):
     """What a watch that adopts the instance needs to continue a job's trace."""
 
     run_hash: int = 0
@@ -73,7 +73,7 @@ class Registered:
     """The uid of the user who chose it."""
     run_id: str = ""
     """The run's id, at most 128 bytes of it."""
-    standing: Standing = Standing()  # noqa: RUF009 - immutable
+    standing: ResumableJob = ResumableJob()  # noqa: RUF009 - immutable
 
     @property
     def label(self) -> str:
@@ -173,7 +173,7 @@ def _decoded(value: bytes) -> Registered:
         JobMode(told.switched),
         told.switched_by,
         _text(told.run),
-        Standing(*places, told.who_high << 64 | told.who_low),
+        ResumableJob(*places, told.who_high << 64 | told.who_low),
     )
 
 

@@ -17,7 +17,7 @@ from exporter.kernel.forks import Forks
 from exporter.kernel.frames import Frames
 from exporter.kernel.grace import wait_for_programs
 from exporter.kernel.grants import Early, Grants
-from exporter.kernel.policies import Policies, Written
+from exporter.kernel.policies import Policies, WrittenPolicy
 from exporter.kernel.queries import Queries
 from exporter.kernel.rings import Handler
 from exporter.kernel.verdicts import Peer, Verdicts
@@ -127,7 +127,7 @@ class Scopes:
                 needed.add(root_key(proc))
         self._candidates.forget_all_but(needed)
 
-    def write(self, policy: Compiled, scope: int | None = None, *, leaving: int = 0) -> Written:
+    def write(self, policy: Compiled, scope: int | None = None, *, leaving: int = 0) -> WrittenPolicy:
         """Write a policy, for `hold`. Raises KernelError when it has no room.
 
         If `scope` is held to the same policy by an exporter that ended, its entries stay, with their number.

@@ -20,7 +20,7 @@ from exporter.kernel.executables import Executables
 from exporter.kernel.forks import Forks
 from exporter.kernel.frames import Frames
 from exporter.kernel.grants import Grants
-from exporter.kernel.held import DETACHED, REPLACED, UNPINNED, Held
+from exporter.kernel.held import DETACHED, REPLACED, UNPINNED, HeldLinks
 from exporter.kernel.inherited import Inherited, Running, inherited, running, total
 from exporter.kernel.instances import leave, remove
 from exporter.kernel.locks import changing_modes
@@ -111,7 +111,7 @@ class Tracer:
         self._modes = opened["modes"]
         self._registry = Registry(opened["jobs"], partial(changing_modes, directory))
         self._policies, self._grants = Policies(opened, self._registry), Grants(opened)
-        self._held = stack.enter_context(closing(Held(directory, unpinned or {})))
+        self._held = stack.enter_context(closing(HeldLinks(directory, unpinned or {})))
         self._windows = stack.enter_context(closing(Windows(opened, coverage, goes_on=is_adopted)))
         parts = (self._policies, self._grants, self._queries, self._forks, self._windows, self.frames)
         self.scopes = Scopes(opened, *parts)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from exporter import wire
 from exporter.kernel.bpf import Map
-from exporter.policy.entries import FINAL, Verdict
+from exporter.policy.entries import FINAL, EntryVerdict
 
 MAPS = ("modes", "policy", "alternatives", "granted", "rule_ports")
 
@@ -44,7 +44,7 @@ class Process(NamedTuple):
 class Said(NamedTuple):
     """The answer of a policy, whatever its mode."""
 
-    verdict: Verdict
+    verdict: EntryVerdict
     rule: int
     """The number of the rule that decided; 0: none of the policy's rules did."""
 
@@ -76,13 +76,13 @@ class Verdicts:
             if named is not None:
                 return Said(named, wire.RULE_OF_NAMES)
             if process.early and self._is_allowed_early(peer.address, classes, process):
-                return Said(Verdict.ALLOW, wire.RULE_OF_NAMES)
-        return Said(Verdict(best.verdict), best.rule) if best else Said(Verdict.DENY, 0)
+                return Said(EntryVerdict.ALLOW, wire.RULE_OF_NAMES)
+        return Said(EntryVerdict(best.verdict), best.rule) if best else Said(EntryVerdict.DENY, 0)
 
     def allows(self, policy: int, peer: Peer) -> bool:
         """Whether the policy numbered `policy` lets each process of a job act with `peer`, by its address."""
         best = self._best(policy, peer.address, _classes(peer), held=0)
-        return best is not None and Verdict(best.verdict) is Verdict.ALLOW
+        return best is not None and EntryVerdict(best.verdict) is EntryVerdict.ALLOW
 
     def _mode(self, scope: int) -> wire.ModeValue | None:
         value = self._modes.lookup(_NUMBER.pack(scope))
@@ -94,7 +94,7 @@ class Verdicts:
         if strictest is None:
             return False
         granted = wire.GrantedKey(process.early, strictest.policy, address)
-        return self._by_names(granted, classes, process.held) is Verdict.ALLOW
+        return self._by_names(granted, classes, process.held) is EntryVerdict.ALLOW
 
     def _best(
         self, policy: int, address: bytes, classes: tuple[_Class, ...], held: int
@@ -121,7 +121,7 @@ class Verdicts:
         granted = wire.GrantedValue.unpack(value)
         return granted.sets_high << 64 | granted.sets_low
 
-    def _by_names(self, key: wire.GrantedKey, classes: tuple[_Class, ...], held: int) -> Verdict | None:
+    def _by_names(self, key: wire.GrantedKey, classes: tuple[_Class, ...], held: int) -> EntryVerdict | None:
         sets = self._sets(key)
         if not sets:
             return None
@@ -133,8 +133,8 @@ class Verdicts:
                 allowed |= sets & allow
                 sets &= ~(deny | allow)
         if denied:
-            return Verdict.DENY
-        return Verdict.ALLOW if allowed else None
+            return EntryVerdict.DENY
+        return EntryVerdict.ALLOW if allowed else None
 
     def _steps(self, policy: int, classes: tuple[_Class, ...]) -> list[wire.StepValue]:
         """Return the steps of the narrowest class that has any."""

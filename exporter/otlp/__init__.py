@@ -2,20 +2,20 @@
 
 from exporter.otlp.courier import Spooling, Timer
 from exporter.otlp.environment import ignored_variables, resolve_destinations
-from exporter.otlp.ledger import Account
+from exporter.otlp.ledger import LedgerTotals
 from exporter.otlp.records import LogRecord, Severity
-from exporter.otlp.settings import Destinations, Endpoint, Protocol, Rotation, Route, Signal
+from exporter.otlp.settings import Destinations, Endpoint, OtlpProtocol, Rotation, Route, Signal
 from exporter.otlp.spool_folder import SpoolFolder, default_folder
 from exporter.otlp.telemetry import FLUSH_TIMEOUT_S, Telemetry
 from exporter.otlp.transcript import Transcript
 
 __all__ = [
     "FLUSH_TIMEOUT_S",
-    "Account",
+    "LedgerTotals",
     "Destinations",
     "Endpoint",
     "LogRecord",
-    "Protocol",
+    "OtlpProtocol",
     "Rotation",
     "Route",
     "Severity",

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from exporter.limits import limit_hint
 from exporter.otlp.complaints import Complaints
 from exporter.otlp.depot import CORRUPT, Books, Depot, Waiting
-from exporter.otlp.ledger import EXPORT, SPOOL, Entry
+from exporter.otlp.ledger import EXPORT, SPOOL, LedgerEntry
 from exporter.otlp.pauses import pauses_s
 from exporter.otlp.sinks import MisdirectedError, Receipt, SendError, Sink, SpoolError
 from exporter.otlp.spool_folder import SpoolFolder
@@ -57,7 +57,7 @@ class Parcel:
     __slots__ = ("entries", "number", "payload", "waiting")
 
     def __init__(
-        self, number: int, payload: bytes, entries: Sequence[Entry] = (), waiting: Waiting | None = None
+        self, number: int, payload: bytes, entries: Sequence[LedgerEntry] = (), waiting: Waiting | None = None
     ) -> None:
         self.number = number
         self.payload = payload
@@ -102,7 +102,7 @@ class Courier:
         self._thread = threading.Thread(target=self._run, name=f"otlp courier {sink.where}", daemon=True)
         self._thread.start()
 
-    def put(self, entries: Sequence[Entry], payload: bytes) -> None:
+    def put(self, entries: Sequence[LedgerEntry], payload: bytes) -> None:
         """Take over a request and the account of its entries. Waits for PATIENCE_S at most, plus the disk."""
         with self._changed:
             self._number += 1

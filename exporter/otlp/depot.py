@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from exporter.otlp.ledger import Claim, Entry, Ledger
+from exporter.otlp.ledger import ParcelAttempts, LedgerEntry, Ledger
 from exporter.otlp.settings import Endpoint
 from exporter.otlp.sinks import SpoolError
 from exporter.otlp.spool_folder import OUTDATED_DAYS, SpoolFile, SpoolFolder
@@ -36,10 +36,10 @@ class Waiting(NamedTuple):
     number: int
     payload: bytes
     weights: bytes
-    claim: Claim
+    claim: ParcelAttempts
     shelf: Shelf
 
-    def heaviest(self, number: int) -> Claim:
+    def heaviest(self, number: int) -> ParcelAttempts:
         """Return the attempts that its `number` heaviest entries stand for."""
         from exporter.otlp.spool import heaviest
 
@@ -56,9 +56,9 @@ class Shelf:
         self.file = file
         self.ledger = ledger
         self.spool: Spool = Spool(file.path)
-        self.claims: dict[int, Claim] = {}
+        self.claims: dict[int, ParcelAttempts] = {}
         """Claims by parcel number, for the parcels that this process wrote."""
-        self.found = Claim()
+        self.found = ParcelAttempts()
         """Attempts of the parcels that another process wrote, as far as they are known and not settled."""
         self.damage: SpoolError | None = None
         """Why `found` couldn't be read at first; then each parcel is counted when it is read."""
@@ -79,7 +79,7 @@ class Shelf:
             self.damage = error
         self.ledger.adopt(self.found)
 
-    def _see(self, stored: Stored) -> Claim:
+    def _see(self, stored: Stored) -> ParcelAttempts:
         if self.damage and stored.number > self._last_seen:
             self._last_seen = stored.number
             self.ledger.adopt(stored.claim)
@@ -168,7 +168,7 @@ class Depot:
         for file in self._folder.outdated(self._endpoint):
             self._expire(file)
 
-    def store(self, number: int, entries: Sequence[Entry], payload: bytes) -> Waiting:
+    def store(self, number: int, entries: Sequence[LedgerEntry], payload: bytes) -> Waiting:
         """Write a parcel to disk; its claim is settled instead of its entries. Raises SpoolError."""
         try:
             return self._append(number, entries, payload)
@@ -213,7 +213,7 @@ class Depot:
         self._left_over.clear()
         self._own = None
 
-    def _append(self, number: int, entries: Sequence[Entry], payload: bytes) -> Waiting:
+    def _append(self, number: int, entries: Sequence[LedgerEntry], payload: bytes) -> Waiting:
         if self._own is None:
             file = self._folder.create(self._endpoint)
             try:

@@ -19,7 +19,7 @@ from exporter.otlp.settings import (
     DEFAULT_TIMEOUT_S,
     Destinations,
     Endpoint,
-    Protocol,
+    OtlpProtocol,
     Rotation,
     Route,
     Signal,
@@ -96,7 +96,7 @@ def _endpoint(environ: Mapping[str, str], signal: Signal) -> Endpoint | None:
     client_certificate, client_key = _client_identity(environ, signal)
     return Endpoint(
         signal=signal,
-        url=_grpc_url(environ, signal, setting) if protocol is Protocol.GRPC else _http_url(signal, setting),
+        url=_grpc_url(environ, signal, setting) if protocol is OtlpProtocol.GRPC else _http_url(signal, setting),
         variable=setting.variable,
         protocol=protocol,
         timeout_s=_timeout_s(_setting(environ, signal, "TIMEOUT")),
@@ -108,13 +108,13 @@ def _endpoint(environ: Mapping[str, str], signal: Signal) -> Endpoint | None:
     )
 
 
-def _protocol(setting: _Setting | None) -> Protocol:
+def _protocol(setting: _Setting | None) -> OtlpProtocol:
     if setting is None:
-        return Protocol.HTTP
+        return OtlpProtocol.HTTP
     try:
-        return Protocol(setting.value)
+        return OtlpProtocol(setting.value)
     except ValueError:
-        known = " or ".join(Protocol)
+        known = " or ".join(OtlpProtocol)
         raise UsageError(
             f"{setting.variable}={setting.value!r} is no protocol", hint=f"use {known}"
         ) from None

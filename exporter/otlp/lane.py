@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from exporter.otlp.complaints import Complaints
 from exporter.otlp.courier import Courier
-from exporter.otlp.ledger import Entry, Ledger
+from exporter.otlp.ledger import LedgerEntry, Ledger
 from exporter.otlp.pauses import pauses_s
 from exporter.otlp.sinks import SendError, Sink
 from exporter.text import counted
@@ -59,8 +59,8 @@ class Lane:
         self._ledger = ledger
         self._complaints = complaints
         self._courier = courier
-        self._queue: deque[Entry] = deque()
-        self._under_way: list[Entry] = []
+        self._queue: deque[LedgerEntry] = deque()
+        self._under_way: list[LedgerEntry] = []
         self._changed = threading.Condition()
         self._closing = threading.Event()
         self._deadline_s = float("inf")
@@ -78,7 +78,7 @@ class Lane:
         """The number of entries that the queue has room for at this moment; never waits."""
         return max(self._cargo.capacity - len(self._queue), 0)
 
-    def put(self, entry: Entry) -> None:
+    def put(self, entry: LedgerEntry) -> None:
         """Queue an entry, or count it as dropped when there is no room. Never waits for the sink."""
         with self._changed:
             if len(self._queue) < self._cargo.capacity and not self._closing.is_set():
@@ -118,7 +118,7 @@ class Lane:
         else:
             self._sink.transport.close()
 
-    def _carry(self, entries: Sequence[Entry]) -> None:
+    def _carry(self, entries: Sequence[LedgerEntry]) -> None:
         for part, payload in self._payloads(entries):
             if self._courier:
                 self._hand_over(self._courier, part, payload)
@@ -134,7 +134,7 @@ class Lane:
         told = f"{counted(len(left), 'entry', 'entries')} for {self._sink.where} got lost: {error!r}"
         self._complaints.add((self._cargo.what, "internal"), told)
 
-    def _next_batch(self) -> Sequence[Entry]:
+    def _next_batch(self) -> Sequence[LedgerEntry]:
         """Wait for up to BATCH entries, gathered for a moment. Empty: it is closing, and none is left."""
         with self._changed:
             self._changed.wait_for(lambda: self._queue or self._closing.is_set())
@@ -144,7 +144,7 @@ class Lane:
             self._under_way = [self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))]
             return tuple(self._under_way)
 
-    def _payloads(self, entries: Sequence[Entry]) -> Iterator[tuple[Sequence[Entry], bytes]]:
+    def _payloads(self, entries: Sequence[LedgerEntry]) -> Iterator[tuple[Sequence[LedgerEntry], bytes]]:
         """Encode `entries`, halving them until each payload is small enough for the receiver.
 
         An entry that can't be encoded is singled out in the same way, and counted as lost.
@@ -159,7 +159,7 @@ class Lane:
             yield from self._payloads(entries[:middle])
             yield from self._payloads(entries[middle:])
 
-    def _encode(self, entries: Sequence[Entry]) -> bytes | None:
+    def _encode(self, entries: Sequence[LedgerEntry]) -> bytes | None:
         try:
             return self._sink.encode([entry.item for entry in entries])
         except (TypeError, ValueError) as error:
@@ -168,7 +168,7 @@ class Lane:
             )
             return None
 
-    def _deliver(self, entries: Sequence[Entry], payload: bytes) -> None:
+    def _deliver(self, entries: Sequence[LedgerEntry], payload: bytes) -> None:
         for pause_s in pauses_s():
             try:
                 receipt = self._sink.transport.send(payload, self._timeout_s())
@@ -183,13 +183,13 @@ class Lane:
                 self._settle(entries, rejected=receipt.rejected, error_type="rejected")
                 return
 
-    def _settle(self, entries: Sequence[Entry], *, rejected: int, error_type: str) -> None:
+    def _settle(self, entries: Sequence[LedgerEntry], *, rejected: int, error_type: str) -> None:
         with self._changed:
             if not self._abandoned:
                 del self._under_way[: len(entries)]
                 self._ledger.settle(entries, rejected=rejected, error_type=error_type)
 
-    def _hand_over(self, courier: Courier, entries: Sequence[Entry], payload: bytes) -> None:
+    def _hand_over(self, courier: Courier, entries: Sequence[LedgerEntry], payload: bytes) -> None:
         with self._changed:
             if self._abandoned:
                 return

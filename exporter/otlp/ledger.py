@@ -16,7 +16,7 @@ SPOOL = "spool"
 
 
 @dataclass(frozen=True)
-class Account:
+class LedgerTotals:
     """The outcomes of the attempts (kernel events) so far.
 
     submitted = exported + aggregated + sum(dropped.values()) + pending + spooled
@@ -34,7 +34,7 @@ class Account:
     """Waiting on disk for the collector."""
 
 
-class Claim:
+class ParcelAttempts:
     """The attempts that one parcel on disk stands for."""
 
     __slots__ = ("aggregated", "exported", "is_settled")
@@ -57,7 +57,7 @@ class Claim:
             self.exported += attempts
 
 
-class Entry:
+class LedgerEntry:
     """A span or a log record on its way to one destination, or to several at once."""
 
     __slots__ = ("attempts", "claim", "is_aggregated", "is_settled", "item", "outstanding")
@@ -70,7 +70,7 @@ class Entry:
         self.is_aggregated = is_aggregated
         self.outstanding = outstanding
         """The number of destinations that may still take it."""
-        self.claim: Claim | None = None
+        self.claim: ParcelAttempts | None = None
         """The claim of the parcel on disk that holds it, if any."""
         self.is_settled = False
 
@@ -91,12 +91,12 @@ class Ledger:
         self.has_losses = False
         """Whether anything got lost, including a span that stands for no attempt, such as a job's."""
 
-    def open(self, entry: Entry) -> None:
+    def open(self, entry: LedgerEntry) -> None:
         """Count an entry as pending."""
         with self._lock:
             self._pending += entry.attempts
 
-    def settle(self, entries: Sequence[Entry], *, rejected: int, error_type: str) -> None:
+    def settle(self, entries: Sequence[LedgerEntry], *, rejected: int, error_type: str) -> None:
         """Account for `entries`, of which a destination took all but `rejected`.
 
         Nobody says which ones were rejected. To be safe, those with the most attempts count as rejected.
@@ -109,7 +109,7 @@ class Ledger:
         for entry in by_weight[rejected:]:
             self._delivered(entry)
 
-    def failed(self, entry: Entry, error_type: str, *, stage: str = EXPORT) -> None:
+    def failed(self, entry: LedgerEntry, error_type: str, *, stage: str = EXPORT) -> None:
         """Note that a destination will never take the entry; the last one to fail names the reason."""
         with self._lock:
             entry.outstanding -= 1
@@ -123,9 +123,9 @@ class Ledger:
         with self._lock:
             self._drop(EXPORT, error_type, attempts)
 
-    def spooled(self, entries: Sequence[Entry]) -> Claim:
+    def spooled(self, entries: Sequence[LedgerEntry]) -> ParcelAttempts:
         """Note that `entries` are in a parcel on disk. The returned claim is settled instead of them."""
-        claim = Claim()
+        claim = ParcelAttempts()
         with self._lock:
             for entry in entries:
                 entry.outstanding -= 1
@@ -136,12 +136,12 @@ class Ledger:
             self._spooled += claim.attempts
         return claim
 
-    def adopt(self, claim: Claim) -> None:
+    def adopt(self, claim: ParcelAttempts) -> None:
         """Count the attempts of parcels that another process left on disk."""
         with self._lock:
             self._spooled += claim.attempts
 
-    def replayed(self, claim: Claim, rejected: Claim) -> None:
+    def replayed(self, claim: ParcelAttempts, rejected: ParcelAttempts) -> None:
         """Account for a parcel from disk that a destination took, except for the attempts in `rejected`."""
         with self._lock:
             if claim.is_settled:
@@ -154,7 +154,7 @@ class Ledger:
             if rejected.attempts:
                 self._drop(EXPORT, "rejected", claim.attempts - exported - aggregated)
 
-    def lost(self, claim: Claim, error_type: str, *, stage: str = SPOOL) -> None:
+    def lost(self, claim: ParcelAttempts, error_type: str, *, stage: str = SPOOL) -> None:
         """Count a claim's attempts as lost: its parcels can't be read, expired or were refused for good."""
         with self._lock:
             if claim.is_settled:
@@ -166,13 +166,13 @@ class Ledger:
         """Note a loss that stands for no attempt, or for an unknown number of them."""
         self.has_losses = True
 
-    def account(self) -> Account:
+    def account(self) -> LedgerTotals:
         """Return the account at this moment, without the reasons that lost no attempt."""
         with self._lock:
             dropped = dict(+self._dropped)
-            return Account(self._exported, dropped, self._pending, self._aggregated, self._spooled)
+            return LedgerTotals(self._exported, dropped, self._pending, self._aggregated, self._spooled)
 
-    def _delivered(self, entry: Entry) -> None:
+    def _delivered(self, entry: LedgerEntry) -> None:
         with self._lock:
             if entry.is_settled or (entry.claim and entry.claim.is_settled):
                 return
@@ -191,6 +191,6 @@ class Ledger:
         self._dropped[stage, error_type] += attempts
         self.has_losses = True
 
-    def _close(self, claim: Claim) -> None:
+    def _close(self, claim: ParcelAttempts) -> None:
         claim.is_settled = True
         self._spooled -= claim.attempts

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from exporter.otlp.complaints import Complaints
 from exporter.otlp.encoders import json_line_encoder, protobuf_encoder
 from exporter.otlp.files import JsonLines
-from exporter.otlp.settings import DEFAULT_TIMEOUT_S, Endpoint, Protocol, Rotation, Route, Signal
+from exporter.otlp.settings import DEFAULT_TIMEOUT_S, Endpoint, OtlpProtocol, Rotation, Route, Signal
 from exporter.otlp.sinks import Sink, Transport
 
 _LARGEST_REQUEST = 3_500_000
@@ -67,7 +67,7 @@ def _collector_sink(endpoint: Endpoint) -> Sink:
 
 
 def _transport(endpoint: Endpoint) -> Transport:
-    if endpoint.protocol is Protocol.GRPC:
+    if endpoint.protocol is OtlpProtocol.GRPC:
         with _meanwhile("GRPC_VERBOSITY", "NONE"):  # read when grpc is imported: its C core writes to stderr
             from exporter.otlp.over_grpc import GrpcTransport
 

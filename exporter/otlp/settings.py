@@ -19,7 +19,7 @@ class Signal(enum.StrEnum):
     LOGS = "logs"
 
 
-class Protocol(enum.StrEnum):
+class OtlpProtocol(enum.StrEnum):
     """A protocol that carries OTLP, spelled as in OTEL_EXPORTER_OTLP_PROTOCOL."""
 
     HTTP = "http/protobuf"
@@ -35,7 +35,7 @@ class Endpoint:
     """http(s)://host[:port]/path; for grpc only scheme, host and port count. Never holds credentials."""
     variable: str
     """The environment variable that names the endpoint."""
-    protocol: Protocol = Protocol.HTTP
+    protocol: OtlpProtocol = OtlpProtocol.HTTP
     timeout_s: float = DEFAULT_TIMEOUT_S
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Headers, with names in lower case. Values are often secret, so headers are never shown."""

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from exporter.otlp.ledger import Claim, Entry
+from exporter.otlp.ledger import ParcelAttempts, LedgerEntry
 from exporter.otlp.sinks import SpoolError
 
 EDITION = 1
@@ -34,22 +34,22 @@ class Stored(NamedTuple):
     """A parcel as it stands on disk."""
 
     number: int
-    claim: Claim
+    claim: ParcelAttempts
     weights: bytes
     """A 64-bit integer for each entry: twice its attempts, plus one for an aggregate span."""
     packed: bytes
     """The payload, compressed by zlib: outages are long, disks are small."""
 
 
-def heaviest(weights: bytes, number: int) -> Claim:
+def heaviest(weights: bytes, number: int) -> ParcelAttempts:
     """Return the attempts of a parcel's `number` heaviest entries: nobody says which ones were rejected."""
-    claim = Claim()
+    claim = ParcelAttempts()
     for weight in sorted(array("q", weights), reverse=True)[:number]:
         claim.add(weight >> 1, is_aggregated=bool(weight & 1))
     return claim
 
 
-def _weights(entries: Sequence[Entry]) -> bytes:
+def _weights(entries: Sequence[LedgerEntry]) -> bytes:
     return array("q", [entry.attempts << 1 | entry.is_aggregated for entry in entries]).tobytes()
 
 
@@ -69,10 +69,10 @@ class Spool:
                 self._db.close()
                 raise
 
-    def append(self, number: int, entries: Sequence[Entry], packed: bytes) -> bytes:
+    def append(self, number: int, entries: Sequence[LedgerEntry], packed: bytes) -> bytes:
         """Store a parcel, whole or not at all. Returns the weights of its entries."""
         unsettled = [entry for entry in entries if not entry.is_settled]
-        claim = Claim()
+        claim = ParcelAttempts()
         for entry in unsettled:
             claim.add(entry.attempts, is_aggregated=entry.is_aggregated)
         weights = _weights(unsettled)
@@ -90,7 +90,7 @@ class Spool:
         if row is None:
             return None
         number, exported, aggregated, weights, packed = row
-        return Stored(number, Claim(exported, aggregated), weights, packed)
+        return Stored(number, ParcelAttempts(exported, aggregated), weights, packed)
 
     def remove(self, number: int) -> None:
         """Drop the parcels up to `number`. When the disk refuses, this process forgets them all the same."""
@@ -112,11 +112,11 @@ class Spool:
             (size,) = self._db.execute("PRAGMA page_size").fetchone()
             return int(pages) * int(size)
 
-    def total(self) -> Claim:
+    def total(self) -> ParcelAttempts:
         """Return the attempts that all parcels together stand for."""
         with _errors():
             row = self._db.execute("SELECT total(exported), total(aggregated) FROM parcels").fetchone()
-        return Claim(int(row[0]), int(row[1]))
+        return ParcelAttempts(int(row[0]), int(row[1]))
 
     @property
     def is_empty(self) -> bool:

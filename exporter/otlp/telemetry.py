@@ -25,7 +25,7 @@ from exporter.otlp.depot import Books
 from exporter.otlp.environment import DEFAULT_DIRECTORY
 from exporter.otlp.files import keep_from_git
 from exporter.otlp.lane import LOG_RECORDS, SPANS, Cargo, Lane
-from exporter.otlp.ledger import Account, Entry, Ledger
+from exporter.otlp.ledger import LedgerTotals, LedgerEntry, Ledger
 from exporter.otlp.metric_stream import MetricStream
 from exporter.otlp.records import LogRecord
 from exporter.otlp.routes import Hearers, open_sinks
@@ -117,17 +117,17 @@ class Telemetry:
         self._metrics.producers.append(producer)
 
     @property
-    def account(self) -> Account:
+    def account(self) -> LedgerTotals:
         """The outcomes of the attempts submitted so far."""
         return self._ledger.account()
 
     @property
-    def earlier(self) -> Account:
+    def earlier(self) -> LedgerTotals:
         """The outcomes of attempts that earlier processes left on disk; none of them is in `account`."""
         return self._earlier.account()
 
     @property
-    def log_account(self) -> Account:
+    def log_account(self) -> LedgerTotals:
         """The outcomes of the log records so far, counted one by one."""
         return self._log_ledger.account()
 
@@ -148,11 +148,11 @@ class Telemetry:
         Never waits: a span that finds a queue full is counted as dropped there.
         """
         if self._transcript:
-            self._copy(Entry(span, attempts, outstanding=1, is_aggregated=aggregated), self._transcript)
+            self._copy(LedgerEntry(span, attempts, outstanding=1, is_aggregated=aggregated), self._transcript)
         if self._refusal:
             self._ledger.refused(attempts, self._refusal)
             return
-        entry = Entry(span, attempts, outstanding=len(self._lanes), is_aggregated=aggregated)
+        entry = LedgerEntry(span, attempts, outstanding=len(self._lanes), is_aggregated=aggregated)
         self._ledger.open(entry)
         for lane in self._lanes:
             lane.put(entry)
@@ -165,7 +165,7 @@ class Telemetry:
         if self._log_refusal:
             self._log_ledger.refused(1, self._log_refusal)
             return
-        entry = Entry(record, 1, outstanding=len(self._log_lanes))
+        entry = LedgerEntry(record, 1, outstanding=len(self._log_lanes))
         self._log_ledger.open(entry)
         for lane in self._log_lanes:
             lane.put(entry)
@@ -222,7 +222,7 @@ class Telemetry:
             )
         self._log_handler.remove()
 
-    def _copy(self, entry: Entry, transcript: Transcript) -> None:
+    def _copy(self, entry: LedgerEntry, transcript: Transcript) -> None:
         transcript.ledger.open(entry)
         for lane in self._copies:
             lane.put(entry)

@@ -8,7 +8,7 @@ from ipaddress import IPv4Network
 from typing import NamedTuple
 
 from exporter.documents.problems import Problems
-from exporter.policy.entries import ALTERNATIVES_MAX, FINAL, RULES_MAX, AddressKey, Choice, Verdict
+from exporter.policy.entries import ALTERNATIVES_MAX, FINAL, RULES_MAX, AddressKey, Choice, EntryVerdict
 from exporter.policy.model import Effect, Name, Network, PortClass, Rule
 
 _BITS = 128
@@ -42,7 +42,7 @@ def compile_addresses(
             for port_class in rule.classes:
                 table = tables[port_class, rule.host.version]
                 table[prefix] = (*table.get(prefix, ()), choice)
-    alternatives = [Choice(0, Verdict.NONE, 0, 0, 0)]
+    alternatives = [Choice(0, EntryVerdict.NONE, 0, 0, 0)]
     entries: dict[AddressKey, Choice] = {}
     for (port_class, _), table in tables.items():
         for prefix, chain in _with_wider(table):
@@ -66,7 +66,7 @@ def _key(port_class: PortClass, prefix: _Prefix) -> AddressKey:
 
 
 def _choice(rule: Rule, number: int, needed: int, prefix: _Prefix) -> Choice:
-    verdict = Verdict.DENY if rule.effect is Effect.DENY else Verdict.ALLOW
+    verdict = EntryVerdict.DENY if rule.effect is Effect.DENY else EntryVerdict.ALLOW
     return Choice(needed, verdict, number, _rank(rule, number, prefix), 0)
 
 
@@ -126,4 +126,4 @@ def _linked(chain: _Chain, alternatives: list[Choice]) -> Choice:
 def _keep_apart(table: _Table, all_ipv4: AddressKey, entries: dict[AddressKey, Choice]) -> None:
     """Keep IPv6 rules for a network around ::ffff:0:0/96 from matching IPv4, which the trie holds there."""
     if any(prefix.bits <= _MAPPED_BITS and prefix.address == _cut(_MAPPED, prefix.bits) for prefix in table):
-        entries.setdefault(all_ipv4, Choice(0, Verdict.NONE, 0, 0, 0))
+        entries.setdefault(all_ipv4, Choice(0, EntryVerdict.NONE, 0, 0, 0))

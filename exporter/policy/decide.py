@@ -35,7 +35,7 @@ from exporter.policy.model import (
 _ICMPV6, _MPTCP = 58, 262
 
 
-class Act(NamedTuple):
+class EgressRequest(NamedTuple):
     """A connect or a send."""
 
     address: Address | None
@@ -46,11 +46,11 @@ class Act(NamedTuple):
     """0 for protocols without ports."""
 
     @property
-    def plain(self) -> Act:
+    def plain(self) -> EgressRequest:
         """The same with IPv4 for IPv4-mapped addresses, icmp for ipv6-icmp, tcp for MPTCP."""
         address = None if self.address is None else plain_address(self.address)
         protocol = {_ICMPV6: int(Protocol.ICMP), _MPTCP: int(Protocol.TCP)}.get(self.protocol, self.protocol)
-        return Act(address, protocol, self.port)
+        return EgressRequest(address, protocol, self.port)
 
 
 class Loser(NamedTuple):
@@ -79,7 +79,7 @@ class Decision:
 
 def decide(
     policy: JobPolicy,
-    act: Act,
+    act: EgressRequest,
     *,
     names: Collection[str] = (),
     chain: Sequence[str] = (),
@@ -107,7 +107,7 @@ def may_create(policy: JobPolicy, protocol: int, *, resolvers: Iterable[Address]
 
     Loopback alone doesn't count, unless the policy names it.
     """
-    plain = Act(None, protocol).plain.protocol
+    plain = EgressRequest(None, protocol).plain.protocol
     return any(
         rule.effect is Effect.ALLOW and rule.protocol in (Protocol.ANY, plain)
         for rule in policy.all_rules(resolvers)
@@ -172,7 +172,7 @@ def precedence(rule: Rule) -> tuple[tuple[int, ...], bool, bool, bool]:
     return specificity, rule.ports is not None, rule.effect is Effect.DENY, rule.protocol is not Protocol.ANY
 
 
-def is_for(rule: Rule, act: Act, names: Collection[str]) -> bool:
+def is_for(rule: Rule, act: EgressRequest, names: Collection[str]) -> bool:
     """Whether `rule` names the destination of `act`, whatever else it asks for."""
     if isinstance(rule.host, Name):
         return any(_names(rule, name) for name in names)
@@ -183,7 +183,7 @@ def _names(rule: Rule, name: str) -> bool:
     return isinstance(rule.host, Name) and rule.host.covers(name)
 
 
-def _unmet(rule: Rule, act: Act, chain: Collection[str]) -> str | None:
+def _unmet(rule: Rule, act: EgressRequest, chain: Collection[str]) -> str | None:
     """Return why a rule for the destination doesn't match; None when it does."""
     if rule.protocol not in (Protocol.ANY, act.protocol):
         return f"it is for {rule.protocol.name.lower()}"

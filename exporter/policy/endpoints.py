@@ -46,7 +46,7 @@ class EndpointError(ValueError):
         self.fix = fix
 
 
-class Endpoint(NamedTuple):
+class WrittenDestination(NamedTuple):
     """A destination as it was written; a part that wasn't written is None."""
 
     host: Host
@@ -62,7 +62,7 @@ class Reach(NamedTuple):
     ports: tuple[int, ...] | None
 
 
-def parse_endpoint(text: str) -> Endpoint:
+def parse_endpoint(text: str) -> WrittenDestination:
     """Parse the destination `text`. Raises EndpointError."""
     if "," in text:
         raise EndpointError(f"{shown(text)} has a comma", _NO_COMMAS)
@@ -74,7 +74,7 @@ def parse_endpoint(text: str) -> Endpoint:
     ports = None if port is None else parse_port(port)
     if ports and protocol in _PORTLESS:
         raise EndpointError(f"a port for {protocol.name.lower()}", _PORTLESS[protocol])
-    return Endpoint(parse_host(host), protocol, ports)
+    return WrittenDestination(parse_host(host), protocol, ports)
 
 
 def reach(effect: Effect, protocol: Protocol | None, ports: tuple[int, ...] | None) -> Reach:

@@ -20,7 +20,7 @@ FINAL = wire.FINAL
 """Ranks from this one on are those of denies that no name overrides."""
 
 
-class Verdict(IntEnum):
+class EntryVerdict(IntEnum):
     """What an entry says."""
 
     NONE = wire.VERDICT_NONE
@@ -56,7 +56,7 @@ class Choice(NamedTuple):
 
     needed: int
     """Mask of the executables, 64 bits."""
-    verdict: Verdict
+    verdict: EntryVerdict
     rule: int
     """The rule's number, from 1; 0 for none."""
     rank: int

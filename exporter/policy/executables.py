@@ -38,7 +38,7 @@ class Unfit(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundFiles:
     """The files that an executable's name or path stands for."""
 
     files: tuple[Path, ...] = ()
@@ -50,7 +50,7 @@ class _UnfitError(Exception):
     """A file that doesn't count; carries the reason, and how to mend it."""
 
 
-def find(executable: str, directories: Sequence[Path] = DIRECTORIES) -> Found:
+def find(executable: str, directories: Sequence[Path] = DIRECTORIES) -> FoundFiles:
     """Find the files of `executable`, as a rule has it; neither files nor unfit ones: it isn't there."""
     is_path = executable.startswith("/")
     places = [Path(executable)] if is_path else [directory / executable for directory in directories]
@@ -66,7 +66,7 @@ def find(executable: str, directories: Sequence[Path] = DIRECTORIES) -> Found:
         except OSError as error:
             why = f"can't be looked at: {error.strerror}"
             unfit.append(Unfit(place, why, "see that it and its directories can be read"))
-    return Found(tuple(files), tuple(unfit))
+    return FoundFiles(tuple(files), tuple(unfit))
 
 
 def require_executables(rules: Iterable[Rule], directories: Sequence[Path] = DIRECTORIES) -> list[str]:
@@ -74,7 +74,7 @@ def require_executables(rules: Iterable[Rule], directories: Sequence[Path] = DIR
 
     Raises FileError for executables that are there, but of which no file counts.
     """
-    seen: dict[str, Found] = {}
+    seen: dict[str, FoundFiles] = {}
     warnings: list[str] = []
     lines: list[str] = []
     for rule in rules:
@@ -94,7 +94,7 @@ def _line(rule: Rule, unfit: Unfit) -> str:
     return f"{rule.source}:{rule.line}:{rule.column}: {what}"
 
 
-def _warnings(rule: Rule, executable: str, found: Found) -> Iterator[str]:
+def _warnings(rule: Rule, executable: str, found: FoundFiles) -> Iterator[str]:
     if found.files:
         yield from (f"{_line(rule, unfit)}; it doesn't count as {shown(executable)}" for unfit in found.unfit)
     elif not found.unfit:

@@ -16,7 +16,7 @@ from exporter.documents.fields import (
     wrong_kind,
 )
 from exporter.documents.problems import Problems, shown
-from exporter.documents.tree import Kind, Listing, Mapping, Node, Scalar
+from exporter.documents.tree import DocumentKind, Listing, Mapping, Node, Scalar
 from exporter.policy import overlaps, rules
 from exporter.policy.endpoints import EndpointError
 from exporter.policy.hosts import parse_single_host
@@ -25,7 +25,7 @@ from exporter.policy.model import Effect, Lookups, Mode, Name, Policy, Rule, Sec
 from exporter.policy.problems import PolicyError
 from exporter.policy.rules import read_mapping_rule, read_scalar_rule
 
-KIND = Kind(
+KIND = DocumentKind(
     "policy",
     size_max=4 << 20,
     nodes_max=250_000,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from exporter.account import Account
 from exporter.errors import UsageError
-from exporter.otlp_files import Kind, entries_of, is_named, read_file
+from exporter.otlp_files import LineKind, entries_of, is_named, read_file
 from exporter.otlp_json import text_of
 from exporter.otlp_metrics import Point, read_points
 from exporter.report.texts import NAME_MAX
@@ -18,7 +18,7 @@ PATTERNS = ("metrics*.jsonl", "metrics*.jsonl.gz")
 """The names of files of metrics, including rotated files."""
 _ATTEMPTS, _EVENTS, _PENDING = (f"cicd.egress.exporter.{name}" for name in ("attempts", "events", "pending"))
 KINDS = {_ATTEMPTS: "sum", _EVENTS: "sum", _PENDING: "gauge"}
-_METRICS = Kind("metrics", b'{"resourceMetrics"', "move the file away, and the report has no account")
+_METRICS = LineKind("metrics", b'{"resourceMetrics"', "move the file away, and the report has no account")
 _SERIES_MAX = 100_000
 """The most series of all instances; each has a dozen."""
 _SUM_MAX = 1 << 62

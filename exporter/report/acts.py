@@ -11,7 +11,7 @@ from exporter.destinations import SOCKET
 from exporter.otlp_json import Attributes, number_of, text_of
 from exporter.otlp_spans import WholeSpan
 from exporter.policy.endpoints import PORT_MAX
-from exporter.report.model import Act, Program
+from exporter.report.model import ReportedAct, ReportedProgram
 from exporter.report.texts import Texts
 from exporter.terms import ALLOWED, DENIED, WOULD_DENY
 
@@ -46,7 +46,7 @@ _NUMBER_MAX = 1 << 53
 """The largest number up to which JavaScript represents each integer exactly."""
 
 
-class Kind(NamedTuple):
+class ActKind(NamedTuple):
     """The properties that acts must have in common so that one can stand for the other."""
 
     job: int
@@ -67,19 +67,19 @@ class Kind(NamedTuple):
 class _First:
     """The first act of a kind, and the sums of the acts that were added to it."""
 
-    act: Act
+    act: ReportedAct
     attempts: int = 0
     bytes_sent: int = 0
     bytes_received: int = 0
     ended_ns: int = 0
 
-    def fold(self, other: Act) -> None:
+    def fold(self, other: ReportedAct) -> None:
         self.attempts += other.attempts
         self.bytes_sent += other.bytes_sent or 0
         self.bytes_received += other.bytes_received or 0
         self.ended_ns = max(self.ended_ns, other.ended_ns)
 
-    def whole(self) -> Act:
+    def whole(self) -> ReportedAct:
         act = self.act
         return replace(
             act,
@@ -98,14 +98,14 @@ class Acts:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._firsts: dict[Kind, _First] = {}
-        self._others: list[tuple[Kind, Act]] = []
+        self._firsts: dict[ActKind, _First] = {}
+        self._others: list[tuple[ActKind, ReportedAct]] = []
         self.folded = 0
         """The number of acts that were added to another one."""
         self.left_out = 0
         """The number of attempts of kinds that found no room."""
 
-    def add(self, job: int, act: Act) -> None:
+    def add(self, job: int, act: ReportedAct) -> None:
         """Take in an act of the job with the number `job`."""
         kind = _kind(job, act)
         if kind in self._firsts:
@@ -121,25 +121,25 @@ class Acts:
         """Return the number of acts."""
         return len(self._firsts) + len(self._others)
 
-    def __iter__(self) -> Iterator[tuple[int, Act]]:
+    def __iter__(self) -> Iterator[tuple[int, ReportedAct]]:
         """Yield the number of the job and the act, for each act."""
         for kind, first in self._firsts.items():
             yield kind.job, first.whole()
         for kind, act in self._others:
             yield kind.job, act
 
-    def _add_other(self, kind: Kind, act: Act) -> None:
+    def _add_other(self, kind: ActKind, act: ReportedAct) -> None:
         if len(self) < self._limit:
             self._others.append((kind, act))
         else:
             self._fold(kind, act)
 
-    def _fold(self, kind: Kind, act: Act) -> None:
+    def _fold(self, kind: ActKind, act: ReportedAct) -> None:
         self._firsts[kind].fold(act)
         self.folded += 1
 
 
-def act_of(span: WholeSpan, texts: Texts) -> Act:
+def act_of(span: WholeSpan, texts: Texts) -> ReportedAct:
     """Make an act of an egress span."""
     get = span.attributes.get
     transport = texts.name(get("network.transport"))
@@ -147,7 +147,7 @@ def act_of(span: WholeSpan, texts: Texts) -> Act:
     address = texts.name(get("network.peer.address"))
     verdict = get("egress.verdict")
     novel = get("egress.novel")
-    return Act(
+    return ReportedAct(
         span_id=span.span_id,
         parent_id=span.parent_id or None,
         started_ns=span.started_ns,
@@ -181,11 +181,11 @@ def attempts_of(span: WholeSpan) -> int:
     return 1 if attempts is None else attempts
 
 
-def program_of(span: WholeSpan, texts: Texts) -> Program:
+def program_of(span: WholeSpan, texts: Texts) -> ReportedProgram:
     """Make a program of a process's span."""
     get = span.attributes.get
     name = texts.name(get("process.executable.name")) or texts.name(span.name) or "unknown"
-    return Program(
+    return ReportedProgram(
         span_id=span.span_id,
         parent_id=span.parent_id or None,
         name=name,
@@ -201,8 +201,8 @@ def _command_line(attributes: Attributes, texts: Texts) -> str:
     return texts.line(told if text_of(told) else attributes.get("process.executable.name"))
 
 
-def _kind(job: int, act: Act) -> Kind:
-    return Kind(
+def _kind(job: int, act: ReportedAct) -> ActKind:
+    return ActKind(
         job,
         act.host,
         act.port,

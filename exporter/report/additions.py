@@ -14,7 +14,7 @@ from exporter.policy.hosts import parse_single_host
 from exporter.policy.model import DEFAULT
 from exporter.programs import Lineage
 from exporter.report.sheet import Sheet, attempts_of
-from exporter.summary_table import NAME_MAX, Counted, Row, shortened
+from exporter.summary_table import NAME_MAX, Counted, SummaryKey, shortened
 from exporter.terms import ALLOWED, DENIED, WOULD_DENY
 from exporter.text import printable
 
@@ -114,7 +114,7 @@ def _novel(sheet: Sheet) -> tuple[dict[Subject, frozenset[Lineage]], int]:
     return found, left_out
 
 
-def _learnt(sheet: Sheet, row: Row) -> tuple[Subject, Lineage] | None:
+def _learnt(sheet: Sheet, row: SummaryKey) -> tuple[Subject, Lineage] | None:
     """Return what `baseline learn` would make of `row`. None: it was denied, or would be left out there."""
     if row.verdict == DENIED:
         return None

@@ -11,8 +11,8 @@ from exporter.otlp_json import text_of
 from exporter.otlp_spans import WholeSpan
 from exporter.report import acts, jobs
 from exporter.report.acts import Acts, act_of, attempts_of, program_of
-from exporter.report.jobs import Found, Key, found_by, job_key
-from exporter.report.model import Act, Report
+from exporter.report.jobs import PartialJob, Key, found_by, job_key
+from exporter.report.model import ReportedAct, Report
 from exporter.report.texts import NAME_MAX, Texts
 from exporter.text import counted
 
@@ -40,7 +40,7 @@ class Gathering:
         self._limits = limits
         self._texts = Texts()
         self._jobs: dict[Key, int] = {}
-        self._found: list[Found] = []
+        self._found: list[PartialJob] = []
         self._acts = Acts(limits.acts)
         self._seen: set[int] = set()
         self._programs = 0
@@ -67,7 +67,7 @@ class Gathering:
 
     def report(self, account: Account | None = None, notes: tuple[str, ...] = ()) -> Report:
         """Make the report of what was read; `notes` come before its own notes."""
-        of_job: dict[int, list[Act]] = defaultdict(list)
+        of_job: dict[int, list[ReportedAct]] = defaultdict(list)
         for number, act in self._acts:
             of_job[number].append(act)
         room, reports = self._limits.programs, []

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from exporter.policy import model
-    from exporter.report.model import Act, JobReport
+    from exporter.report.model import ReportedAct, JobReport
 
 
-class Seen(NamedTuple):
+class WhatIfAnswer(NamedTuple):
     """What the baseline and the policy say to an act."""
 
     novel: bool | None
@@ -42,7 +42,7 @@ class Seen(NamedTuple):
         return self.effect == Effect.DENY.value
 
 
-class Held:
+class WhatIf:
     """A baseline and a policy that the acts of one job are held against."""
 
     def __init__(
@@ -71,14 +71,14 @@ class Held:
         """Whether a policy is asked."""
         return self._judge is not None
 
-    def seen(self, act: Act) -> Seen:
+    def seen(self, act: ReportedAct) -> WhatIfAnswer:
         """Return what the baseline and the policy say to `act`."""
         novel, is_known = self._novel(act)
         effect, rule, line = self._ruled(act)
         is_shared = is_shared_with_another(effect or "", rule, act.host)
-        return Seen(novel, is_known, effect, rule, line, is_shared)
+        return WhatIfAnswer(novel, is_known, effect, rule, line, is_shared)
 
-    def _novel(self, act: Act) -> tuple[bool | None, bool | None]:
+    def _novel(self, act: ReportedAct) -> tuple[bool | None, bool | None]:
         if self._novelty is None:
             return act.novel, None
         if act.rule == ANSWER and act.transport == "udp":
@@ -92,7 +92,7 @@ class Held:
             return False, None
         return True, self._novelty.has(where)
 
-    def _ruled(self, act: Act) -> tuple[str | None, str | None, int | None]:
+    def _ruled(self, act: ReportedAct) -> tuple[str | None, str | None, int | None]:
         if self._judge is None:
             return None, None, None
         act_there = _recorded(act)
@@ -105,5 +105,5 @@ class Held:
         return said.effect.value, said.rule.text, said.rule.line
 
 
-def _recorded(act: Act) -> Recorded:
+def _recorded(act: ReportedAct) -> Recorded:
     return Recorded(act.host, act.address, act.transport, act.port, act.rule, act.chain)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from exporter.otlp_json import text_of
 from exporter.otlp_spans import REPOSITORY, WholeSpan, repository_of
-from exporter.report.model import Act, JobReport, Program
+from exporter.report.model import ReportedAct, JobReport, ReportedProgram
 from exporter.report.rooting import chosen, hung, rooted
 from exporter.report.texts import Texts
 
@@ -34,7 +34,7 @@ def job_key(span: WholeSpan) -> Key:
 
 
 @dataclass(slots=True)
-class Found:
+class PartialJob:
     """A job, as far as its spans have been read."""
 
     trace_id: str
@@ -50,7 +50,7 @@ class Found:
     """The start of the latest span that has a mode, and that mode."""
     started_ns: int = 0
     ended_ns: int = 0
-    programs: dict[str, Program] = field(default_factory=dict)
+    programs: dict[str, ReportedProgram] = field(default_factory=dict)
 
     def meet(self, span: WholeSpan) -> None:
         """Take in what any span of the job says of it."""
@@ -66,7 +66,7 @@ class Found:
         part = (span.started_ns, span.span_id)
         self.first_part = min(self.first_part or part, part)
 
-    def report(self, acts: Sequence[Act], programs_max: int) -> JobReport:
+    def report(self, acts: Sequence[ReportedAct], programs_max: int) -> JobReport:
         """Make the report of the job, with `acts`, and `programs_max` programs at most."""
         span_id = self.first_part[1] if self.first_part else ""
         programs = chosen(rooted(self.programs, span_id or None), acts, programs_max)
@@ -91,7 +91,7 @@ class Found:
         return None if self.name == _UNNAMED else self.name
 
 
-def _root_program(programs: Mapping[str, Program], span_id: str, acts: Sequence[Act]) -> str | None:
+def _root_program(programs: Mapping[str, ReportedProgram], span_id: str, acts: Sequence[ReportedAct]) -> str | None:
     """Return the name of the first program, by which a job is called that no CI system names, as in `run`."""
     roots = (each for each in programs.values() if each.parent_id == (span_id or None))
     first = min(roots, key=lambda each: (each.started_ns, each.span_id), default=None)
@@ -100,7 +100,7 @@ def _root_program(programs: Mapping[str, Program], span_id: str, acts: Sequence[
     return next((act.chain[0] for act in acts if act.chain), None)
 
 
-def found_by(span: WholeSpan, texts: Texts) -> Found:
+def found_by(span: WholeSpan, texts: Texts) -> PartialJob:
     """Start a job with `span`, the first of its spans to be read."""
     pipeline, task, _, run_id, _ = (texts.name(span.attributes.get(name)) for name in IDENTITY)
-    return Found(span.trace_id, pipeline, task, run_id, repository_of(span.resource))
+    return PartialJob(span.trace_id, pipeline, task, run_id, repository_of(span.resource))

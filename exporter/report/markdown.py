@@ -18,7 +18,7 @@ from exporter.report.completeness import completeness
 from exporter.report.inert import code, escaped, size
 from exporter.report.sheet import Sheet, destinations
 from exporter.report.tables import ALL_MARKS, NEW, table
-from exporter.report.verdict import Verdict, counts, verdict
+from exporter.report.verdict import Headline, counts, verdict
 from exporter.summary_table import Counted
 from exporter.terms import DENIED, WOULD_DENY
 from exporter.text import counted
@@ -60,7 +60,7 @@ def render(
     return f"{jobs}{complete}{remarks}" if jobs else ""
 
 
-def _jobs(judged: Sequence[tuple[Verdict, Sheet]], trace_url: str | None, limit_bytes: int) -> str:
+def _jobs(judged: Sequence[tuple[Headline, Sheet]], trace_url: str | None, limit_bytes: int) -> str:
     shown = judged[: max(1, limit_bytes // _JOB_MIN_BYTES)]
     more = _more_jobs([sheet for _, sheet in judged[len(shown) :]])
     are_folded = len(judged) > _OPEN_JOBS_MAX
@@ -97,7 +97,7 @@ def _more_jobs(sheets: Sequence[Sheet]) -> str:
 
 
 def _job(
-    judged: tuple[Verdict, Sheet], trace_url: str | None, limit_bytes: int, *, began: str, is_folded: bool
+    judged: tuple[Headline, Sheet], trace_url: str | None, limit_bytes: int, *, began: str, is_folded: bool
 ) -> str:
     (_, sign, sentence), sheet = judged
     title = f"{sign} {code(sheet.title, limit=_TITLE_MAX)}{began}: {sentence}"

@@ -13,7 +13,7 @@ from exporter.destinations import SOCKET, shown_destination
 
 
 @dataclass(frozen=True, slots=True)
-class Program:
+class ReportedProgram:
     """A span of one executed program."""
 
     span_id: str
@@ -31,7 +31,7 @@ class Program:
 
 
 @dataclass(frozen=True, slots=True)
-class Act:
+class ReportedAct:
     """A span of one attempt (a connect or a send), or of several that were only counted."""
 
     span_id: str
@@ -104,9 +104,9 @@ class JobReport:
     """`egress.mode`: audit or enforce; None without a policy."""
     started_ns: int
     ended_ns: int
-    programs: Sequence[Program] = ()
+    programs: Sequence[ReportedProgram] = ()
     """The job's programs, by start."""
-    acts: Sequence[Act] = ()
+    acts: Sequence[ReportedAct] = ()
     """The job's acts, by start."""
 
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from exporter.report.held import Held
-from exporter.report.model import Act, JobReport, Report
+from exporter.report.held import WhatIf
+from exporter.report.model import ReportedAct, JobReport, Report
 from exporter.terms import ALLOWED, DENIED, WOULD_DENY
 
 if TYPE_CHECKING:
@@ -24,11 +24,11 @@ def previewed(
 
     With neither it stays the same. What was denied stays denied. `resolvers` are the system's.
     """
-    jobs = [previewed_job(job, Held(job, baseline, policy, resolvers)) for job in report.jobs]
+    jobs = [previewed_job(job, WhatIf(job, baseline, policy, resolvers)) for job in report.jobs]
     return replace(report, jobs=jobs)
 
 
-def previewed_job(job: JobReport, held: Held) -> JobReport:
+def previewed_job(job: JobReport, held: WhatIf) -> JobReport:
     """Do the same for one job, with the baseline and the policy in `held`."""
     if held.to_nothing:
         return job
@@ -36,7 +36,7 @@ def previewed_job(job: JobReport, held: Held) -> JobReport:
     return replace(job, mode=mode, acts=[_act(act, held) for act in job.acts])
 
 
-def _act(act: Act, held: Held) -> Act:
+def _act(act: ReportedAct, held: WhatIf) -> ReportedAct:
     said = held.seen(act)
     if said.effect is None or act.verdict == DENIED:
         return replace(act, novel=said.novel)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import replace
 
-from exporter.report.model import Act, Program
+from exporter.report.model import ReportedAct, ReportedProgram
 
 
-def rooted(programs: Mapping[str, Program], root: str | None) -> dict[str, Program]:
+def rooted(programs: Mapping[str, ReportedProgram], root: str | None) -> dict[str, ReportedProgram]:
     """Return `programs`, by span id, with `root` for each parent that is missing or would close a circle."""
     parents: dict[str, str | None] = {}
     for start in programs:
@@ -26,7 +26,7 @@ def rooted(programs: Mapping[str, Program], root: str | None) -> dict[str, Progr
     }
 
 
-def chosen(programs: Mapping[str, Program], acts: Iterable[Act], limit: int) -> dict[str, Program]:
+def chosen(programs: Mapping[str, ReportedProgram], acts: Iterable[ReportedAct], limit: int) -> dict[str, ReportedProgram]:
     """Choose at most `limit` of `programs`, which are `rooted`: first those of `acts` and their ancestors."""
     wanted: dict[str, None] = {}
     for act in acts:
@@ -36,7 +36,7 @@ def chosen(programs: Mapping[str, Program], acts: Iterable[Act], limit: int) -> 
     return {span_id: program for span_id, program in programs.items() if span_id in wanted}
 
 
-def _want(programs: Mapping[str, Program], span_id: str | None, wanted: dict[str, None], limit: int) -> None:
+def _want(programs: Mapping[str, ReportedProgram], span_id: str | None, wanted: dict[str, None], limit: int) -> None:
     """Add a program and all its ancestors to `wanted`, or none of them if there is too little room."""
     way: list[str] = []
     while span_id is not None and span_id in programs and span_id not in wanted:
@@ -46,7 +46,7 @@ def _want(programs: Mapping[str, Program], span_id: str | None, wanted: dict[str
         wanted.update(dict.fromkeys(way))
 
 
-def hung(acts: Iterable[Act], programs: Set[str], root: str | None) -> list[Act]:
+def hung(acts: Iterable[ReportedAct], programs: Set[str], root: str | None) -> list[ReportedAct]:
     """Return `acts` by start, with `root` as the parent of those whose parent is none of `programs`."""
     placed = (
         act if act.parent_id in programs or act.parent_id == root else replace(act, parent_id=root)

@@ -10,10 +10,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from exporter.jobs.model import Job
-from exporter.report.model import Act, JobReport
+from exporter.report.model import ReportedAct, JobReport
 from exporter.shared import is_shared_with_another, shared_remarks
 from exporter.summary import FAILED, Summary, Tally
-from exporter.summary_table import Counted, Row, Rows, Traffic, ordered, shared_of
+from exporter.summary_table import Counted, SummaryKey, Rows, Traffic, ordered, shared_of
 
 if TYPE_CHECKING:
     from exporter.baseline.model import Baseline
@@ -110,7 +110,7 @@ def _day(at_ns: int) -> date | None:
         return None
 
 
-def _tally(acts: Sequence[Act]) -> Tally:
+def _tally(acts: Sequence[ReportedAct]) -> Tally:
     rows = Rows(_ROWS_MAX)
     verdicts = Counter[str]()
     uncounted = novel = 0
@@ -127,12 +127,12 @@ def _tally(acts: Sequence[Act]) -> Tally:
     return Tally(ordered(rows.items()), uncounted, verdicts, novel, notes=notes)
 
 
-def _row(act: Act) -> Row:
+def _row(act: ReportedAct) -> SummaryKey:
     host = act.host if act.is_address else None
-    return Row(host, act.port, act.transport, act.chain, act.is_loopback, act.verdict, act.novel, act.step)
+    return SummaryKey(host, act.port, act.transport, act.chain, act.is_loopback, act.verdict, act.novel, act.step)
 
 
-def _add(traffic: Traffic, act: Act) -> None:
+def _add(traffic: Traffic, act: ReportedAct) -> None:
     traffic.failed += act.attempts if act.outcome in FAILED else 0
     traffic.bytes_sent += act.bytes_sent or 0
     traffic.bytes_received += act.bytes_received or 0

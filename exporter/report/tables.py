@@ -11,7 +11,7 @@ from rich.filesize import decimal
 from exporter.policy.model import DEFAULT
 from exporter.report.inert import code, size
 from exporter.report.sheet import attempts_of
-from exporter.summary_table import NAME_MAX, Counted, Row, Traffic, shortened
+from exporter.summary_table import NAME_MAX, Counted, SummaryKey, Traffic, shortened
 from exporter.terms import DENIED, VERDICT_WORDS, WOULD_DENY
 from exporter.text import counted
 
@@ -24,7 +24,7 @@ _MORE_MAX = 120
 
 class _Column(NamedTuple):
     head: str
-    cell: Callable[[Row, Traffic], str]
+    cell: Callable[[SummaryKey, Traffic], str]
     attributes: str = ""
 
 
@@ -56,7 +56,7 @@ def _columns(rows: Sequence[Counted], marks: Collection[str]) -> Iterator[_Colum
     yield _Column("count", _count, ' align="right"')
 
 
-def _where(marks: Collection[str], row: Row, traffic: Traffic) -> str:
+def _where(marks: Collection[str], row: SummaryKey, traffic: Traffic) -> str:
     lines = [code(row.destination)]
     if row.host is not None and row.transport != "tcp":
         lines[0] += f" {code(row.transport)}" if row.transport else " ?"
@@ -69,13 +69,13 @@ def _where(marks: Collection[str], row: Row, traffic: Traffic) -> str:
     return "<br>".join(lines)
 
 
-def _who(row: Row, _: Traffic) -> str:
+def _who(row: SummaryKey, _: Traffic) -> str:
     """Format a process chain, each program as an element of its own, so that none can pass for two."""
     chain = " › ".join(code(name, limit=NAME_MAX) for name in shortened(row.chain)) or "?"
     return f"{chain}<br>in {code(row.step, limit=NAME_MAX)}" if row.step else chain
 
 
-def _count(_: Row, traffic: Traffic) -> str:
+def _count(_: SummaryKey, traffic: Traffic) -> str:
     lines = [f"{traffic.attempts:,}"]
     lines += [f"{traffic.failed:,} failed"] if traffic.failed else []
     for arrow, number in (("↑", traffic.bytes_sent), ("↓", traffic.bytes_received)):

@@ -14,7 +14,7 @@ from exporter.text import counted
 from exporter.unseen import NOTHING_SEEN
 
 
-class Verdict(NamedTuple):
+class Headline(NamedTuple):
     """The summary of one job in a sentence."""
 
     rank: int
@@ -23,15 +23,15 @@ class Verdict(NamedTuple):
     sentence: str
 
 
-def verdict(sheet: Sheet) -> Verdict:
+def verdict(sheet: Sheet) -> Headline:
     """Return all findings about a job in one sentence, the most urgent first."""
     found = list(_findings(sheet))
     if not found:
         sign = "✅" if sheet.has_baseline or sheet.mode is not None else "ℹ️"
         unseen = f"; not seen: {', '.join(sheet.tally.unseen)}" if sheet.tally.unseen else ""
-        return Verdict(0, sign, f"{_nothing_found(sheet)}{unseen}")
+        return Headline(0, sign, f"{_nothing_found(sheet)}{unseen}")
     rank = max(rank for rank, _ in found)
-    return Verdict(rank, "⛔" if rank > 1 else "⚠️", ", ".join(sentence for _, sentence in found))
+    return Headline(rank, "⛔" if rank > 1 else "⚠️", ", ".join(sentence for _, sentence in found))
 
 
 def counts(sheet: Sheet) -> Iterator[str]:

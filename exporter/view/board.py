@@ -19,7 +19,7 @@ _AROUND = 3
 _MINUTE_S, _HOUR_S = 60, 3600
 
 
-class Row(NamedTuple):
+class BoardRow(NamedTuple):
     """A job's row in the table."""
 
     title: str
@@ -48,7 +48,7 @@ class Board:
 
     running: int
     """The number of running jobs."""
-    rows: Sequence[Row]
+    rows: Sequence[BoardRow]
     """The rows in the order in which they are shown, with one for acts that belong to no job."""
     latest: Sequence[Latest]
     """New acts, the newest first."""
@@ -93,7 +93,7 @@ def _line(latest: Latest) -> Text:
     return Text.assemble(latest.first.line(), (f"  in {printable(latest.title)}", "dim"))
 
 
-def _cells(row: Row) -> Iterator[Text]:
+def _cells(row: BoardRow) -> Iterator[Text]:
     yield Text(printable(row.title))
     yield Text(printable(row.run_id))
     yield Text(row.destinations)

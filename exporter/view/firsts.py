@@ -55,7 +55,7 @@ class First(NamedTuple):
         return line
 
 
-class Known:
+class KnownKinds:
     """The kinds of acts that a job has done so far, KNOWN_MAX at most."""
 
     def __init__(self) -> None:

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from exporter.attempt import Attempt
 from exporter.jobs.model import Job
-from exporter.view.firsts import First, Known, drawn
+from exporter.view.firsts import First, KnownKinds, drawn
 from exporter.view.terminal import Terminal
 
 BURST = 40
@@ -58,7 +58,7 @@ class Lines:
         """`clock_s` must be monotonic."""
         self._terminal = terminal
         self._clock_s = clock_s
-        self._known = Known()
+        self._known = KnownKinds()
         now_s = clock_s()
         self._of_note, self._others = _Lane(now_s), _Lane(now_s)
         self._more = 0

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 from exporter.attempt import Attempt
 from exporter.jobs.model import HOST, Job
-from exporter.view.board import Board, Latest, Row
-from exporter.view.firsts import Known
+from exporter.view.board import Board, Latest, BoardRow
+from exporter.view.firsts import KnownKinds
 from exporter.view.stopping import around_stops
 from exporter.view.terminal import Terminal
 
@@ -36,7 +36,7 @@ class _Shown:
 
     job: Job
     last_s: float
-    known: Known = field(default_factory=Known)
+    known: KnownKinds = field(default_factory=KnownKinds)
     destinations: set[int] = field(default_factory=set)
     attempts: int = 0
     novel: int = 0
@@ -50,11 +50,11 @@ class _Shown:
         names = [self.job.pipeline, self.job.task]
         return "(no job)" if self.job.provider == HOST else "/".join(filter(None, names)) or "run"
 
-    def row(self, now_s: float) -> Row:
+    def row(self, now_s: float) -> BoardRow:
         """Make its row for the board."""
         known = f"{len(self.destinations):,}{'+' if self.known.is_full else ''}"
         counts = (known, self.novel, self.denied, self.would_be, self.attempts)
-        return Row(self.title, self.job.run_id, *counts, now_s - self.last_s, self.over_s is not None)
+        return BoardRow(self.title, self.job.run_id, *counts, now_s - self.last_s, self.over_s is not None)
 
 
 class Screen:

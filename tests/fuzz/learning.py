@@ -10,7 +10,7 @@ from exporter.baseline.compare import compare
 from exporter.baseline.conclude import conclude
 from exporter.baseline.parse import parse_baseline
 from exporter.baseline.prometheus import read_history
-from exporter.baseline.prometheus_api import Answer, Series
+from exporter.baseline.prometheus_api import Answer, PrometheusSeries
 from exporter.baseline.seen import Seen
 from exporter.baseline.write import baseline_lines
 from exporter.otlp_spans import EgressSpan
@@ -100,9 +100,9 @@ class _Server:
         assert datetime.fromtimestamp(float(at_s), UTC).date() <= _DAY
         return Answer(self._draw.some(self._series, 9), self._draw.some(lambda: self._draw.text(9), 2))
 
-    def _series(self) -> Series:
+    def _series(self) -> PrometheusSeries:
         values = {label: _value(self._draw, name) for label, name in _LABELS.items()}
-        return Series({label: _label(value) for label, value in values.items()})
+        return PrometheusSeries({label: _label(value) for label, value in values.items()})
 
 
 def _label(value: object) -> str:

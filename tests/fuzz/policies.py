@@ -8,8 +8,8 @@ from ipaddress import ip_address
 from exporter.errors import FileError
 from exporter.jobs.claims import named
 from exporter.policy.compile import compile_policy
-from exporter.policy.decide import Act, decide
-from exporter.policy.entries import Verdict
+from exporter.policy.decide import EgressRequest, decide
+from exporter.policy.entries import EntryVerdict
 from exporter.policy.model import Effect, JobPolicy, Policy
 from exporter.policy.parse import parse_allowed_endpoints, parse_policy
 from exporter.policy.problems import PolicyError
@@ -158,8 +158,8 @@ def _decides_alike(draw: Draw, policy: JobPolicy) -> None:
     for peer in _PEERS:
         for name in names:
             kernel.answer(name, peer)
-        act = Act(peer, draw.choice((6, 17, 1, 58, 132)), draw.choice((443, 80, 53, 0)))
+        act = EgressRequest(peer, draw.choice((6, 17, 1, 58, 132)), draw.choice((443, 80, 53, 0)))
         expected = decide(policy, act, names=names, chain=chain, resolvers=_PEERS[:1])
         told = kernel.decide(act, held)
-        assert (told.verdict is Verdict.ALLOW) == (expected.effect is Effect.ALLOW)
+        assert (told.verdict is EntryVerdict.ALLOW) == (expected.effect is Effect.ALLOW)
         assert kernel.rule(told, act, names, held) == expected.rule

@@ -11,7 +11,7 @@ from opentelemetry.trace import SpanContext
 
 from exporter.account import Bookkeeping, KernelCounts
 from exporter.loss import LossReporter
-from exporter.otlp import Account
+from exporter.otlp import LedgerTotals
 from tests.integration.receivers import Answer, Collector, Request, collector, span, telemetry_to, wait_until
 from tests.launch import PLAIN_ENVIRONMENT, ci_egress, plain
 
@@ -39,7 +39,7 @@ def test_each_kind_of_loss_is_told_once_with_its_number() -> None:
             reporter = LossReporter(books.account, telemetry.log, Resource({"a": "b"}), CONTEXT)
             reporter.tick()
             telemetry.submit(span(), 5)
-            wait_until(lambda: telemetry.account == Account(dropped={("export", "400"): 5}))
+            wait_until(lambda: telemetry.account == LedgerTotals(dropped={("export", "400"): 5}))
             reporter.tick()  # too soon
             reporter.tell()
             reporter.tell()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.otlp import Account
+from exporter.otlp import LedgerTotals
 from tests.integration.audit import Job, audited
 from tests.integration.receivers import (
     UNUSED_URL,
@@ -40,7 +40,7 @@ def test_while_all_is_well() -> None:
             burst(job, 500)
             time.sleep(0.1)
         telemetry.close()
-        assert telemetry.account == Account(exported=300, aggregated=4200)
+        assert telemetry.account == LedgerTotals(exported=300, aggregated=4200)
         assert sum(job.account().pending.values()) == 0
 
 
@@ -52,7 +52,7 @@ def test_while_the_collector_refuses(status: int, error_type: str) -> None:
                 burst(job, 500)
                 time.sleep(0.1)
             telemetry.close()
-        assert telemetry.account == Account(dropped={("export", error_type): 4500})
+        assert telemetry.account == LedgerTotals(dropped={("export", error_type): 4500})
 
 
 def test_while_the_collector_takes_some_and_refuses_some() -> None:
@@ -99,14 +99,14 @@ def test_a_source_that_heeds_the_room_loses_nothing() -> None:
                     job.submit()
                 else:
                     time.sleep(0.001)
-        assert telemetry.account == Account(exported=3000)
+        assert telemetry.account == LedgerTotals(exported=3000)
 
 
 def test_while_nobody_is_there_and_time_runs_out() -> None:
     with telemetry_to(UNUSED_URL) as telemetry, audited(telemetry) as job:
         burst(job)
         telemetry.close()
-        assert telemetry.account == Account(dropped={("export", "unreachable"): 4500})
+        assert telemetry.account == LedgerTotals(dropped={("export", "unreachable"): 4500})
 
 
 @pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
@@ -122,7 +122,7 @@ def test_while_the_answer_never_comes_and_time_runs_out(protocol: str) -> None:
             time.sleep(0.3)
             telemetry.close(timeout_s=0.6)
             burst(job, 5)
-        assert telemetry.account == Account(dropped={("export", "timeout"): 4500, ("export", "closed"): 15})
+        assert telemetry.account == LedgerTotals(dropped={("export", "timeout"): 4500, ("export", "closed"): 15})
 
 
 def test_while_one_destination_fails_and_another_takes_it(tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_while_one_destination_fails_and_another_takes_it(tmp_path: Path) -> Non
                 burst(job, 500)
                 time.sleep(0.05)
             telemetry.close()
-        assert telemetry.account == Account(exported=500, aggregated=7000)
+        assert telemetry.account == LedgerTotals(exported=500, aggregated=7000)
 
 
 def test_while_a_file_cant_be_written_and_a_collector_takes_it(tmp_path: Path) -> None:
@@ -147,5 +147,5 @@ def test_while_a_file_cant_be_written_and_a_collector_takes_it(tmp_path: Path) -
         (tmp_path / "traces.jsonl").mkdir()
         burst(job, 500)
         telemetry.close()
-        assert telemetry.account == Account(exported=200, aggregated=2800)
+        assert telemetry.account == LedgerTotals(exported=200, aggregated=2800)
         assert any("traces.jsonl" in line for line in telemetry.complaints())

@@ -31,7 +31,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanContext, TraceFlags
 
 from exporter.errors import UsageError
-from exporter.otlp import Account, Telemetry
+from exporter.otlp import LedgerTotals, Telemetry
 from tests.integration.receivers import (
     AN_HOUR_S,
     UNUSED_URL,
@@ -53,7 +53,7 @@ def test_what_the_collector_takes_is_exported() -> None:
             telemetry.submit(span("job"), 0)
             telemetry.submit(span("connect"), 1)
             telemetry.submit(span("send"), 5)
-        assert telemetry.account == Account(exported=6)
+        assert telemetry.account == LedgerTotals(exported=6)
         assert receiver.spans() == ["job", "connect", "send"]
         assert telemetry.complaints() == []
 
@@ -65,9 +65,9 @@ def test_an_aggregate_span_stands_for_attempts_that_are_accounted_apart() -> Non
             telemetry.submit(span(), 104, aggregated=True)
             account = telemetry.account
             assert account.pending + account.exported + account.aggregated == 105
-        assert telemetry.account == Account(exported=1, aggregated=104)
+        assert telemetry.account == LedgerTotals(exported=1, aggregated=104)
         telemetry.submit(span(), 7, aggregated=True)
-        assert telemetry.account == Account(1, {("export", "closed"): 7}, aggregated=104)
+        assert telemetry.account == LedgerTotals(1, {("export", "closed"): 7}, aggregated=104)
 
 
 def test_the_room_of_the_fullest_queue_is_known() -> None:
@@ -114,7 +114,7 @@ def test_a_request_too_large_for_a_collector_is_split() -> None:
         with telemetry_to(receiver.url) as telemetry:
             for _ in range(64):
                 telemetry.submit(span(text="x" * 200_000), 1)
-        assert telemetry.account == Account(exported=64)
+        assert telemetry.account == LedgerTotals(exported=64)
         assert len(receiver.spans()) == 64
         assert max(len(request.body) for request in receiver.requests) < 4 << 20
 
@@ -133,7 +133,7 @@ def test_a_fault_on_the_way_out_takes_nothing_with_it_that_comes_later() -> None
         wait_until(lambda: telemetry.account.dropped == {("export", "internal"): 2})
         telemetry.submit(span(), 1)
         telemetry.close()
-        assert telemetry.account == Account(exported=1, dropped={("export", "internal"): 2})
+        assert telemetry.account == LedgerTotals(exported=1, dropped={("export", "internal"): 2})
         told = '1 entry for {} got lost: RuntimeError("can\'t start new thread")'
         assert [line for line in telemetry.complaints() if "got lost" in line] == [
             told.format(f"{receiver.url}/v1/traces")
@@ -146,7 +146,7 @@ def test_a_span_that_cant_be_encoded_takes_no_other_with_it() -> None:
             for name in ("a", "\udcff", "b"):
                 telemetry.submit(span(name), 1)
         assert receiver.spans() == ["a", "b"]
-        assert telemetry.account == Account(exported=2, dropped={("export", "encoding"): 1})
+        assert telemetry.account == LedgerTotals(exported=2, dropped={("export", "encoding"): 1})
 
 
 def test_what_the_collector_rejects_is_not_exported(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,7 +158,7 @@ def test_what_the_collector_rejects_is_not_exported(monkeypatch: pytest.MonkeyPa
         with telemetry_to(receiver.url) as telemetry:
             telemetry.submit(span(), 1)
             telemetry.submit(span(), 3)
-        assert telemetry.account == Account(exported=1, dropped={("export", "rejected"): 3})
+        assert telemetry.account == LedgerTotals(exported=1, dropped={("export", "rejected"): 3})
         (line,) = telemetry.complaints()
         assert "rejected" in line
         assert "too old  [31m" in line
@@ -171,7 +171,7 @@ def test_rejection_is_understood_in_json_too() -> None:
     with collector(lambda _: answer) as receiver, telemetry_to(receiver.url) as telemetry:
         telemetry.submit(span(), 1)
         telemetry.close()
-        assert telemetry.account == Account(dropped={("export", "rejected"): 1})
+        assert telemetry.account == LedgerTotals(dropped={("export", "rejected"): 1})
 
 
 def test_a_web_server_that_answers_200_to_anything_takes_nothing() -> None:
@@ -179,7 +179,7 @@ def test_a_web_server_that_answers_200_to_anything_takes_nothing() -> None:
     with collector(lambda _: answer) as receiver, telemetry_to(receiver.url) as telemetry:
         telemetry.submit(span(), 1)
         telemetry.close()
-        assert telemetry.account == Account(dropped={("export", "protocol"): 1})
+        assert telemetry.account == LedgerTotals(dropped={("export", "protocol"): 1})
         (line,) = telemetry.complaints()
         assert "isn't OTLP" in line
 
@@ -190,7 +190,7 @@ def test_a_refusal_for_good_is_not_repeated(status: int) -> None:
         telemetry.submit(span(), 1)
         telemetry.close()
         assert len(receiver.requests) == 1
-        assert telemetry.account == Account(dropped={("export", str(status)): 1})
+        assert telemetry.account == LedgerTotals(dropped={("export", str(status)): 1})
 
 
 def test_a_busy_collector_is_asked_again() -> None:
@@ -208,7 +208,7 @@ def test_the_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setenv("no_proxy", "")
         with telemetry_to("http://collector.example:4318") as telemetry:
             telemetry.submit(span(), 1)
-        assert telemetry.account == Account(exported=1)
+        assert telemetry.account == LedgerTotals(exported=1)
         assert [request.path for request in proxy.requests] == ["http://collector.example:4318/v1/traces"]
 
 
@@ -229,7 +229,7 @@ def test_an_absent_collector_is_given_up_at_the_end_and_is_said_once() -> None:
         for _ in range(3000):
             telemetry.submit(span(), 1)
         telemetry.close(timeout_s=AN_HOUR_S)
-    assert telemetry.account == Account(dropped={("export", "unreachable"): 3000})
+    assert telemetry.account == LedgerTotals(dropped={("export", "unreachable"): 3000})
     (line,) = telemetry.complaints()
     assert "Connection refused" in line
     assert "OTEL_EXPORTER_OTLP_ENDPOINT" in line
@@ -340,7 +340,7 @@ def test_garbage_instead_of_http_is_an_error_like_another() -> None:
     with raw_server(talk) as url, telemetry_to(url) as telemetry:
         telemetry.submit(span(), 1)
         telemetry.close()
-        assert telemetry.account == Account(dropped={("export", "protocol"): 1})
+        assert telemetry.account == LedgerTotals(dropped={("export", "protocol"): 1})
 
 
 def test_metrics_get_out_even_when_spans_hang(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -377,16 +377,16 @@ def test_a_full_queue_drops_the_newest_counts_them_and_never_waits() -> None:
             wait_until(lambda: bool(receiver.requests))
             for number in range(1000):
                 telemetry.submit(span(str(number)), 1)
-            assert telemetry.account == Account(0, {("export", "queue_full"): 990}, pending=11)
+            assert telemetry.account == LedgerTotals(0, {("export", "queue_full"): 990}, pending=11)
             gate.open()
         assert receiver.spans() == ["first", *map(str, range(10))]
-        assert telemetry.account == Account(11, {("export", "queue_full"): 990})
+        assert telemetry.account == LedgerTotals(11, {("export", "queue_full"): 990})
 
 
 def test_a_file_alone_is_enough_to_be_exported_and_the_dead_collector_is_still_said(tmp_path: Path) -> None:
     with telemetry_to(UNUSED_URL, tmp_path) as telemetry:
         telemetry.submit(span(), 1)
-    assert telemetry.account == Account(exported=1)
+    assert telemetry.account == LedgerTotals(exported=1)
     assert len((tmp_path / "traces.jsonl").read_bytes().splitlines()) == 1
     assert any("Connection refused" in line for line in telemetry.complaints())
 
@@ -396,14 +396,14 @@ def test_what_is_submitted_after_the_end_is_dropped_and_counted() -> None:
         telemetry.close()
         telemetry.submit(span(), 2)
         telemetry.close()
-        assert telemetry.account == Account(dropped={("export", "closed"): 2})
+        assert telemetry.account == LedgerTotals(dropped={("export", "closed"): 2})
 
 
 def test_a_disabled_sdk_exports_nothing_and_says_so_in_the_account(tmp_path: Path) -> None:
     with telemetry_to(UNUSED_URL, tmp_path, OTEL_SDK_DISABLED="true") as telemetry:
         telemetry.meter.create_counter("a").add(1)
         telemetry.submit(span(), 1)
-    assert telemetry.account == Account(dropped={("export", "disabled"): 1})
+    assert telemetry.account == LedgerTotals(dropped={("export", "disabled"): 1})
     assert list(tmp_path.iterdir()) == []
 
 
@@ -438,8 +438,8 @@ def test_a_log_record_leaves_at_once_in_the_trace_of_its_job() -> None:
         assert (first.severity_number, first.severity_text) == (13, "WARN")
         assert first.time_unix_nano == 1_764_000_000_000_000_001
         assert [(one.key, one.value.string_value) for one in first.attributes] == [("text", "x")]
-        wait_until(lambda: telemetry.log_account == Account(exported=2 + len(others)))
-        assert telemetry.account == Account()
+        wait_until(lambda: telemetry.log_account == LedgerTotals(exported=2 + len(others)))
+        assert telemetry.account == LedgerTotals()
 
 
 def test_log_records_that_get_lost_are_counted_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -451,7 +451,7 @@ def test_log_records_that_get_lost_are_counted_and_told(monkeypatch: pytest.Monk
             telemetry.log(log_record())
             telemetry.log(log_record())
         dropped = {("export", "rejected"): 1, ("export", "encoding"): 1}
-        assert telemetry.log_account == Account(1, dropped)
+        assert telemetry.log_account == LedgerTotals(1, dropped)
         lines = telemetry.complaints()
     assert "1 log record got lost (rejected)" in lines
     assert "1 log record got lost (encoding)" in lines

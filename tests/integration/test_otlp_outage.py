@@ -19,7 +19,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 
-from exporter.otlp import Account, SpoolFolder, Spooling, Telemetry, Timer, resolve_destinations
+from exporter.otlp import LedgerTotals, SpoolFolder, Spooling, Telemetry, Timer, resolve_destinations
 from exporter.otlp.courier import Courier
 from tests.integration.audit import audited
 from tests.integration.receivers import (
@@ -116,7 +116,7 @@ def test_ten_minutes_of_outage_lose_nothing_and_the_order_stays(
         doorman.is_away = False
         wait_until(lambda: telemetry.account.spooled == telemetry.account.pending == 0)
     spans = job.attempts // 4
-    assert telemetry.account == Account(exported=spans, aggregated=3 * spans)
+    assert telemetry.account == LedgerTotals(exported=spans, aggregated=3 * spans)
     assert receiver.spans() == [str(4 * number + part) for number in range(spans) for part in (0, 1)]
     assert held(folder) == []
 
@@ -134,7 +134,7 @@ def test_a_collector_that_hangs_never_fills_the_queue(folder: Path, protocol: st
                 wait_until(lambda: telemetry.room == 2000)
             wait_until(lambda: telemetry.account.spooled == 6000)
             telemetry.close(timeout_s=1.5)  # while a send goes on that may take an hour
-        assert telemetry.account == Account(spooled=6000)
+        assert telemetry.account == LedgerTotals(spooled=6000)
         wait_until(lambda: any(line.startswith("spans (6000 attempts)") for line in telemetry.notes()))
 
 
@@ -166,8 +166,8 @@ def test_what_waits_at_the_end_is_pending_and_the_next_start_delivers_it(
 
     doorman.is_away = False
     with open_telemetry(receiver.url, folder) as telemetry:
-        wait_until(lambda: telemetry.earlier == Account(exported=400, aggregated=2000))
-        assert telemetry.account == Account()
+        wait_until(lambda: telemetry.earlier == LedgerTotals(exported=400, aggregated=2000))
+        assert telemetry.account == LedgerTotals()
     assert telemetry.notes() == [f"2400 attempts of earlier runs were delivered from {folder}"]
     assert receiver.spans() == [str(number) for number in range(1200)]
     assert telemetry.complaints() == []
@@ -197,12 +197,12 @@ def test_what_waits_survives_a_kill(folder: Path, receiver: Collector, doorman: 
             assert process.stdout.readline() == "ready\n"
             with open_telemetry(receiver.url, folder) as other:
                 pass
-            assert other.earlier == Account()  # its owner lives
+            assert other.earlier == LedgerTotals()  # its owner lives
         finally:
             process.kill()
     doorman.is_away = False
     with open_telemetry(receiver.url, folder) as telemetry:
-        wait_until(lambda: telemetry.earlier == Account(aggregated=1400))
+        wait_until(lambda: telemetry.earlier == LedgerTotals(aggregated=1400))
     assert receiver.spans() == [str(number) for number in range(700)]
     assert held(folder) == []
 
@@ -267,7 +267,7 @@ def test_another_endpoint_gets_nothing_and_no_secret_is_on_disk(folder: Path, re
         telemetry.submit(span("other"), 1)
         telemetry.close()
         assert other.spans() == ["other"]
-        assert telemetry.earlier == Account()
+        assert telemetry.earlier == LedgerTotals()
     assert ".db" in held(folder)
 
 
@@ -279,7 +279,7 @@ def test_what_waits_for_a_collector_that_nobody_uses_any_more_is_given_up_and_co
     now_ns = time.time_ns()
     monkeypatch.setattr(time, "time_ns", lambda: now_ns + 8 * 86_400 * 10**9)
     with collector() as other, open_telemetry(other.url, folder) as telemetry:
-        wait_until(lambda: telemetry.earlier == Account(dropped={("spool", "expired"): 5}))
+        wait_until(lambda: telemetry.earlier == LedgerTotals(dropped={("spool", "expired"): 5}))
         (line,) = telemetry.complaints()
     assert line.startswith("5 attempts of an earlier run waited for another collector for 7 days in")
     assert other.spans() == []
@@ -372,8 +372,8 @@ def test_a_damaged_spool_of_an_earlier_process_is_told_and_goes(
     with open_telemetry(receiver.url, folder) as telemetry:
         telemetry.submit(span(), 1)
         telemetry.close()
-        assert telemetry.account == Account(exported=1)
-        assert telemetry.earlier == Account()
+        assert telemetry.account == LedgerTotals(exported=1)
+        assert telemetry.earlier == LedgerTotals()
     assert any("not a database" in line for line in telemetry.complaints())
     assert held(folder) == []
 
@@ -415,7 +415,7 @@ def test_a_rejected_part_of_what_waited_is_not_exported(
         wait_until(lambda: telemetry.account.spooled == 11)
         doorman.is_away = False
         wait_until(lambda: telemetry.account.spooled == 0)
-    assert telemetry.account == Account(exported=2, dropped={("export", "rejected"): 9})
+    assert telemetry.account == LedgerTotals(exported=2, dropped={("export", "rejected"): 9})
 
 
 def test_what_is_refused_for_good_after_an_outage_is_dropped(
@@ -427,7 +427,7 @@ def test_what_is_refused_for_good_after_an_outage_is_dropped(
         wait_until(lambda: telemetry.account.spooled == 5)
         doorman.is_away = False
         wait_until(lambda: telemetry.account.spooled == 0)
-    assert telemetry.account == Account(dropped={("export", "400"): 5})
+    assert telemetry.account == LedgerTotals(dropped={("export", "400"): 5})
     assert held(folder) == []
 
 
@@ -438,10 +438,10 @@ def test_what_stands_in_a_file_is_exported_though_the_collector_is_away(
     with open_telemetry(receiver.url, folder, otlp_dir=out) as telemetry, audited(telemetry) as job:
         for _ in range(600):
             job.submit()
-        wait_until(lambda: telemetry.account == Account(exported=600))
+        wait_until(lambda: telemetry.account == LedgerTotals(exported=600))
         wait_until(lambda: ".db" in held(folder))
         doorman.is_away = False
-    assert telemetry.account == Account(exported=600)
+    assert telemetry.account == LedgerTotals(exported=600)
     assert receiver.spans() == [str(number) for number in range(600)]
 
 
@@ -452,7 +452,7 @@ def test_log_records_and_the_last_metrics_wait_too(
         telemetry.meter.create_counter("a").add(7)
         telemetry.log(log_record("cicd.egress.denied"))
         telemetry.close()
-        assert telemetry.log_account == Account(spooled=1)
+        assert telemetry.log_account == LedgerTotals(spooled=1)
     (line,) = telemetry.notes()
     assert line.startswith(f"log records (1 record), metrics wait in {folder}")
     doorman.is_away = False
@@ -468,7 +468,7 @@ def test_without_a_folder_of_its_own_it_goes_on_and_says_so(tmp_path: Path) -> N
     folder.symlink_to("elsewhere")
     with open_telemetry(UNUSED_URL, folder) as telemetry:
         telemetry.submit(span(), 1)
-    assert telemetry.account == Account(dropped={("export", "unreachable"): 1})
+    assert telemetry.account == LedgerTotals(dropped={("export", "unreachable"): 1})
     assert any("a symbolic link stands there" in line for line in telemetry.complaints())
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
@@ -477,7 +477,7 @@ def test_files_alone_need_no_spool(folder: Path, tmp_path: Path) -> None:
     spooling = Spooling(SpoolFolder(folder))
     with Telemetry(resolve_destinations({}, otlp_dir=tmp_path / "out"), {}, spooling=spooling) as telemetry:
         telemetry.submit(span(), 1)
-    assert telemetry.account == Account(exported=1)
+    assert telemetry.account == LedgerTotals(exported=1)
     assert not folder.exists()
 
 
@@ -490,7 +490,7 @@ def test_what_a_wrong_header_or_path_keeps_from_the_collector_waits_until_it_is_
     with open_telemetry(receiver.url, folder) as telemetry:
         telemetry.submit(span("first"), 1)
         telemetry.close()
-        assert telemetry.account == Account(spooled=1)
+        assert telemetry.account == LedgerTotals(spooled=1)
         assert not telemetry.has_losses
     doorman.answer = Answer()
     with open_telemetry(receiver.url, folder) as telemetry:
@@ -521,5 +521,5 @@ def test_a_span_that_stands_for_no_attempt_is_a_loss_as_well(
     with open_telemetry(receiver.url, folder) as telemetry:
         telemetry.submit(span("job"), 0)
         telemetry.close()
-        assert telemetry.account == Account()
+        assert telemetry.account == LedgerTotals()
         assert telemetry.has_losses

@@ -18,8 +18,8 @@ from exporter.kernel.instances import open_map
 from exporter.kernel.verdicts import MAPS, Peer, Process, Verdicts
 from exporter.kernel.verdicts import Said as Found
 from exporter.policy.compile import compile_policy
-from exporter.policy.decide import Act
-from exporter.policy.entries import Verdict as Said
+from exporter.policy.decide import EgressRequest
+from exporter.policy.entries import EntryVerdict as Said
 from exporter.policy.model import Address, JobPolicy
 from exporter.procfs import started_ns
 from tests.unit.policy.drawn import ADDRESSES, answers, chains, policies
@@ -51,7 +51,7 @@ for line in sys.stdin:
 """
 """A process for each line: told apart with everything it connects to, whatever was before."""
 ACTS = [
-    Act(address, protocol, port)
+    EgressRequest(address, protocol, port)
     for address in ADDRESSES
     for protocol in (6, 17, 262)
     for port in (443, 53, 8080)
@@ -112,7 +112,7 @@ def seeds(answered: list[tuple[str, Address]]) -> list[tuple[bytes, list[str]]]:
     return list(names.items())
 
 
-def expected(act: Act, decided: Told) -> tuple[bytes, int, Verdict, int]:
+def expected(act: EgressRequest, decided: Told) -> tuple[bytes, int, Verdict, int]:
     """In audit mode, which all drawn policies have."""
     assert act.address is not None
     verdict = Verdict.ALLOW if decided.verdict is Said.ALLOW else Verdict.AUDIT

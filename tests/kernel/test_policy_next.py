@@ -19,7 +19,7 @@ from .lookups import packed
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from exporter.kernel.policies import Written
+    from exporter.kernel.policies import WrittenPolicy
 
 pytestmark = pytest.mark.kernel
 
@@ -59,7 +59,7 @@ def asking(lab: Lab, network: Network) -> Iterator[Asking]:
         yield Asking.at(stack, lab, network)
 
 
-def prepared(job: Governed, network: Network, trust: Trust) -> Written:
+def prepared(job: Governed, network: Network, trust: Trust) -> WrittenPolicy:
     """Have the job's next policy prepared: it has a rule for the name, and what it says of the resolver."""
     rules = [trust.rule.format(bracketed(network.evil))] if trust.rule else []
     allow = json.dumps([f"any://{bracketed(network.build)}", *rules, f"{NAME}:{PORT}"])
@@ -72,7 +72,7 @@ def prepared(job: Governed, network: Network, trust: Trust) -> Written:
     return written
 
 
-def take_over(job: Governed, written: Written) -> None:
+def take_over(job: Governed, written: WrittenPolicy) -> None:
     job.kernel.tracer.scopes.hold(job.scope, written.number, written.policy)
 
 

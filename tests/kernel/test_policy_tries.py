@@ -18,7 +18,7 @@ from exporter.kernel.mounts import ensure_bpffs
 from exporter.kernel.objects import create_map, pin
 from exporter.policy.compile import compile_policy
 from exporter.policy.endpoints import NAME_MAX
-from exporter.policy.entries import AddressKey, Choice, NameKey, Verdict
+from exporter.policy.entries import AddressKey, Choice, NameKey, EntryVerdict
 from exporter.policy.model import JobPolicy, PortClass
 from tests.unit.policy.drawn import ADDRESSES, NAMES, policies
 from tests.unit.policy.files import rules
@@ -30,7 +30,7 @@ ADDRESS = struct.Struct("=IIHBx16s")
 NAME = struct.Struct("=II252s")
 ADDRESS_HEAD_BITS, SCOPE_BITS = 64, 32
 NUMBER = struct.Struct("=I")
-NOTHING = Choice(0, Verdict.NONE, 0, 0, 0)
+NOTHING = Choice(0, EntryVerdict.NONE, 0, 0, 0)
 SCOPE, OTHER = 7, 8
 CLASSES = [PortClass(protocol, port) for protocol in (0, 1, 6, 17) for port in (0, 53, 443)]
 LONGEST = ".".join(["a" * 63] * 3) + "." + "b" * (NAME_MAX - 192)

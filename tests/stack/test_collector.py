@@ -16,7 +16,7 @@ from opentelemetry.trace.span import TraceState
 from opentelemetry.util.types import AttributeValue
 
 from exporter import __version__
-from exporter.otlp import Account, LogRecord, Severity, SpoolFolder, Spooling, Telemetry, resolve_destinations
+from exporter.otlp import LedgerTotals, LogRecord, Severity, SpoolFolder, Spooling, Telemetry, resolve_destinations
 from tests.stack.conftest import Collector, wait_until
 from tests.stack.sending import patient
 
@@ -86,7 +86,7 @@ def test_a_span_arrives_with_everything_it_has(collector: Collector, protocol: s
     }
     with patient(open_telemetry(collector, protocol)) as telemetry:
         telemetry.submit(span(telemetry.resource, attributes), 1)
-    assert telemetry.account == Account(exported=1)
+    assert telemetry.account == LedgerTotals(exported=1)
     assert telemetry.complaints() == []
 
     wait_until(lambda: bool(collector.spans()))
@@ -190,7 +190,7 @@ def test_a_log_record_arrives_at_once_in_the_trace_of_its_job(collector: Collect
         "spanId": f"{SPAN_ID:016x}",
         "eventName": "cicd.egress.denied",
     }
-    assert telemetry.log_account == Account(exported=1)
+    assert telemetry.log_account == LedgerTotals(exported=1)
 
 
 @both_protocols
@@ -198,7 +198,7 @@ def test_compressed_requests_arrive(collector: Collector, protocol: str) -> None
     gzipped = open_telemetry(collector, protocol, OTEL_EXPORTER_OTLP_COMPRESSION="gzip")
     with patient(gzipped) as telemetry:
         telemetry.submit(span(telemetry.resource), 1)
-    assert telemetry.account == Account(exported=1)
+    assert telemetry.account == LedgerTotals(exported=1)
     wait_until(lambda: len(collector.spans()) == 1)
 
 
@@ -208,7 +208,7 @@ def test_certificates_of_both_sides_are_used(collector: Collector, protocol: str
     with patient(Telemetry(destinations, {})) as telemetry:
         telemetry.submit(span(telemetry.resource), 1)
     assert telemetry.complaints() == []
-    assert telemetry.account == Account(exported=1)
+    assert telemetry.account == LedgerTotals(exported=1)
     wait_until(lambda: len(collector.spans()) == 1)
 
 
@@ -236,7 +236,7 @@ def test_long_command_lines_keep_within_what_the_collector_takes(collector: Coll
         for span_id in range(1, 513):
             telemetry.submit(span(telemetry.resource, {"args": "x" * 32_768}, span_id=span_id), 1)
     assert telemetry.complaints() == []
-    assert telemetry.account == Account(exported=512)
+    assert telemetry.account == LedgerTotals(exported=512)
     wait_until(lambda: len(collector.spans()) == 512)
 
 
@@ -258,11 +258,11 @@ def test_an_outage_is_said_once_and_telemetry_resumes_without_loss(
             return bool(complaints)
 
         wait_until(has_complained)
-        assert telemetry.account == Account(exported=1, pending=2)
+        assert telemetry.account == LedgerTotals(exported=1, pending=2)
 
         collector.start()
         telemetry.submit(span(telemetry.resource, span_id=3), 3)
-        wait_until(lambda: telemetry.account == Account(exported=6))
+        wait_until(lambda: telemetry.account == LedgerTotals(exported=6))
         complaints.extend(telemetry.complaints())
     assert all("OTEL_EXPORTER_OTLP_ENDPOINT" in line for line in complaints)
     assert len(complaints) == 1
@@ -281,11 +281,11 @@ def test_what_waits_on_disk_reaches_the_collector_with_the_next_start(
         telemetry.meter.create_counter("a").add(1)
         for span_id in range(1, 1201):
             telemetry.submit(span(telemetry.resource, span_id=span_id), 2, aggregated=span_id % 2 == 0)
-    assert telemetry.account == Account(spooled=2400)
+    assert telemetry.account == LedgerTotals(spooled=2400)
 
     collector.start()
     with Telemetry(destinations, {}, spooling=spooling) as telemetry:
-        wait_until(lambda: telemetry.earlier == Account(exported=1200, aggregated=1200))
+        wait_until(lambda: telemetry.earlier == LedgerTotals(exported=1200, aggregated=1200))
         wait_until(lambda: len(collector.spans()) == 1200 and bool(collector.metrics()))
     assert [int(received["spanId"], 16) for _, _, received in collector.spans()] == list(range(1, 1201))
     assert list((tmp_path / "state" / "spool").iterdir()) == []
@@ -300,5 +300,5 @@ def test_a_collector_that_never_comes_back_costs_spans_that_are_counted(
         telemetry.meter.create_counter("a").add(1)
         telemetry.submit(span(telemetry.resource), 4)
     error_type = "UNAVAILABLE" if protocol == "grpc" else "unreachable"
-    assert telemetry.account == Account(dropped={("export", error_type): 4})
+    assert telemetry.account == LedgerTotals(dropped={("export", error_type): 4})
     assert telemetry.complaints()

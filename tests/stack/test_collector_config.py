@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from demo.stack.servers import COLLECTOR_CONFIG, JAEGER_CONFIG, PROJECT, free_ports
-from exporter.otlp import Account
+from exporter.otlp import LedgerTotals
 from tests.stack.conftest import wait_until
 from tests.stack.sending import new_trace_id, stored_ids, submit, telemetry_to
 
@@ -156,7 +156,7 @@ def test_a_runner_elsewhere_is_admitted_with_its_token(
     with telemetry_to(runner(exposed, certificates, protocol, TOKEN)) as telemetry:
         submit(telemetry, trace_id, [1])
     assert telemetry.complaints() == []
-    assert telemetry.account == Account(exported=1)
+    assert telemetry.account == LedgerTotals(exported=1)
     wait_until(lambda: stored_ids(stack, trace_id) == [1])
 
 
@@ -168,7 +168,7 @@ def test_without_the_token_everything_is_refused_and_counted(
     with telemetry_to(runner(exposed, certificates, protocol, token)) as telemetry:
         submit(telemetry, new_trace_id(), [1])
     error_type = "UNAUTHENTICATED" if protocol == "grpc" else "401"
-    assert telemetry.account == Account(dropped={("export", error_type): 1})
+    assert telemetry.account == LedgerTotals(dropped={("export", error_type): 1})
     assert telemetry.complaints()
 
 
@@ -181,7 +181,7 @@ def test_a_token_that_is_added_is_admitted_without_a_restart(
     def is_admitted() -> bool:
         with telemetry_to(runner(exposed, certificates, "http/protobuf", "next-token")) as telemetry:
             submit(telemetry, trace_id, [1])
-        return telemetry.account == Account(exported=1)
+        return telemetry.account == LedgerTotals(exported=1)
 
     assert not is_admitted()
     with tokens.open("a") as file:

@@ -12,7 +12,7 @@ import pytest
 import urllib3
 
 from demo.stack.servers import Stack, prepare, running_stack
-from exporter.otlp import Account, LogRecord, Severity
+from exporter.otlp import LedgerTotals, LogRecord, Severity
 from tests.stack.conftest import wait_until
 from tests.stack.sending import START_NS, context, new_trace_id, stored_ids, submit, telemetry_to
 
@@ -56,7 +56,7 @@ def test_what_the_collector_accepted_outlives_its_crash_while_jaeger_is_away(
     own_stack.jaeger.stop()
     with telemetry_to(own_stack.otlp_environ(protocol)) as telemetry:
         submit(telemetry, trace_id, wanted)
-    assert telemetry.account == Account(exported=len(wanted))
+    assert telemetry.account == LedgerTotals(exported=len(wanted))
     own_stack.collector.kill()
     own_stack.collector.start()
     assert sent_to_jaeger(own_stack) == 0
@@ -78,7 +78,7 @@ def test_a_collector_that_crashes_amid_the_spans_loses_none(own_stack: Stack, pr
             own_stack.collector.kill()
             own_stack.collector.start()
         wait_until(lambda: telemetry.account.exported == len(wanted), within_s=RETRIED_WITHIN_S)
-    assert telemetry.account == Account(exported=len(wanted))
+    assert telemetry.account == LedgerTotals(exported=len(wanted))
     wait_until(lambda: len(set(stored_ids(own_stack, trace_id))) >= len(wanted), within_s=RETRIED_WITHIN_S)
     assert Counter(stored_ids(own_stack, trace_id)) == Counter(wanted)
 
@@ -101,7 +101,7 @@ def test_log_records_that_the_collector_accepted_outlive_its_crash(own_stack: St
             where = context(trace_id, 1)
             record = LogRecord("cicd.egress.novel", Severity.WARN, START_NS, {}, telemetry.resource, where)
             telemetry.log(record)
-        wait_until(lambda: telemetry.log_account == Account(exported=len(trace_ids)))
+        wait_until(lambda: telemetry.log_account == LedgerTotals(exported=len(trace_ids)))
         own_stack.collector.kill()
     own_stack.collector.start()
     written = own_stack.log_records.read_text()
@@ -126,7 +126,7 @@ def test_a_queue_that_is_full_refuses_and_drops_nothing(own_stack: Stack) -> Non
             assert telemetry.account.exported < len(wanted)
             own_stack.jaeger.start()
             wait_until(lambda: telemetry.account.exported == len(wanted), within_s=RETRIED_WITHIN_S)
-        assert telemetry.account == Account(exported=len(wanted))
+        assert telemetry.account == LedgerTotals(exported=len(wanted))
         wait_until(lambda: stored_ids(own_stack, trace_id) == wanted, within_s=RETRIED_WITHIN_S)
     finally:
         collector.stop()

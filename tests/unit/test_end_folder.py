@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from exporter.cli.end_folder import EndFolder, Found, end_folder
+from exporter.cli.end_folder import EndFolder, FolderLook, end_folder
 from exporter.errors import UsageError
 
 if TYPE_CHECKING:
@@ -29,23 +29,23 @@ def asked(tmp_path: Path) -> Iterator[EndFolder]:
     """One that nobody has asked in yet."""
     with end_folder(tmp_path, sha256(TOKEN.encode()).digest()) as folder:
         assert folder
-        assert folder.look() == Found(is_end=False, is_forged=False)
+        assert folder.look() == FolderLook(is_end=False, is_forged=False)
         yield folder
 
 
 def test_the_token_is_the_end_and_any_other_name_is_forged(tmp_path: Path, asked: EndFolder) -> None:
     (tmp_path / TOKEN[:-1]).touch()
-    assert asked.look() == Found(is_end=False, is_forged=True)
+    assert asked.look() == FolderLook(is_end=False, is_forged=True)
     (tmp_path / TOKEN).touch()
-    assert asked.look() == Found(is_end=True, is_forged=False)
-    assert asked.look() == Found(is_end=False, is_forged=False), "each is told once"
+    assert asked.look() == FolderLook(is_end=True, is_forged=False)
+    assert asked.look() == FolderLook(is_end=False, is_forged=False), "each is told once"
 
 
 def test_who_has_the_secret_behind_it_may_have_the_job_go_on(tmp_path: Path, asked: EndFolder) -> None:
     (tmp_path / SECRET[:-1]).touch()
-    assert asked.look() == Found(is_end=False, is_forged=True)
+    assert asked.look() == FolderLook(is_end=False, is_forged=True)
     (tmp_path / SECRET).touch()
-    assert asked.look() == Found(is_end=True, is_forged=False, goes_on=True)
+    assert asked.look() == FolderLook(is_end=True, is_forged=False, goes_on=True)
 
 
 def test_a_name_that_was_there_first_and_one_that_is_moved_there_are_seen(tmp_path: Path) -> None:
@@ -55,23 +55,23 @@ def test_a_name_that_was_there_first_and_one_that_is_moved_there_are_seen(tmp_pa
     elsewhere.touch()
     with end_folder(folder, sha256(TOKEN.encode()).digest()) as asked:
         assert asked
-        assert asked.look() == Found(is_end=False, is_forged=True)
+        assert asked.look() == FolderLook(is_end=False, is_forged=True)
         elsewhere.rename(folder / TOKEN)
-        assert asked.look() == Found(is_end=True, is_forged=False)
+        assert asked.look() == FolderLook(is_end=True, is_forged=False)
 
 
 def test_nothing_is_opened_and_no_name_is_too_strange(tmp_path: Path, asked: EndFolder) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     (tmp_path / os.fsdecode(b"\xff\n")).mkdir()
-    assert asked.look() == Found(is_end=False, is_forged=True)
+    assert asked.look() == FolderLook(is_end=False, is_forged=True)
 
 
 def test_behind_a_flood_of_names_the_end_is_seen_at_once(tmp_path: Path, asked: EndFolder) -> None:
     """More than the kernel keeps, and than one look reads."""
     for number in range(QUEUE + 1):
         (tmp_path / str(number)).touch()
-    assert asked.look() == Found(is_end=False, is_forged=True)
+    assert asked.look() == FolderLook(is_end=False, is_forged=True)
     (tmp_path / TOKEN).touch()
     began_s = time.thread_time()  # of its own: a busy machine only adds to it
     while not asked.look().is_end:
@@ -88,7 +88,7 @@ def test_a_name_that_could_not_be_told_is_read(tmp_path: Path, asked: EndFolder)
 def test_without_a_free_descriptor_it_is_told_all_the_same(tmp_path: Path, asked: EndFolder) -> None:
     with no_descriptors():
         (tmp_path / TOKEN).mkdir()
-        assert asked.look() == Found(is_end=True, is_forged=False)
+        assert asked.look() == FolderLook(is_end=True, is_forged=False)
 
 
 def test_where_names_cannot_be_told_they_are_read_as_soon_as_a_descriptor_is_free(tmp_path: Path) -> None:
@@ -97,8 +97,8 @@ def test_where_names_cannot_be_told_they_are_read_as_soon_as_a_descriptor_is_fre
         with no_descriptors():
             asked = EndFolder(descriptor, sha256(TOKEN.encode()).digest())
             (tmp_path / TOKEN).mkdir()
-            assert asked.look() == Found(is_end=False, is_forged=False)
-        assert asked.look() == Found(is_end=True, is_forged=False)
+            assert asked.look() == FolderLook(is_end=False, is_forged=False)
+        assert asked.look() == FolderLook(is_end=True, is_forged=False)
     finally:
         os.close(descriptor)
 
@@ -118,7 +118,7 @@ def test_a_folder_that_is_put_in_its_place_is_not_looked_into(tmp_path: Path, as
     shutil.rmtree(tmp_path)
     tmp_path.mkdir()
     (tmp_path / "forged").touch()
-    assert asked.look() == Found(is_end=False, is_forged=False)
+    assert asked.look() == FolderLook(is_end=False, is_forged=False)
 
 
 def test_a_link_is_refused_at_the_start(tmp_path: Path) -> None:

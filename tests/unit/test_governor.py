@@ -13,12 +13,12 @@ import pytest
 
 from exporter.cli import governor as governors
 from exporter.cli.governing import Source
-from exporter.cli.governor import OVERFLOW, Governor
+from exporter.cli.governor import OVERFLOW, PolicyHolder
 from exporter.cli.rereading import reread
 from exporter.config import OutputConfig, ProcessSpans, WatchConfig
 from exporter.errors import CiEgressError, KernelError
 from exporter.events import HOST
-from exporter.kernel.policies import Written
+from exporter.kernel.policies import WrittenPolicy
 from exporter.kernel.registry import JobMode, Registered
 from exporter.names import Names
 from exporter.policy.model import Mode
@@ -106,14 +106,14 @@ class Kernel:
         asked = JobMode.ENFORCE if self.held[scope][1] is Mode.ENFORCE else JobMode.AUDIT
         return self.chosen.get(scope, asked)
 
-    def write(self, policy: Compiled, _scope: int, *, leaving: int) -> Written:
+    def write(self, policy: Compiled, _scope: int, *, leaving: int) -> WrittenPolicy:
         assert leaving >= 0
         if len(self.written) >= self.room or self.refuses in {rule.text for rule in policy.rules}:
             raise KernelError("no room")
         number: int = next(self.numbers)
         policy = replace(policy, named=replace(policy.named))  # as an instance numbers its executables
         self.written[number] = policy
-        return Written(number, policy, 0)
+        return WrittenPolicy(number, policy, 0)
 
     def hold(self, scope: int, number: int, policy: Compiled, _seeds: object, **_: bool) -> None:
         if self.fails:
@@ -175,9 +175,9 @@ def source(text: str = SECTIONS, *, is_enforced: bool = False) -> Source:
     return Source(policy(text), is_enforced, "policy.yaml", ())
 
 
-def started(kernel: Kernel, given: Source | None = None, said: list[str] | None = None) -> Governor:
+def started(kernel: Kernel, given: Source | None = None, said: list[str] | None = None) -> PolicyHolder:
     warn = (said if said is not None else []).append
-    governor = Governor(kernel, given or source(), dict, warn)  # type: ignore[arg-type]
+    governor = PolicyHolder(kernel, given or source(), dict, warn)  # type: ignore[arg-type]
     governor.start(kernel)  # type: ignore[arg-type]
     return governor
 
@@ -187,7 +187,7 @@ def named(task: str) -> Job:
 
 
 def change(
-    governor: Governor,
+    governor: PolicyHolder,
     text: str,
     changed: list[tuple[int, Terms]] | None = None,
     catch_up: Callable[[], object] = lambda: None,
@@ -462,7 +462,7 @@ def test_a_scope_that_is_over_is_given_no_policy_any_more() -> None:
     assert len(kernel.written) == 1
 
 
-def reread_by(governor: Governor, file: Path, text: str, capsys: pytest.CaptureFixture[str]) -> str:
+def reread_by(governor: PolicyHolder, file: Path, text: str, capsys: pytest.CaptureFixture[str]) -> str:
     """What is said where the policy is `text` by now."""
     file.write_text(text)
     config = WatchConfig(
@@ -539,7 +539,7 @@ def test_a_job_whose_part_has_no_room_by_then_is_held_to_what_has() -> None:
 
 def test_without_a_policy_scopes_are_opened_and_closed() -> None:
     kernel = Kernel()
-    governor = Governor(kernel, None, dict, print)  # type: ignore[arg-type]
+    governor = PolicyHolder(kernel, None, dict, print)  # type: ignore[arg-type]
     governor.start(kernel)  # type: ignore[arg-type]
     assert governor.begin(1, named("build")) is None
     assert (governor.overflow(), governor.others(), kernel.alive, kernel.held) == (None, {}, {1}, {})

@@ -14,7 +14,7 @@ from exporter.arguments import arguments_of
 from exporter.attributes import Layer
 from exporter.config import ProcessSpans
 from exporter.events import Act, Event, Exited, Forked, ProcessKey
-from exporter.processes import ENDED_MAX_BYTES, Ended, ProcessTable
+from exporter.processes import ENDED_MAX_BYTES, EndedPrograms, ProcessTable
 from exporter.programs import Program
 from exporter.spans import Spans
 from tests.unit.pipelines import ROOT, NothingKnown, run
@@ -33,7 +33,7 @@ def ended(number: int, arguments_bytes: int, parent: Program | None = None) -> P
 
 
 def test_programs_that_are_over_are_remembered_until_their_arguments_are_too_long_together() -> None:
-    remembered = Ended()
+    remembered = EndedPrograms()
     for number in range(PROGRAMS):
         remembered.add(ended(number, MIB))
     assert len(remembered) == ENDED_MAX_BYTES // MIB
@@ -42,7 +42,7 @@ def test_programs_that_are_over_are_remembered_until_their_arguments_are_too_lon
 
 
 def test_arguments_that_a_fork_shares_with_its_creator_count_once() -> None:
-    remembered = Ended()
+    remembered = EndedPrograms()
     creator = ended(1, MIB)
     for number in range(2, 102):
         remembered.add(ended(number, MIB, creator))

@@ -17,7 +17,7 @@ from exporter.kernel.inherited import Inherited
 from exporter.kernel.rings import Drained
 from exporter.kernel.tracer import Counts
 from exporter.live import LiveSource, kernel_counts, losses, wait
-from exporter.otlp import Account
+from exporter.otlp import LedgerTotals
 from tests.unit import records
 from tests.unit.records import ACT, AGGREGATE, EXEC, EXIT, TAMPER
 
@@ -88,7 +88,7 @@ class Live:
     def __init__(self, *batches: list[bytes], attempts: int = 0, flows: Sized = ()) -> None:
         self.tracer = FakeTracer(*batches)
         self.events: list[Event] = []
-        self.books = Bookkeeping(lambda: KernelCounts(attempts, 0), Account)
+        self.books = Bookkeeping(lambda: KernelCounts(attempts, 0), LedgerTotals)
         self.faults: list[str] = []
         self.handle = self.events.append
         self._flows = flows

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from exporter.errors import UsageError
-from exporter.otlp import Destinations, Protocol, ignored_variables, resolve_destinations
+from exporter.otlp import Destinations, OtlpProtocol, ignored_variables, resolve_destinations
 
 GENERAL = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector.example:4318"}
 
@@ -93,8 +93,8 @@ def test_protocol_timeout_and_compression_are_general_or_the_signals_own() -> No
     traces, metrics = destinations.traces.endpoint, destinations.metrics.endpoint
     assert traces is not None
     assert metrics is not None
-    assert (traces.protocol, traces.timeout_s, traces.gzip) == (Protocol.GRPC, 2.5, False)
-    assert (metrics.protocol, metrics.timeout_s, metrics.gzip) == (Protocol.HTTP, 2.5, True)
+    assert (traces.protocol, traces.timeout_s, traces.gzip) == (OtlpProtocol.GRPC, 2.5, False)
+    assert (metrics.protocol, metrics.timeout_s, metrics.gzip) == (OtlpProtocol.HTTP, 2.5, True)
 
 
 def test_log_records_have_variables_of_their_own() -> None:

@@ -13,7 +13,7 @@ from exporter.arguments import arguments_of
 from exporter.events import ProcessKey
 from exporter.jobs.detect import detect
 from exporter.jobs.model import Job
-from exporter.kernel.registry import Registered, Standing, run_hash
+from exporter.kernel.registry import Registered, ResumableJob, run_hash
 from exporter.procfs import started_ns
 from exporter.programs import Program
 from exporter.resumed import resumed
@@ -39,7 +39,7 @@ def root(environ: Mapping[str, str]) -> Iterator[Program]:
 def told(job: Job) -> Registered:
     """What another watch told of it."""
     ids = job.ids
-    standing = Standing(run_hash(job.run_id), ids.job_span_id, began_ns=5, who=job.who.digest)
+    standing = ResumableJob(run_hash(job.run_id), ids.job_span_id, began_ns=5, who=job.who.digest)
     names = (job.pipeline or "", job.task or "")
     return Registered(*names, ids.trace_id, ids.job_span_id, run_id=job.run_id, standing=standing)
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from exporter.otlp import Endpoint, Protocol, Signal, SpoolFolder, default_folder
+from exporter.otlp import Endpoint, OtlpProtocol, Signal, SpoolFolder, default_folder
 from exporter.otlp.sinks import SpoolError
 
 TRACES = Endpoint(Signal.TRACES, "http://collector.example:4318/v1/traces", "OTEL_EXPORTER_OTLP_ENDPOINT")
 LOGS = Endpoint(Signal.LOGS, "http://collector.example:4318/v1/traces", "OTEL_EXPORTER_OTLP_ENDPOINT")
-OVER_GRPC = Endpoint(Signal.TRACES, TRACES.url, TRACES.variable, Protocol.GRPC)
+OVER_GRPC = Endpoint(Signal.TRACES, TRACES.url, TRACES.variable, OtlpProtocol.GRPC)
 OTHER = Endpoint(Signal.TRACES, "http://other.example:4318/v1/traces", TRACES.variable)
 
 

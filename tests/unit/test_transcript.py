@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanContext, SpanKind
 
 from exporter.account import Account as Whole
-from exporter.otlp import Account, Telemetry, Transcript, resolve_destinations
+from exporter.otlp import LedgerTotals, Telemetry, Transcript, resolve_destinations
 from exporter.otlp.sinks import SpoolError
 from exporter.report.model import Report
 from exporter.report.read import read_transcript
@@ -37,7 +37,7 @@ def told(transcript: Transcript) -> Report:
     return read_transcript(transcript.path, NOTHING, transcript.account.dropped)
 
 
-def submitted(transcript: Transcript, spans: list[ReadableSpan], **environment: str) -> Account:
+def submitted(transcript: Transcript, spans: list[ReadableSpan], **environment: str) -> LedgerTotals:
     """What the telemetry's own account says of `spans`, which stand for two attempts each."""
     with Telemetry(resolve_destinations(environment, otlp_dir=None), {}, transcript=transcript) as telemetry:
         for each in spans:
@@ -54,8 +54,8 @@ def _files_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_it_has_all_spans_and_the_account_has_them_once() -> None:
     transcript = Transcript()
     account = submitted(transcript, [span(number) for number in range(1, 2000)])
-    assert account == Account(exported=2 * 1999)
-    assert transcript.account == Account(exported=2 * 1999)
+    assert account == LedgerTotals(exported=2 * 1999)
+    assert transcript.account == LedgerTotals(exported=2 * 1999)
     report = told(transcript)
     assert len(report.jobs[0].acts) == 1999
     transcript.close()
@@ -71,7 +71,7 @@ def test_with_the_export_disabled_there_is_a_report_all_the_same() -> None:
 def test_what_it_has_no_room_for_is_told_and_nothing_else_suffers() -> None:
     transcript = Transcript(limit_bytes=2_500_000)
     account = submitted(transcript, [span(number, padding=5000) for number in range(1, 1001)])
-    assert account == Account(exported=2000)
+    assert account == LedgerTotals(exported=2000)
     report = told(transcript)
     kept = len(report.jobs[0].acts)
     assert 100 < kept < 500
@@ -108,5 +108,5 @@ def test_a_folder_that_takes_no_files_leaves_it_to_the_next(
 def test_a_lane_that_is_late_finds_it_closed() -> None:
     transcript = Transcript()
     transcript.close()
-    assert submitted(transcript, [span(1)]) == Account(exported=2)
+    assert submitted(transcript, [span(1)]) == LedgerTotals(exported=2)
     assert sum(transcript.account.dropped.values()) == 2

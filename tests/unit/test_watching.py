@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from exporter.agents import agent_named, number_of
 from exporter.events import HOST, Environment, Forked, Found, ProcessKey
 from exporter.jobs.detect import detect
-from exporter.kernel.registry import Registered, Standing, run_hash
+from exporter.kernel.registry import Registered, ResumableJob, run_hash
 from exporter.programs import DEPTH_MAX, Image
 from exporter.tenants import KEPT
 from exporter.watched import IDLE_S, QUIET_S, SETTLE_S
@@ -1030,7 +1030,7 @@ def test_the_block_of_an_environment_is_read_as_c_does(tmp_path: Path) -> None:
 
 
 ADOPTED = Registered(
-    "group/app", "build", 0xABC, 0xDEF, run_id="987", standing=Standing(run_hash("987"), 0x123, 0x456, 0, 5)
+    "group/app", "build", 0xABC, 0xDEF, run_id="987", standing=ResumableJob(run_hash("987"), 0x123, 0x456, 0, 5)
 )
 
 

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from exporter.report.held import Held
+from exporter.report.held import WhatIf
 from exporter.report.page.drafts import added, drafted
-from exporter.report.page.rows import Counts, Row, Table, table_of
+from exporter.report.page.rows import RowCounts, RowKey, Table, table_of
 from exporter.report.page.tree import Tree, tree_of
 from exporter.report.preview import previewed_job
 from exporter.shared import shared_remarks
@@ -23,7 +23,7 @@ from exporter.text import clean, printable
 if TYPE_CHECKING:
     from exporter.baseline.model import Baseline
     from exporter.policy import model
-    from exporter.report.model import Act, JobReport, Report
+    from exporter.report.model import ReportedAct, JobReport, Report
 
 ACTS_MAX = PROGRAMS_MAX = 100_000
 """The most acts, and the most programs, of all jobs together, that are listed one by one."""
@@ -98,7 +98,7 @@ class PageData:
         resolvers = tuple(resolvers)
         jobs = []
         for job in report.jobs:
-            held = Held(job, baseline, policy, resolvers)
+            held = WhatIf(job, baseline, policy, resolvers)
             table = table_of(job.acts, held)
             self.tables.append((job, table))
             jobs.append({**self._job(job, table), **_taken_along(previewed_job(job, held), baseline)})
@@ -128,7 +128,7 @@ class PageData:
             "notes": [shown(note, 500) for note in remarks(table)],
         }
 
-    def _row(self, job: JobReport, row: Row, counts: Counts) -> dict[str, Any]:
+    def _row(self, job: JobReport, row: RowKey, counts: RowCounts) -> dict[str, Any]:
         place, seen = self._texts.place, row.seen
         return {
             "destination": place(row.destination),
@@ -154,7 +154,7 @@ class PageData:
             "asked": self._texts.places(counts.questions),
         }
 
-    def _acts(self, job: JobReport, acts: Sequence[Act], table: Table, tree: Tree) -> dict[str, list[Any]]:
+    def _acts(self, job: JobReport, acts: Sequence[ReportedAct], table: Table, tree: Tree) -> dict[str, list[Any]]:
         rows = {place: number for number, counts in enumerate(table.values()) for place in counts.acts}
         texts = self._texts
         return {

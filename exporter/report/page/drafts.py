@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from exporter.policy.draft import Draft
 from exporter.policy.model import DEFAULT
 from exporter.report.additions import additions
-from exporter.report.model import Act, JobReport
+from exporter.report.model import ReportedAct, JobReport
 from exporter.report.sheet import sheet_of_report
 from exporter.terms import ALLOWED, DENIED
 from exporter.text import printable
@@ -51,15 +51,15 @@ def drafted(job: JobReport) -> Drafted:
     return Drafted([*lines, *_left_out(against, frozenset(endpoints))], endpoints)
 
 
-def _by_reason(job: JobReport) -> dict[str, list[Act]]:
-    found: dict[str, list[Act]] = {}
+def _by_reason(job: JobReport) -> dict[str, list[ReportedAct]]:
+    found: dict[str, list[ReportedAct]] = {}
     for act in job.acts:
         if act.verdict != ALLOWED:
             found.setdefault(_reason(act), []).append(act)
     return found
 
 
-def _reason(act: Act) -> str:
+def _reason(act: ReportedAct) -> str:
     verdict = "was denied" if act.verdict == DENIED else "would be denied"
     rule = act.rule or "a rule that isn't known"
     by = "no rule allows it" if rule == DEFAULT else f"by {rule}"
@@ -93,14 +93,14 @@ def added(job: JobReport, baseline: Baseline | None) -> Iterator[dict[str, Any]]
             }
 
 
-def _draft(job: JobReport, acts: Iterable[Act]) -> Draft:
+def _draft(job: JobReport, acts: Iterable[ReportedAct]) -> Draft:
     made = Draft()
     for act in acts:
         made.add(_attributes(job, act))
     return made
 
 
-def _attributes(job: JobReport, act: Act) -> dict[str, Any]:
+def _attributes(job: JobReport, act: ReportedAct) -> dict[str, Any]:
     """Return those attributes of the act's span that a draft is made from."""
     return {
         "cicd.pipeline.name": job.pipeline,

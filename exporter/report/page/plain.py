@@ -6,7 +6,7 @@ from typing import Any
 
 from exporter.report.model import JobReport
 from exporter.report.page.data import PageData, head, is_judged, remarks, shown
-from exporter.report.page.rows import Counts, Row, Table
+from exporter.report.page.rows import RowCounts, RowKey, Table
 from exporter.terms import VERDICT_WORDS
 
 ROWS_MAX = 200
@@ -37,7 +37,7 @@ def _job(job: JobReport, table: Table, rows_max: int) -> dict[str, Any]:
     }
 
 
-def _cells(row: Row, counts: Counts, *, judged: bool) -> dict[str, Any]:
+def _cells(row: RowKey, counts: RowCounts, *, judged: bool) -> dict[str, Any]:
     return {
         "destination": shown(row.destination, _TEXT_MAX),
         "is_loopback": row.is_loopback,

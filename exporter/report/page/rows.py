@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from exporter.policy.rule_texts import DNS_PORT
-from exporter.report.held import Held, Seen
-from exporter.report.model import Act
+from exporter.report.held import WhatIf, WhatIfAnswer
+from exporter.report.model import ReportedAct
 from exporter.shared import is_shared_with_another
 from exporter.summary import FAILED
 from exporter.terms import ALLOWED
@@ -17,7 +17,7 @@ from exporter.terms import ALLOWED
 _ADDRESSES_MAX = _QUESTIONS_MAX = 20
 
 
-class Row(NamedTuple):
+class RowKey(NamedTuple):
     """The properties that acts of one row have in common."""
 
     destination: str
@@ -29,7 +29,7 @@ class Row(NamedTuple):
     rule: str | None
     is_shared: bool
     """Whether the rule is for another name of the address."""
-    seen: Seen
+    seen: WhatIfAnswer
     """What the baseline and the policy that the acts are held against say to them."""
 
     @property
@@ -39,7 +39,7 @@ class Row(NamedTuple):
 
 
 @dataclass(slots=True)
-class Counts:
+class RowCounts:
     """The sums over the acts of one row."""
 
     attempts: int = 0
@@ -54,7 +54,7 @@ class Counts:
     """Attempts by the name that a lookup asked for."""
     is_lookup: bool = False
 
-    def add(self, place: int, act: Act) -> None:
+    def add(self, place: int, act: ReportedAct) -> None:
         """Count `act`, whose place in its job is `place`."""
         self.attempts += act.attempts
         self.failed += act.attempts if act.outcome in FAILED else 0
@@ -68,17 +68,17 @@ class Counts:
             _count(self.questions, name, act.attempts, _QUESTIONS_MAX)
 
 
-Table = dict[Row, Counts]
+Table = dict[RowKey, RowCounts]
 
 
-def table_of(acts: Iterable[Act], held: Held) -> Table:
+def table_of(acts: Iterable[ReportedAct], held: WhatIf) -> Table:
     """Count acts in rows, in the order of reading: new or denied, failed, then by bytes and attempts.
 
     Loopback comes last, and among rows that are equally new and denied, lookups of names come last.
     """
     rows: Table = {}
     for place, act in enumerate(acts):
-        row = Row(
+        row = RowKey(
             act.destination,
             act.transport,
             act.is_loopback,
@@ -89,11 +89,11 @@ def table_of(acts: Iterable[Act], held: Held) -> Table:
             is_shared_with_another(act.verdict, act.rule, act.host),
             held.seen(act),
         )
-        rows.setdefault(row, Counts()).add(place, act)
+        rows.setdefault(row, RowCounts()).add(place, act)
     return dict(sorted(rows.items(), key=_order))
 
 
-def _order(item: tuple[Row, Counts]) -> tuple[object, ...]:
+def _order(item: tuple[RowKey, RowCounts]) -> tuple[object, ...]:
     row, counts = item
     is_denied = row.verdict != ALLOWED or row.seen.is_denied
     size = counts.bytes_sent + counts.bytes_received

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from exporter.report.model import Act, JobReport, Program
+from exporter.report.model import ReportedAct, JobReport, ReportedProgram
 
 NONE = -1
 """The place that stands for no parent, or no program."""
@@ -38,7 +38,7 @@ class Tree:
         roots = [place for place, parent in enumerate(self.parents) if parent == NONE]
         return self.command_lines[roots[0]] if len(roots) == 1 else None
 
-    def add(self, program: Program, parent: int) -> int | None:
+    def add(self, program: ReportedProgram, parent: int) -> int | None:
         """Add `program` below the place `parent` and return its place. None: the tree has it already."""
         if program.span_id in self._by_span:
             return None
@@ -47,12 +47,12 @@ class Tree:
         self._by_span[program.span_id] = place
         return place
 
-    def program_of(self, act: Act) -> int:
+    def program_of(self, act: ReportedAct) -> int:
         """Return the place of the program that did `act`; NONE where that isn't known."""
         found = self._by_span.get(act.parent_id or "")
         return self._stand_in(act) if found is None else found
 
-    def _stand_in(self, act: Act) -> int:
+    def _stand_in(self, act: ReportedAct) -> int:
         """Return the last program of the act's lineage; add it, and those above it, where they are new."""
         # Both begin at the job's root; where they differ in length, nobody knows which line is whose.
         lines: Sequence[str] = (*act.ancestors, act.command_line)
@@ -87,7 +87,7 @@ def tree_of(job: JobReport, limit: int) -> Tree:
     """Make a tree of at most `limit` programs with spans. One that is its own ancestor has no parent."""
     made = Tree()
     programs = {program.span_id: program for program in job.programs[:limit]}
-    children: dict[str, list[Program]] = {}
+    children: dict[str, list[ReportedProgram]] = {}
     for program in programs.values():
         if program.parent_id in programs:
             children.setdefault(program.parent_id, []).append(program)

@@ -15,7 +15,7 @@ from exporter.baseline.model import Baseline, Entry, Task
 from exporter.baseline.sections import Patterns
 from exporter.jobs.claims import named
 from exporter.policy.check import check_for_kernel
-from exporter.policy.decide import Act, decide
+from exporter.policy.decide import EgressRequest, decide
 from exporter.policy.model import Effect, Mode, Name, Policy, job_names
 from exporter.policy.parse import parse_policy
 from exporter.policy.rule_texts import scheme_of
@@ -189,14 +189,14 @@ def is_in_a_rule(entry: Entry) -> bool:
     return entry.port != 0 or scheme_of(entry.transport) == "any"
 
 
-def asked(entry: Entry) -> tuple[Act, set[str]]:
+def asked(entry: Entry) -> tuple[EgressRequest, set[str]]:
     """A connect that the entry is about."""
     host = entry.host
     protocol = protocol_of(entry.transport)
     assert protocol is not None
     if not isinstance(host, Name):
-        return Act(host, protocol, entry.port or 0), set()
-    return Act(SOMEWHERE, protocol, entry.port or 0), {f"x.{host.text}" if host.is_wildcard else host.text}
+        return EgressRequest(host, protocol, entry.port or 0), set()
+    return EgressRequest(SOMEWHERE, protocol, entry.port or 0), {f"x.{host.text}" if host.is_wildcard else host.text}
 
 
 def covers(entry: Entry, other: Entry) -> bool:

@@ -6,7 +6,7 @@ from ipaddress import ip_address, ip_network
 
 from hypothesis import strategies as st
 
-from exporter.policy.decide import Act
+from exporter.policy.decide import EgressRequest
 from exporter.policy.model import Address, Effect, Host, JobPolicy, Mode, Name, Protocol, Rule, resolvers_rule
 
 ADDRESSES: tuple[Address, ...] = tuple(
@@ -47,11 +47,11 @@ def _rule(draw: st.DrawFn, host: Host, line: int) -> Rule:
 
 
 @st.composite
-def acts(draw: st.DrawFn) -> Act:
+def acts(draw: st.DrawFn) -> EgressRequest:
     """Of any protocol: ICMP on both, MPTCP, UDP-Lite and SCTP, too."""
     protocol = draw(st.sampled_from((6, 6, 6, 17, 1, 58, 132, 136, 262)))
     port = 0 if protocol in (1, 58) else draw(st.sampled_from((443, 53, 443, 0, 8080)))
-    return Act(draw(st.sampled_from(ADDRESSES)), protocol, port)
+    return EgressRequest(draw(st.sampled_from(ADDRESSES)), protocol, port)
 
 
 answers = st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from(ADDRESSES)), max_size=6)

@@ -8,18 +8,18 @@ from ipaddress import IPv4Address
 from typing import NamedTuple
 
 from exporter.policy.compile import Compiled
-from exporter.policy.decide import Act
-from exporter.policy.entries import FINAL, AddressKey, Choice, NameKey, PortKey, Verdict
+from exporter.policy.decide import EgressRequest
+from exporter.policy.entries import FINAL, AddressKey, Choice, NameKey, PortKey, EntryVerdict
 from exporter.policy.model import Address, Effect, PortClass, Rule, plain_address
 
-_NOTHING = Choice(0, Verdict.NONE, 0, 0, 0)
+_NOTHING = Choice(0, EntryVerdict.NONE, 0, 0, 0)
 _ICMPV6, _ICMP, _MPTCP, _TCP = 58, 1, 262, 6
 
 
 class Told(NamedTuple):
     """What an event of the kernel would carry."""
 
-    verdict: Verdict
+    verdict: EntryVerdict
     rule: int
     """0 for `default`, and where names decided."""
     is_by_name: bool
@@ -53,7 +53,7 @@ class Kernel:
         """Whether a question for `name` leaves, where lookups are refused."""
         return bool(longest_name(self.compiled.questions, name))
 
-    def decide(self, act: Act, held: int) -> Told:
+    def decide(self, act: EgressRequest, held: int) -> Told:
         """A connect or send of a process with the mask `held`."""
         assert act.address is not None
         at = packed(act.address)
@@ -70,7 +70,7 @@ class Kernel:
             by_name = self._by_name(self.granted.get(at, 0), classes, held)
             if by_name is not None:
                 return Told(by_name, 0, is_by_name=True)
-        return Told(best.verdict if best.rank else Verdict.DENY, best.rule, is_by_name=False)
+        return Told(best.verdict if best.rank else EntryVerdict.DENY, best.rule, is_by_name=False)
 
     def _holding(self, choice: Choice, held: int) -> Choice:
         while held & choice.needed != choice.needed:
@@ -79,7 +79,7 @@ class Kernel:
             choice = self.compiled.alternatives[choice.following]
         return choice
 
-    def _by_name(self, sets: int, classes: tuple[PortClass, ...], held: int) -> Verdict | None:
+    def _by_name(self, sets: int, classes: tuple[PortClass, ...], held: int) -> EntryVerdict | None:
         if sets == 0:
             return None
         denied = allowed = 0
@@ -97,14 +97,14 @@ class Kernel:
                     sets &= ~(deny | allow)
             break
         if denied:
-            return Verdict.DENY
-        return Verdict.ALLOW if allowed else None
+            return EntryVerdict.DENY
+        return EntryVerdict.ALLOW if allowed else None
 
-    def rule(self, told: Told, act: Act, names: Collection[str], held: int) -> Rule | None:
+    def rule(self, told: Told, act: EgressRequest, names: Collection[str], held: int) -> Rule | None:
         """What user space makes of it."""
         if not told.is_by_name:
             return self.compiled.rule(told.rule)
-        effect = Effect.ALLOW if told.verdict is Verdict.ALLOW else Effect.DENY
+        effect = Effect.ALLOW if told.verdict is EntryVerdict.ALLOW else Effect.DENY
         plain = act.plain
         wanted = PortClass(plain.protocol, plain.port)
         return self.compiled.rule(self.compiled.named.decided(effect, wanted, names, held) or 0)

@@ -19,7 +19,7 @@ from exporter.policy.entries import (
     PortKey,
     Portless,
     Step,
-    Verdict,
+    EntryVerdict,
 )
 from exporter.policy.model import Mode
 from exporter.policy.problems import PolicyError
@@ -37,7 +37,7 @@ def test_an_address_is_an_entry_for_each_port() -> None:
     denied = key("2001:db8::", 32, 0, 0)
     assert {low, high, denied} <= compiled.addresses.keys()
     assert compiled.addresses[low] == compiled.addresses[high]
-    assert compiled.addresses[low].verdict is Verdict.ALLOW
+    assert compiled.addresses[low].verdict is EntryVerdict.ALLOW
     assert compiled.rule(compiled.addresses[low].rule) is compiled.rules[0]
     assert compiled.addresses[denied].rank >= FINAL
     assert len(compiled.alternatives) == 1
@@ -104,9 +104,9 @@ def test_ranks_put_a_deny_first_then_the_prefix_then_the_port_then_the_protocol_
 
 def test_all_ipv6_is_not_all_ipv4() -> None:
     compiled = compile_policy(rules(allow='"[::/0]"'))
-    assert compiled.addresses[key("0.0.0.0", 96, 6, 443)].verdict is Verdict.NONE  # noqa: S104
+    assert compiled.addresses[key("0.0.0.0", 96, 6, 443)].verdict is EntryVerdict.NONE  # noqa: S104
     both = compile_policy(rules(allow='"[::/0]"\n0.0.0.0/0'))
-    assert both.addresses[key("0.0.0.0", 96, 6, 443)].verdict is Verdict.ALLOW  # noqa: S104
+    assert both.addresses[key("0.0.0.0", 96, 6, 443)].verdict is EntryVerdict.ALLOW  # noqa: S104
 
 
 def test_the_mode_is_handed_on_and_no_entrys() -> None:

@@ -8,7 +8,7 @@ from ipaddress import ip_address
 import pytest
 
 from exporter.jobs.claims import named
-from exporter.policy.decide import Act, Decision, decide
+from exporter.policy.decide import EgressRequest, Decision, decide
 from exporter.policy.model import Effect, JobPolicy, Mode
 from exporter.policy.sections import effective
 from tests.unit.policy.files import EXAMPLE, policy, rules
@@ -26,7 +26,7 @@ def ask(
     names: tuple[str, ...] = (),
     chain: tuple[str, ...] = (),
 ) -> Decision:
-    act = Act(ip_address(address) if address else None, protocol, port)
+    act = EgressRequest(ip_address(address) if address else None, protocol, port)
     return decide(job, act, names=names, chain=chain, resolvers=[ip_address("192.0.2.254")])
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.policy.decide import Act, decide
+from exporter.policy.decide import EgressRequest, decide
 from exporter.policy.parse import parse_policy
 from tests.unit.policy.files import errors, rules
 from tests.unit.policy.test_endpoints import WRONG
@@ -93,7 +93,7 @@ def test_its_examples_are_decided_as_it_says(said: list[tuple[str, str]], act: s
     names = (
         {"both": ["a.example", "b.example"], None: []}.get(found[3], [found[3]]) if found[1] else [found[5]]
     )
-    asked = Act(ip_address(found[1] or "192.0.2.1"), 6, int(found[2] or found[4]))
+    asked = EgressRequest(ip_address(found[1] or "192.0.2.1"), 6, int(found[2] or found[4]))
     decision = decide(job, asked, names=[name for name in names if name])
     assert decision.effect.value == ("allow" if told.startswith("allowed") else "deny")
     assert decision.rule is not None

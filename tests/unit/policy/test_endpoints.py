@@ -6,7 +6,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from exporter.policy.endpoints import NAME_MAX, Endpoint, EndpointError, parse_endpoint
+from exporter.policy.endpoints import NAME_MAX, WrittenDestination, EndpointError, parse_endpoint
 from exporter.policy.model import Name, Protocol
 
 _LONG = "a." * 125
@@ -15,27 +15,27 @@ _LONG = "a." * 125
 @pytest.mark.parametrize(
     ("text", "endpoint"),
     [
-        ("a.example", Endpoint(Name("a.example"), None, None)),
-        ("A.Example.:8080", Endpoint(Name("a.example"), None, (8080,))),
-        ("registry", Endpoint(Name("registry"), None, None)),
-        ("a.example:*", Endpoint(Name("a.example"), None, ())),
-        ("*.a.example", Endpoint(Name("a.example", is_wildcard=True), None, None)),
-        ("_dns.a.example", Endpoint(Name("_dns.a.example"), None, None)),
-        ("UDP://a.example:53", Endpoint(Name("a.example"), Protocol.UDP, (53,))),
-        ("any://a.example", Endpoint(Name("a.example"), Protocol.ANY, None)),
-        ("any://a.example:*", Endpoint(Name("a.example"), Protocol.ANY, ())),
-        ("192.0.2.1", Endpoint(ip_network("192.0.2.1"), None, None)),
-        ("192.0.2.0/24:22", Endpoint(ip_network("192.0.2.0/24"), None, (22,))),
-        ("icmp://[2001:db8::/32]", Endpoint(ip_network("2001:db8::/32"), Protocol.ICMP, None)),
-        ("udp:443", Endpoint(Name("udp"), None, (443,))),
-        ("[2001:DB8::1]:443", Endpoint(ip_network("2001:db8::1"), None, (443,))),
-        ("0.0.0.0/0:*", Endpoint(ip_network("0.0.0.0/0"), None, ())),
-        ("*.internal", Endpoint(Name("internal", is_wildcard=True), None, None)),
-        ("*.github.io", Endpoint(Name("github.io", is_wildcard=True), None, None)),
-        (_LONG + "b", Endpoint(Name(_LONG + "b"), None, None)),
+        ("a.example", WrittenDestination(Name("a.example"), None, None)),
+        ("A.Example.:8080", WrittenDestination(Name("a.example"), None, (8080,))),
+        ("registry", WrittenDestination(Name("registry"), None, None)),
+        ("a.example:*", WrittenDestination(Name("a.example"), None, ())),
+        ("*.a.example", WrittenDestination(Name("a.example", is_wildcard=True), None, None)),
+        ("_dns.a.example", WrittenDestination(Name("_dns.a.example"), None, None)),
+        ("UDP://a.example:53", WrittenDestination(Name("a.example"), Protocol.UDP, (53,))),
+        ("any://a.example", WrittenDestination(Name("a.example"), Protocol.ANY, None)),
+        ("any://a.example:*", WrittenDestination(Name("a.example"), Protocol.ANY, ())),
+        ("192.0.2.1", WrittenDestination(ip_network("192.0.2.1"), None, None)),
+        ("192.0.2.0/24:22", WrittenDestination(ip_network("192.0.2.0/24"), None, (22,))),
+        ("icmp://[2001:db8::/32]", WrittenDestination(ip_network("2001:db8::/32"), Protocol.ICMP, None)),
+        ("udp:443", WrittenDestination(Name("udp"), None, (443,))),
+        ("[2001:DB8::1]:443", WrittenDestination(ip_network("2001:db8::1"), None, (443,))),
+        ("0.0.0.0/0:*", WrittenDestination(ip_network("0.0.0.0/0"), None, ())),
+        ("*.internal", WrittenDestination(Name("internal", is_wildcard=True), None, None)),
+        ("*.github.io", WrittenDestination(Name("github.io", is_wildcard=True), None, None)),
+        (_LONG + "b", WrittenDestination(Name(_LONG + "b"), None, None)),
     ],
 )
-def test_a_destination_is_read(text: str, endpoint: Endpoint) -> None:
+def test_a_destination_is_read(text: str, endpoint: WrittenDestination) -> None:
     assert parse_endpoint(text) == endpoint
 
 

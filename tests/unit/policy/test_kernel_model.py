@@ -10,22 +10,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.policy.compile import compile_policy
-from exporter.policy.decide import Act, decide, may_ask, may_create
-from exporter.policy.entries import Portless, Verdict
+from exporter.policy.decide import EgressRequest, decide, may_ask, may_create
+from exporter.policy.entries import Portless, EntryVerdict
 from exporter.policy.model import LOOPBACK, Address, Effect, JobPolicy, Lookups, plain_address
 from tests.unit.policy.drawn import NAMES, acts, answers, chains, policies
 from tests.unit.policy.kernel_model import Asked, Kernel, held_mask, longest_name, packed
 
 RESOLVERS = [ip_address("192.0.2.2"), ip_address("::ffff:192.0.2.1"), ip_address("2001:db8::1")]
 PORTLESS = {1: Portless.ICMP, 6: Portless.TCP, 17: Portless.UDP}
-VERDICTS = {Effect.ALLOW: Verdict.ALLOW, Effect.DENY: Verdict.DENY}
+VERDICTS = {Effect.ALLOW: EntryVerdict.ALLOW, Effect.DENY: EntryVerdict.DENY}
 
 
 @pytest.mark.timeout(600)  # a minute on a busy machine
 @settings(max_examples=1000, deadline=None)
 @given(policies(), st.lists(acts(), min_size=1, max_size=8), answers, chains)
 def test_the_kernel_says_what_the_policy_says(
-    policy: JobPolicy, told: list[Act], answered: list[tuple[str, Address]], chain: list[str]
+    policy: JobPolicy, told: list[EgressRequest], answered: list[tuple[str, Address]], chain: list[str]
 ) -> None:
     compiled = compile_policy(policy, RESOLVERS)
     kernel = Kernel(compiled)
@@ -49,7 +49,7 @@ def test_the_kernel_says_what_the_policy_says(
 @settings(max_examples=300, deadline=None)
 @given(policies(), st.lists(acts(), min_size=1, max_size=8), answers, chains)
 def test_a_socket_that_may_not_be_made_is_of_no_use(
-    policy: JobPolicy, told: list[Act], answered: list[tuple[str, Address]], chain: list[str]
+    policy: JobPolicy, told: list[EgressRequest], answered: list[tuple[str, Address]], chain: list[str]
 ) -> None:
     portless = compile_policy(policy, RESOLVERS).portless
     for act in told:
@@ -85,12 +85,12 @@ def test_the_kernel_lets_be_asked_for_what_may_be_and_grants_by_that_what_it_did
     assert not plain.refuses_lookups
 
 
-def _packed(act: Act) -> bytes:
+def _packed(act: EgressRequest) -> bytes:
     assert act.address is not None
     return packed(act.address)
 
 
-def _names_of(act: Act, answered: list[tuple[str, Address]]) -> list[str]:
+def _names_of(act: EgressRequest, answered: list[tuple[str, Address]]) -> list[str]:
     assert act.address is not None
     at = plain_address(act.address)
     return [name for name, address in answered if plain_address(address) == at]

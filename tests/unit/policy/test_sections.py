@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.jobs.claims import Claim, Who, named, recorded
-from exporter.policy.decide import Act, decide
+from exporter.policy.decide import EgressRequest, decide
 from exporter.policy.keys import parse_key
 from exporter.policy.model import Effect, JobPolicy, Lookups, Mode, Policy, Section, strictest
 from exporter.policy.sections import effective, remarks, withheld
@@ -322,7 +322,7 @@ def _files(draw: st.DrawFn) -> Policy:
     drawn.chains,
 )
 def test_whatever_a_job_says_of_itself_it_may_do_nothing_more_by_it(
-    file: Policy, claims: list[Claim], act: Act, answers: list[tuple[str, object]], chain: list[str]
+    file: Policy, claims: list[Claim], act: EgressRequest, answers: list[tuple[str, object]], chain: list[str]
 ) -> None:
     names = [name for name, address in answers if address == act.address]
     general = JobPolicy(file.mode, file.rules, file.resolvers)
@@ -335,7 +335,7 @@ def test_whatever_a_job_says_of_itself_it_may_do_nothing_more_by_it(
 
 @given(_files(), _ANYTHING, _ANYTHING, drawn.acts(), drawn.chains)
 def test_a_vouched_job_of_another_owner_may_do_nothing_more_whatever_it_is_called(
-    file: Policy, pipeline: str | None, task: str | None, act: Act, chain: list[str]
+    file: Policy, pipeline: str | None, task: str | None, act: EgressRequest, chain: list[str]
 ) -> None:
     job = effective(file, github("github.com/evil/app", pipeline or "", task or ""))
     before = decide(JobPolicy(file.mode, file.rules, file.resolvers), act, chain=chain)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.jobs.claims import named
-from exporter.policy.decide import Act, decide
+from exporter.policy.decide import EgressRequest, decide
 from exporter.policy.keys import Key
 from exporter.policy.model import Address, Effect, JobPolicy, Policy, Section, strictest
 from exporter.policy.sections import effective
@@ -23,7 +23,7 @@ from tests.unit.policy import drawn
     drawn.chains,
 )
 def test_what_the_strictest_allows_every_job_may(
-    parts: list[JobPolicy], trusts: bool, act: Act, answers: list[tuple[str, Address]], chain: list[str]
+    parts: list[JobPolicy], trusts: bool, act: EgressRequest, answers: list[tuple[str, Address]], chain: list[str]
 ) -> None:
     common, *others = parts
     sections = tuple(Section(Key("*", "*"), rules=part.rules, trusts_names=trusts) for part in others)

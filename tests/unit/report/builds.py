@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from exporter.report.model import Act, JobReport
+from exporter.report.model import ReportedAct, JobReport
 from tests.unit.report.samples import BEGAN_NS, MS, TRACE, act, program, span_id
 
 _GIT, _APP = "https://git.example/group/app.git", "https://telemetry.example/p?token=<redacted>"
@@ -64,7 +64,7 @@ def build(mode: str | None = "audit") -> JobReport:
     )
 
 
-def _others() -> list[Act]:
+def _others() -> list[ReportedAct]:
     """A lookup, a host that doesn't answer, many attempts in one, the loopback, and no port at all."""
     nameserver = _act(3, 95, 0, "192.0.2.53", "192.0.2.53", 29, 45)
     silent = _act(8, 7800, 40, "2001:db8::beef", "2001:db8::beef", 0, 0)
@@ -78,7 +78,7 @@ def _others() -> list[Act]:
     ]
 
 
-def _act(by: int, at_ms: int, took_ms: int, host: str, address: str, sent: int, received: int) -> Act:
+def _act(by: int, at_ms: int, took_ms: int, host: str, address: str, sent: int, received: int) -> ReportedAct:
     chain = _chain(by)
     made = act(at_ms, host, by=by, chain=chain, at_ms=at_ms, took_ms=took_ms, address=address)
     lines = {number: line for number, _, _, line, *_ in _PROGRAMS}
@@ -91,7 +91,7 @@ def _act(by: int, at_ms: int, took_ms: int, host: str, address: str, sent: int, 
     )
 
 
-def _against(made: Act, mode: str | None) -> Act:
+def _against(made: ReportedAct, mode: str | None) -> ReportedAct:
     if made.host == "203.0.113.99":
         made = replace(made, port=4444, outcome="refused", error="ECONNREFUSED")
     if mode == "enforce":

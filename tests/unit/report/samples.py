@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from exporter.account import Account
-from exporter.report.model import Act, JobReport, Program, Report
+from exporter.report.model import ReportedAct, JobReport, ReportedProgram, Report
 
 BEGAN_NS = 1_795_000_000 * 10**9
 MS = 10**6
@@ -14,11 +14,11 @@ TRACE = "7af8cd1de3fa344b938ded2af6d4282f"
 
 def program(
     number: int, name: str, line: str = "", *, parent: int | None = None, at_ms: int = 0, took_ms: int = 100
-) -> Program:
+) -> ReportedProgram:
     """The one whose span id is `number`."""
     began_ns = BEGAN_NS + at_ms * MS
     above = None if parent is None else span_id(parent)
-    return Program(
+    return ReportedProgram(
         span_id(number), above, name, line or name, 4000 + number, began_ns, began_ns + took_ms * MS
     )
 
@@ -32,10 +32,10 @@ def act(
     at_ms: int = 0,
     took_ms: int = 20,
     **changes: object,
-) -> Act:
+) -> ReportedAct:
     """One connect to port 443 that succeeded, unless `changes` say otherwise."""
     began_ns = BEGAN_NS + at_ms * MS
-    made = Act(
+    made = ReportedAct(
         span_id=span_id(1_000_000 + number),
         parent_id=span_id(by),
         started_ns=began_ns,

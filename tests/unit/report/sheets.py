@@ -13,7 +13,7 @@ from cmarkgfm.cmark import Options
 from exporter.account import Account
 from exporter.report.sheet import Sheet
 from exporter.summary import Tally
-from exporter.summary_table import Counted, Row, Traffic, ordered
+from exporter.summary_table import Counted, SummaryKey, Traffic, ordered
 
 TRACE = "7af8cd1de3fa344b938ded2af6d4282f"
 TRACE_URL = "https://jaeger.example/trace/{trace_id}"
@@ -42,7 +42,7 @@ def row(
     received: int = 0,
 ) -> Counted:
     counted = Traffic(attempts, failed, sent, received, rule)
-    return Row(host, port, transport, chain, loopback, verdict, novel, step), counted
+    return SummaryKey(host, port, transport, chain, loopback, verdict, novel, step), counted
 
 
 def sheet(

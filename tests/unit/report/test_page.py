@@ -15,7 +15,7 @@ from exporter.account import Account
 from exporter.baseline.model import Baseline, Entry, Task
 from exporter.policy.hosts import parse_single_host
 from exporter.policy.parse import parse_policy
-from exporter.report.held import Held
+from exporter.report.held import WhatIf
 from exporter.report.model import JobReport, Report
 from exporter.report.page import data
 from exporter.report.page.data import PageData, shown
@@ -27,7 +27,7 @@ from tests.unit.report.hostile import hostile
 from tests.unit.report.samples import act, program, sample, span_id
 
 if TYPE_CHECKING:
-    from exporter.report.model import Act
+    from exporter.report.model import ReportedAct
 
 CHAIN = ("sh", "npm")
 
@@ -70,7 +70,7 @@ def test_rows_begin_with_what_is_new_then_denied_then_failed_and_end_with_lookup
         act(6, "192.0.2.53", by=1, chain=CHAIN, port=53, transport="udp", attempts=1000),
         act(7, "large.example", by=1, chain=CHAIN, bytes_received=10**9),
     ]
-    table = table_of(acts, Held(job(*acts)))
+    table = table_of(acts, WhatIf(job(*acts)))
     hosts = [row.destination.partition(":")[0] for row in table]
     assert hosts == [
         "new.example",
@@ -88,7 +88,7 @@ def test_a_row_has_all_names_that_its_lookups_asked_for() -> None:
     lookup = act(1, "192.0.2.53", by=1, chain=CHAIN, port=53, transport="udp")
     several = replace(lookup, question="a.example", names=("a.example", "b.example"))
     acts = [lookup, replace(lookup, question="c.example"), several]
-    (counts,) = table_of(acts, Held(job(*acts))).values()
+    (counts,) = table_of(acts, WhatIf(job(*acts))).values()
     assert list(counts.questions) == ["c.example", "a.example", "b.example"]
 
 
@@ -135,7 +135,7 @@ def test_a_baseline_is_asked_as_a_run_asks_it(
     host = parse_single_host("known.example")
     entry = Entry(Task("release", "build"), host, 443, "tcp", frozenset({CHAIN}), day, day, 1)
     made = replace(act(1, "known.example", by=1, chain=CHAIN, novel=None), **changes)
-    seen = Held(job(), Baseline((entry,))).seen(made)
+    seen = WhatIf(job(), Baseline((entry,))).seen(made)
     assert (seen.novel, seen.is_known) == (novel, is_known)
 
 
@@ -161,7 +161,7 @@ def test_a_policy_is_asked_with_what_is_known_of_an_act(
     text = 'version: 1\nresolvers: system\nallow: ["*.example"]\ndeny:\n  - 192.0.2.0/24\n'
     policy = parse_policy(text.encode(), "policy.yaml")
     made = replace(act(1, "a.example", by=1, chain=CHAIN, address="198.51.100.1"), **changes)
-    seen = Held(job(), policy=policy, resolvers=[ip_address("198.51.100.53")]).seen(made)
+    seen = WhatIf(job(), policy=policy, resolvers=[ip_address("198.51.100.53")]).seen(made)
     assert (seen.effect, seen.rule, seen.line) == said
 
 
@@ -178,14 +178,14 @@ def test_a_policy_lets_a_name_pass_once_the_job_was_at_its_address_by_an_allowed
         act(1, "a.example", by=1, chain=CHAIN, at_ms=10),
         act(2, "b.example", by=1, chain=CHAIN, at_ms=at_ms),
     ]
-    seen = Held(job(*acts), policy=policy).seen(acts[1])
+    seen = WhatIf(job(*acts), policy=policy).seen(acts[1])
     assert (seen.effect, seen.rule, seen.is_shared) == said
 
 
 def test_a_denied_name_is_denied_to_all_names_of_its_address() -> None:
     policy = parse_policy(b"version: 1\nallow: [a.example]\ndeny: [b.example]\n", "policy.yaml")
     acts = [act(1, "b.example", by=1, chain=CHAIN), act(2, "a.example", by=1, chain=CHAIN, at_ms=10)]
-    seen = Held(job(*acts), policy=policy).seen(acts[1])
+    seen = WhatIf(job(*acts), policy=policy).seen(acts[1])
     assert (seen.effect, seen.rule, seen.is_shared) == ("deny", "b.example", False)
 
 
@@ -230,6 +230,6 @@ def test_no_time_is_too_odd(started_ns: int, ended_ns: int) -> None:
     assert fields["started"] is None or fields["started"].endswith("UTC")
 
 
-def job(*acts: Act) -> JobReport:
+def job(*acts: ReportedAct) -> JobReport:
     """The build's, with these acts and no program."""
     return replace(build(), programs=(), acts=acts, span_id=span_id(9))

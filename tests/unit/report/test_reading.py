@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from exporter.errors import UsageError
 from exporter.otlp_spans import read_whole_spans
 from exporter.report.gathering import ATTRIBUTES, Gathering, Limits
-from exporter.report.model import Act, JobReport, Report
+from exporter.report.model import ReportedAct, JobReport, Report
 from exporter.report.read import read
 from exporter.report.texts import NAME_MAX
 from tests.unit.pipelines import run
@@ -51,7 +51,7 @@ def only_job(report: Report) -> JobReport:
     return found
 
 
-def only_act(report: Report) -> Act:
+def only_act(report: Report) -> ReportedAct:
     (found,) = only_job(report).acts
     return found
 
@@ -113,7 +113,7 @@ def test_each_attribute_is_told(tmp_path: Path) -> None:
         tmp_path, line([job(JOB), act(2, JOB, **more)], vcs__owner__name="g", vcs__repository__name="a")
     )
     report = read([file], say=pytest.fail)
-    assert only_act(report) == Act(
+    assert only_act(report) == ReportedAct(
         span_id=span_id(2),
         parent_id=span_id(JOB),
         started_ns=BEGAN_NS + 20 * MS,

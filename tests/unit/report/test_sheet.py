@@ -9,16 +9,16 @@ from datetime import date
 from exporter.destinations import SOCKET, destination
 from exporter.events import Outcome
 from exporter.report.markdown import render
-from exporter.report.model import Act, JobReport
+from exporter.report.model import ReportedAct, JobReport
 from exporter.report.sheet import sheet_of_report, sheet_of_run
 from exporter.summary import Summary
-from exporter.summary_table import Row, Traffic
+from exporter.summary_table import SummaryKey, Traffic
 from exporter.terms import Ruling
 from tests.unit.records import ACT
 from tests.unit.samples import JOB, attempt, bash, program
 
 ENDED_NS = 1_795_651_200_000_000_000  # 2026-11-26 in UTC
-RECORDED = Act(
+RECORDED = ReportedAct(
     span_id="0" * 16,
     parent_id=None,
     started_ns=1,
@@ -71,7 +71,7 @@ def test_spans_and_the_counts_of_a_run_give_the_same_sheet() -> None:
     read = sheet_of_report(replace(JOB_REPORT, acts=acts))
     ran = sheet_of_run("build", JOB, summary, mode="audit", day=date(2026, 11, 26))
     assert read == ran
-    row = Row("registry.example", 443, "tcp", ("bash", "curl"), False, "audit", True, "install")
+    row = SummaryKey("registry.example", 443, "tcp", ("bash", "curl"), False, "audit", True, "install")
     assert read.tally.rows == [(row, Traffic(2, 1, 20, 40, "default"))]
 
 

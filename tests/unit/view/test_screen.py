@@ -11,7 +11,7 @@ import pytest
 
 from exporter.jobs.detect import detect, host
 from exporter.jobs.model import Job
-from exporter.view.firsts import Known
+from exporter.view.firsts import KnownKinds
 from exporter.view.screen import OVER_S, REFRESH_S, SAID_MAX, Screen
 from tests.unit.samples import attempt, by
 from tests.unit.watches import gitlab
@@ -180,7 +180,7 @@ def test_jobs_that_are_over_are_let_go_of_though_the_terminal_takes_nothing(pty:
 
     def are_kept() -> int:
         gc.collect()  # what earlier tests left goes whenever it happens to
-        return sum(isinstance(each, Known) for each in gc.get_objects())
+        return sum(isinstance(each, KnownKinds) for each in gc.get_objects())
 
     with screen.shown():
         pty.fill()
