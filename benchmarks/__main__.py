@@ -32,7 +32,7 @@ from benchmarks import (
 )
 from benchmarks.figures import Figure
 from benchmarks.workshop import BenchmarkError, Workshop, workshop
-from exporter.errors import CiEgressError
+from exporter.common.errors import CiEgressError
 
 _BENCHMARKS: dict[str, Callable[[Workshop], Iterator[Figure]]] = {
     "helpers": helpers.measure,

@@ -25,21 +25,21 @@ from benchmarks.figures import LIMITS, Figure
 from benchmarks.records import build, connects, ring_of
 from benchmarks.sink import collector
 from benchmarks.workshop import BenchmarkError, Workshop
-from exporter import wire
-from exporter.account import Account
-from exporter.clock import boot_ns, system_clock
-from exporter.config import ProcessSpans
-from exporter.decode import Decoder
-from exporter.events import ProcessKey
-from exporter.flows import Flows
+from exporter.common.clock import boot_ns, system_clock
+from exporter.common.settings import ProcessSpans
+from exporter.events import wire
+from exporter.events.decode import Decoder
+from exporter.events.facts import ProcessKey
 from exporter.jobs.detect import detect
 from exporter.kernel.rings import Handler, Ring, drain
-from exporter.metrics import Metrics
 from exporter.otlp import Telemetry, resolve_destinations
-from exporter.pipeline import Pipeline
-from exporter.procfs import Proc, started_ns
-from exporter.summary import Summary
-from exporter.traced import Outlets, traced_job
+from exporter.pipeline.account import Account
+from exporter.pipeline.core import Pipeline
+from exporter.pipeline.flows import Flows
+from exporter.pipeline.job import Outlets, traced_job
+from exporter.pipeline.metrics import Metrics
+from exporter.pipeline.procfs import Proc, started_ns
+from exporter.pipeline.summary import Summary
 
 _TIMES = 5
 _ATTEMPTS = 10_000

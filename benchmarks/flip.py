@@ -19,15 +19,15 @@ from contextlib import contextmanager
 from benchmarks.compare import middle
 from benchmarks.figures import LIMITS, Figure
 from benchmarks.workshop import BenchmarkError, Workshop
-from exporter.events import ProcessKey
+from exporter.events.facts import ProcessKey
 from exporter.jobs.claims import named
 from exporter.kernel.control import Governed, governed, instances, matching, switch
 from exporter.kernel.loading import loading
 from exporter.kernel.registry import JobMode, Registered
+from exporter.pipeline.procfs import started_ns
 from exporter.policy.compile import compile_policy
 from exporter.policy.parse import parse_policy
 from exporter.policy.sections import effective
-from exporter.procfs import started_ns
 
 _ROUNDS, _RULES, _SCOPE = 25, 10_000, 1
 _MS = 1e6

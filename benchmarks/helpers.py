@@ -15,14 +15,14 @@ from benchmarks.compare import middle
 from benchmarks.figures import Figure
 from benchmarks.meter import Program, Runs, metering
 from benchmarks.workshop import Workshop
-from exporter.kernel.bytecode import Request
-from exporter.kernel.compiling import compiled, system_compiler
+from exporter.kernel.build.bytecode import Request
+from exporter.kernel.build.compiling import compiled, system_compiler
+from exporter.kernel.build.sources import bpf_directory
 from exporter.kernel.instances import remove
 from exporter.kernel.loading import load
 from exporter.kernel.mounts import ensure_bpffs
 from exporter.kernel.objects import AttachType, ProgramType
 from exporter.kernel.programs import Hook
-from exporter.kernel.sources import bpf_directory
 
 _BATCHES = 9
 _CONNECTS = 4_000

@@ -21,12 +21,12 @@ from benchmarks.compare import middle
 from benchmarks.figures import LIMITS, Figure
 from benchmarks.meter import Program, Runs, metering, program_that_does_nothing
 from benchmarks.workshop import BenchmarkError, Workshop
-from exporter.events import ProcessKey
+from exporter.events.facts import ProcessKey
 from exporter.kernel.loading import loading
 from exporter.kernel.mounts import ensure_bpffs
 from exporter.kernel.tracer import Tracer
 from exporter.kernel.windows import WINDOW_S
-from exporter.procfs import started_ns
+from exporter.pipeline.procfs import started_ns
 
 _BATCHES = 9
 _LIMITS_NS = {

@@ -7,8 +7,8 @@ import platform
 from pathlib import Path
 
 from exporter import __version__
-from exporter.errors import KernelError
-from exporter.kernel.compiling import system_compiler
+from exporter.common.errors import KernelError
+from exporter.kernel.build.compiling import system_compiler
 
 QUIET_LOAD = 0.5
 

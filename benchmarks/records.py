@@ -7,8 +7,8 @@ import os
 import struct
 from collections.abc import Iterator, Sequence
 
-from exporter import wire
-from exporter.events import ProcessKey
+from exporter.events import wire
+from exporter.events.facts import ProcessKey
 
 _HEADER = struct.Struct("=II")
 _POSITION = struct.Struct("=Q")

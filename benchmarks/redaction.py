@@ -16,8 +16,8 @@ from statistics import mean, median, quantiles
 
 from benchmarks.figures import LIMITS, Figure
 from benchmarks.workshop import Workshop
-from exporter import wire
-from exporter.arguments import Arguments, arguments_block
+from exporter.events import wire
+from exporter.events.arguments import Arguments, arguments_block
 from tests.unit.corpus import ordinary_lines, secret_lines
 
 _ROUNDS = 9

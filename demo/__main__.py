@@ -21,7 +21,7 @@ from demo.network import network
 from demo.paths import shown
 from demo.sites import Beacon
 from demo.trace import draw, read_trace
-from exporter.errors import CiEgressError
+from exporter.common.errors import CiEgressError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

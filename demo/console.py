@@ -8,7 +8,7 @@ import shutil
 from rich.console import Console
 
 from demo.job import CI_EGRESS
-from exporter.errors import KernelError
+from exporter.common.errors import KernelError
 
 INTERRUPTED_STATUS = 130
 _WIDTH_MAX = 120

@@ -13,7 +13,7 @@ from demo import names, sites
 from demo.dns import name_server
 from demo.namespaces import Namespace
 from demo.relay import relay
-from exporter.errors import KernelError
+from exporter.common.errors import KernelError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

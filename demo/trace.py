@@ -11,9 +11,9 @@ from rich.filesize import decimal
 from rich.text import Text
 from rich.tree import Tree
 
-from exporter.addresses import endpoint
-from exporter.redact_rules import REDACTED
-from exporter.text import printable
+from exporter.common.net.addresses import endpoint
+from exporter.common.text import printable
+from exporter.redact.names import REDACTED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

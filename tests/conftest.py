@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from exporter.errors import KernelError
+from exporter.common.errors import KernelError
 from exporter.kernel.control import described, instances, leftovers
 from tests.times import Times
 from tests.turns import turn

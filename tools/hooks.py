@@ -10,8 +10,8 @@ import sys
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from exporter.kernel.build.sources import bpf_directory, source_text
 from exporter.kernel.objects import AttachType, ProgramType
-from exporter.kernel.sources import bpf_directory, source_text
 from tools.generated import ROOT, write_or_check
 
 TARGET = ROOT / "exporter" / "kernel" / "hooks.py"

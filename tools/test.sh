@@ -14,16 +14,16 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # start, and tests are about that.
 readonly pytest=(env --default-signal='HUP,INT,QUIT' .venv/bin/python -m pytest -p no:cacheprovider)
 
-mapfile -t first < <(grep --files-with-matches 'pytest\.mark\.alone' tests/*/test_*.py)
+mapfile -t first < <(grep --files-with-matches 'pytest\.mark\.alone' tests/*/test_*.py tests/kernel/*/test_*.py)
 readonly alone=" ${first[*]} "
 second=(tests/unit)
 last=()
-for file in tests/*/test_*.py; do
+for file in tests/*/test_*.py tests/kernel/*/test_*.py; do
     if [[ $alone == *" $file "* || $file == tests/unit/* ]]; then
         continue
-    elif [[ $file == tests/@(browser|stack)/* || $file == tests/kernel/test_@(policy|traced)_* ]]; then
+    elif [[ $file == tests/@(browser|stack)/* || $file == tests/kernel/*/test_@(policy|traced)_* ]]; then
         second+=("$file")
-    elif [[ $file == tests/kernel/test_[a-l]* ]]; then
+    elif [[ $file == tests/kernel/*/test_[a-l]* ]]; then
         first+=("$file")
     else
         last+=("$file")

@@ -1,4 +1,4 @@
-"""Generate exporter/wire.py from bpf/egress.h, by way of the compiler's own debug information.
+"""Generate exporter/events/wire.py from bpf/egress.h, by way of the compiler's own debug information.
 
 `python -m tools.wire` writes the file; with `--check` it only says whether it is up to date (exit 1 if not).
 Needs gcc and pyelftools.
@@ -20,7 +20,7 @@ from elftools.elf.elffile import ELFFile
 from tools.generated import ROOT, write_or_check
 
 HEADER = ROOT / "bpf" / "egress.h"
-TARGET = ROOT / "exporter" / "wire.py"
+TARGET = ROOT / "exporter" / "events" / "wire.py"
 
 _CODES = {1: "B", 2: "H", 4: "I", 8: "Q"}
 _TRANSPARENT = {"DW_TAG_typedef", "DW_TAG_const_type", "DW_TAG_volatile_type"}
@@ -104,7 +104,7 @@ def _resolve(die: Any) -> Any:
 
 
 def render(layout: Layout) -> str:
-    """The text of exporter/wire.py."""
+    """The text of exporter/events/wire.py."""
     lines = [
         '"""Layout of the kernel\'s records: `make wire` generates this from bpf/egress.h."""',
         "",

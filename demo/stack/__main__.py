@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from demo.console import INTERRUPTED_STATUS, check, make_console
 from demo.stack.interrupts import interrupt_on_signals
-from exporter.errors import CiEgressError
+from exporter.common.errors import CiEgressError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

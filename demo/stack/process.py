@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from demo.stack.interrupts import uninterrupted
-from exporter.errors import CiEgressError
+from exporter.common.errors import CiEgressError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from exporter.errors import CiEgressError
+from exporter.common.errors import CiEgressError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

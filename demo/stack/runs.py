@@ -12,9 +12,9 @@ from demo.job import CI_EGRESS, FIRST_RUN, Run, trace_job
 from demo.network import network
 from demo.sites import Beacon
 from demo.trace import Span, read_spans
-from exporter.addresses import endpoint
 from exporter.baseline.parse import load_baseline
-from exporter.errors import CiEgressError
+from exporter.common.errors import CiEgressError
+from exporter.common.net.addresses import endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 from demo.stack.process import Server, wait_until_ready
 from demo.stack.rendering import render_alertmanager, render_prometheus
-from exporter.errors import CiEgressError
+from exporter.common.errors import CiEgressError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

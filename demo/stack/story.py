@@ -19,9 +19,9 @@ from demo.stack.asking import NOVEL_DESTINATION, wait_for_alert, wait_for_span
 from demo.stack.interrupts import scratch_folder, undisturbed_ending
 from demo.stack.runs import Pipeline, destination
 from demo.stack.servers import running_stack
-from exporter.errors import CiEgressError
-from exporter.novelties import OTHER_CHAINS, UNLISTED
-from exporter.text import printable
+from exporter.common.errors import CiEgressError
+from exporter.common.text import printable
+from exporter.pipeline.alerts import OTHER_CHAINS, UNLISTED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

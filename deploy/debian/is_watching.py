@@ -6,7 +6,7 @@ Ends with 0 if so, else with 1 and the reason.
 import struct
 import sys
 
-from exporter.errors import KernelError
+from exporter.common.errors import KernelError
 from exporter.kernel.control import instances
 from exporter.kernel.instances import is_of_watch
 

@@ -7,10 +7,10 @@ where that can't be told yet, since the compiler isn't in order.
 
 import sys
 
-from exporter.errors import CANNOT_TRACE_STATUS, KernelError
-from exporter.kernel.compiling import system_compiler
+from exporter.common.errors import CANNOT_TRACE_STATUS, KernelError
+from exporter.kernel.build.compiling import system_compiler
 from exporter.kernel.doctor import probe
-from exporter.text import printable
+from exporter.common.text import printable
 
 _UNKNOWN_STATUS = 75  # EX_TEMPFAIL, sysexits.h
 _LINE_MAX = 1000

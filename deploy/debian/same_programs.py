@@ -7,11 +7,11 @@ import os
 import struct
 import sys
 
-from exporter import wire
-from exporter.errors import KernelError
+from exporter.events import wire
+from exporter.common.errors import KernelError
 from exporter.kernel.instances import config_of, home_of, is_of_watch, layout_of
 from exporter.kernel.mounts import find_bpffs
-from exporter.kernel.sources import edition
+from exporter.kernel.build.sources import edition
 
 
 def has_same_programs() -> bool:

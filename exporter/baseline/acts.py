@@ -7,17 +7,17 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
-from exporter.addresses import is_loopback, is_transport, transport_has_ports
-from exporter.baseline.model import Task, NamedDestination
+from exporter.baseline.model import NamedDestination, Task
 from exporter.baseline.seen import NotLearntError, Run, Seen, day_of
-from exporter.destinations import OTHER, SOCKET
-from exporter.otlp_json import number_of, text_of
-from exporter.otlp_spans import EgressSpan
+from exporter.common.net.addresses import is_loopback, is_transport, transport_has_ports
+from exporter.common.text import clean
+from exporter.events.destinations import OTHER, SOCKET
+from exporter.events.programs import CHAIN_MAX, Lineage
+from exporter.otlp.reading.json import number_of, text_of
+from exporter.otlp.reading.spans import EgressSpan
 from exporter.policy.endpoints import PORT_MAX
 from exporter.policy.hosts import recorded_host
 from exporter.policy.model import ANSWER
-from exporter.programs import CHAIN_MAX, Lineage
-from exporter.text import clean
 
 ATTRIBUTES = frozenset(
     {

@@ -10,10 +10,10 @@ from typing import NamedTuple
 from exporter.baseline.entries import ANY
 from exporter.baseline.model import Baseline, Entry, Task
 from exporter.baseline.sections import shown_task
+from exporter.common.text import printable
+from exporter.events.programs import Lineage
 from exporter.policy.model import Name
 from exporter.policy.rule_texts import chains_text
-from exporter.programs import Lineage
-from exporter.text import printable
 
 NAMES_SHOWN = 5
 

@@ -11,7 +11,7 @@ from exporter.baseline.notes import Made, notes
 from exporter.baseline.onto import Onto, firsts, widened
 from exporter.baseline.parse import ENTRIES_MAX, KIND
 from exporter.baseline.seen import Run, Runs, Seen, day_of
-from exporter.errors import UsageError
+from exporter.common.errors import UsageError
 
 
 class Learnt(NamedTuple):

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
-from exporter.addresses import endpoint
 from exporter.baseline.acts import identity_of
 from exporter.baseline.judge import Judge, Recorded
 from exporter.baseline.model import Task
 from exporter.baseline.neighbours import Neighbours
 from exporter.baseline.seen import NotLearntError, Run
-from exporter.otlp_json import number_of, text_of
+from exporter.common.net.addresses import endpoint
+from exporter.otlp.reading.json import number_of, text_of
 from exporter.policy.model import Address, Effect, Policy
 
 ATTRIBUTES = frozenset(

@@ -8,14 +8,14 @@ from datetime import date
 from sys import intern
 from typing import TypeVar
 
-from exporter.addresses import is_transport, transport_has_ports
 from exporter.baseline.model import Entry, Task
-from exporter.documents.fields import Fields, is_empty, read_fields, wrong_kind
-from exporter.documents.problems import Problems, shown
-from exporter.documents.tree import Listing, Node, Scalar
+from exporter.common.documents.fields import Fields, is_empty, read_fields, wrong_kind
+from exporter.common.documents.problems import Problems, shown
+from exporter.common.documents.tree import Listing, Node, Scalar
+from exporter.common.net.addresses import is_transport, transport_has_ports
+from exporter.events.programs import Lineage
 from exporter.policy.endpoints import PORT_MAX, EndpointError
 from exporter.policy.hosts import parse_single_host
-from exporter.programs import Lineage
 
 KEYS = (
     *("pipeline", "task", "destination", "port", "transport"),

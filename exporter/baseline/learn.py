@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 from exporter.baseline.acts import ATTRIBUTES, add_span
 from exporter.baseline.seen import Seen
-from exporter.errors import UsageError
-from exporter.otlp_files import egress_spans_in
-from exporter.text import printable
+from exporter.common.errors import UsageError
+from exporter.common.text import printable
+from exporter.otlp.reading.files import egress_spans_in
 
 if TYPE_CHECKING:
     from multiprocessing.sharedctypes import Synchronized

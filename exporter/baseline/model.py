@@ -8,9 +8,9 @@ from datetime import date
 from functools import cached_property
 from typing import NamedTuple
 
-from exporter.addresses import endpoint
+from exporter.common.net.addresses import endpoint
+from exporter.events.programs import Lineage
 from exporter.policy.model import Address, Name
-from exporter.programs import Lineage
 
 
 class Task(NamedTuple):

@@ -13,7 +13,7 @@ MET_MAX = 65_536
 _PEER_MAX = 45
 """The most characters of an address."""
 _NAMES_MAX = 16
-"""The most names of one address, as in `exporter.names`."""
+"""The most names of one address, as in `exporter.pipeline.names`."""
 
 
 class Neighbours:

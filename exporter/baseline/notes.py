@@ -9,7 +9,7 @@ from typing import NamedTuple
 from exporter.baseline.model import Entry
 from exporter.baseline.sections import shown_task
 from exporter.baseline.seen import CHAINS_MAX, NO_ROOM, Met, Seen
-from exporter.text import counted
+from exporter.common.text import counted
 
 _NOTES_MAX = 20
 """The most notes of one kind; further ones are only counted."""

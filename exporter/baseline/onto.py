@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from exporter.baseline.fold import FoldedEntry, fold, together
-from exporter.baseline.model import Baseline, Entry, History, Subject, Task, NamedDestination
+from exporter.baseline.model import Baseline, Entry, History, NamedDestination, Subject, Task
 from exporter.baseline.seen import CHAINS_MAX, First, Met, TaskSeen
 from exporter.policy.hosts import parse_single_host
 from exporter.policy.model import Name

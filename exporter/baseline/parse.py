@@ -6,11 +6,20 @@ from pathlib import Path
 
 from exporter.baseline.entries import read_count, read_date, read_entry, read_task
 from exporter.baseline.model import Baseline, Entry, History, Subject
-from exporter.baseline.problems import BaselineError
-from exporter.documents import tree
-from exporter.documents.fields import Fields, check_version, is_another, read_fields, wrong_kind
-from exporter.documents.problems import Problems, shown
-from exporter.documents.tree import DocumentKind, Listing, Node
+from exporter.common.documents import tree
+from exporter.common.documents.fields import Fields, check_version, is_another, read_fields, wrong_kind
+from exporter.common.documents.problems import DocumentError, Problems, shown
+from exporter.common.documents.tree import DocumentKind, Listing, Node
+
+CHECK_HINT = "`ci-egress baseline show` shows them without starting anything"
+"""The hint where an invalid file kept a command from starting anything."""
+
+
+class BaselineError(DocumentError):
+    """An invalid baseline file. None of it is used: nothing counts as known by it, and nothing as novel."""
+
+    kind = "baseline"
+
 
 KIND = DocumentKind(
     "baseline",

@@ -7,14 +7,14 @@ from datetime import UTC, date, datetime, timedelta
 from itertools import islice
 from typing import Protocol
 
-from exporter.addresses import is_loopback
 from exporter.baseline.acts import DENIED, TOGETHER, chain_of, task_of, where_of
 from exporter.baseline.parse import ENTRIES_MAX
 from exporter.baseline.prometheus_api import Answer, PrometheusError, PrometheusSeries
 from exporter.baseline.seen import NotLearntError, Seen
-from exporter.destinations import OTHER
-from exporter.programs import Lineage
-from exporter.text import counted
+from exporter.common.net.addresses import is_loopback
+from exporter.common.text import counted
+from exporter.events.destinations import OTHER
+from exporter.events.programs import Lineage
 
 _METRIC = "cicd_egress_connections_total"
 _LABELS = (

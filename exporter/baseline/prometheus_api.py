@@ -11,8 +11,8 @@ import msgspec
 import urllib3
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ReadTimeoutError, SSLError
 
-from exporter.errors import UsageError
-from exporter.text import printable
+from exporter.common.errors import UsageError
+from exporter.common.text import printable
 
 TOKEN = "CI_EGRESS_PROMETHEUS_TOKEN"  # noqa: S105 - a variable's name
 _CONNECT_S = 10.0

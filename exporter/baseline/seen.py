@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from datetime import date
 from itertools import compress
 
-from exporter.baseline.model import Task, NamedDestination
+from exporter.baseline.model import NamedDestination, Task
 from exporter.baseline.parse import ENTRIES_MAX
-from exporter.programs import Lineage
+from exporter.events.programs import Lineage
 
 CHAINS_MAX = 64
 """The most chains to one destination that are told apart; beyond them, any chain is accepted."""

@@ -7,12 +7,11 @@ from textwrap import wrap
 
 from exporter.baseline.entries import ANY
 from exporter.baseline.model import Baseline, Entry, History
-from exporter.baseline.parse import KIND, parse_baseline
-from exporter.baseline.problems import BaselineError
-from exporter.documents.scalars import listed, scalar
-from exporter.errors import UsageError
-from exporter.programs import Lineage
-from exporter.text import printable
+from exporter.baseline.parse import KIND, BaselineError, parse_baseline
+from exporter.common.documents.scalars import listed, scalar
+from exporter.common.errors import UsageError
+from exporter.common.text import printable
+from exporter.events.programs import Lineage
 
 NAMES_SHOWN = 50
 """The most names that the comment above a wildcard lists."""

@@ -12,12 +12,12 @@ import click
 
 from exporter import __version__
 from exporter.cli.groups import Commands
-from exporter.cli.messages import Messages
-from exporter.console import forgiving
-from exporter.errors import CiEgressError, UsageError
-from exporter.limits import limits_told
-from exporter.systemd import notify
-from exporter.text import printable
+from exporter.common.console import forgiving
+from exporter.common.errors import CiEgressError, UsageError
+from exporter.common.limits import limits_told
+from exporter.common.systemd import notify
+from exporter.common.text import printable
+from exporter.session.messages import Messages
 
 _STATUS_MAX = 1000
 

@@ -69,8 +69,8 @@ def diff(old: Path, new: Path, *, as_json: bool) -> int:
     """  # noqa: D301 - click wants a real backspace
     from exporter.baseline.compare import compare, difference_fields, difference_lines
     from exporter.baseline.parse import load_baseline
-    from exporter.console import write
-    from exporter.text import json_line
+    from exporter.common.console import write
+    from exporter.common.text import json_line
 
     difference = compare(load_baseline(old), load_baseline(new))
     if as_json:
@@ -100,8 +100,8 @@ def export(file: Path, output: Path | None) -> int:
     """  # noqa: D301 - click wants a real backspace
     from exporter.baseline.export import as_policy
     from exporter.baseline.export import export as make
-    from exporter.console import write
-    from exporter.documents.output import write_lines
+    from exporter.common.console import write
+    from exporter.common.documents.output import write_lines
 
     made = make(_known(file))
     as_policy(made)  # what doesn't fit is an error here, not where it is enforced
@@ -119,7 +119,7 @@ def export(file: Path, output: Path | None) -> int:
 
 def _known(file: Path) -> Baseline:
     from exporter.baseline.parse import load_baseline
-    from exporter.errors import UsageError
+    from exporter.common.errors import UsageError
 
     baseline = load_baseline(file)
     if not baseline.entries:  # as a policy it would deny everything
@@ -133,8 +133,8 @@ def _bounded(lines: list[str]) -> list[str]:
 
 
 def _warn(what: str, counts: Counter[str]) -> None:
-    from exporter.cli.notices import warn
-    from exporter.text import counted
+    from exporter.common.text import counted
+    from exporter.session.notices import warn
 
     for reason, count in counts.most_common():
         warn(f"{counted(count, 'entry', 'entries')} {what}: {reason}")

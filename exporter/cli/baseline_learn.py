@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from exporter.cli.messages import Messages
 from exporter.cli.options import DOCUMENT, FILE, NAME, OTLP_PATH
 from exporter.cli.progress import progress
+from exporter.session.messages import Messages
 
 if TYPE_CHECKING:
     from exporter.baseline.model import Baseline
@@ -69,8 +69,8 @@ def learn(paths: tuple[Path, ...], *, onto: Path | None, output: Path | None, **
     from exporter.baseline.model import Baseline
     from exporter.baseline.parse import load_baseline
     from exporter.baseline.write import readable_lines
-    from exporter.console import write
-    from exporter.documents.output import write_lines
+    from exporter.common.console import write
+    from exporter.common.documents.output import write_lines
 
     asked = _Asked(paths, **sources)
     asked.check()
@@ -97,7 +97,7 @@ class _Asked(NamedTuple):
 
     def check(self) -> None:
         """Raise UsageError for no source, a URL in place of a PATH, or --repository with Prometheus."""
-        from exporter.errors import UsageError
+        from exporter.common.errors import UsageError
 
         if not self.paths and self.url is None:
             hint = "name files or folders that `ci-egress run --otlp-dir` wrote, or give --from-prometheus"
@@ -113,7 +113,7 @@ class _Asked(NamedTuple):
 def _size(before: Baseline, after: Baseline, *, is_onto: bool) -> str:
     """Return how much a baseline knows, as in `1 pipeline, 5 destinations (2 new), 3 runs`."""
     from exporter.baseline.compare import compare
-    from exporter.text import counted
+    from exporter.common.text import counted
 
     pipelines = {task.pipeline for task in after.tasks} | {*after.histories}
     told = [counted(len(pipelines), "pipeline"), counted(len(after.entries), "destination")]
@@ -140,7 +140,7 @@ def _seen(asked: _Asked) -> Seen:
     """Read the sources that were given. Raises UsageError when one of them has nothing to learn from."""
     from exporter.baseline.learn import read_files, require_jobs, total_bytes
     from exporter.baseline.seen import Seen
-    from exporter.otlp_files import span_files
+    from exporter.otlp.reading.files import span_files
 
     paths, url, days, repository = asked
     seen = Seen()

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from exporter.cli.messages import Messages
 from exporter.cli.options import DOCUMENT, OTLP_PATH
 from exporter.cli.progress import progress
+from exporter.session.messages import Messages
 
 if TYPE_CHECKING:
     from exporter.baseline.dry_run import DryRun, PipelineVerdicts
@@ -67,7 +67,7 @@ def _dry_run(baseline: Baseline, paths: tuple[Path, ...]) -> DryRun:
     from exporter.baseline.dry_run import ATTRIBUTES, DryRun
     from exporter.baseline.export import as_policy, export
     from exporter.baseline.learn import total_bytes
-    from exporter.otlp_files import egress_spans_in, span_files
+    from exporter.otlp.reading.files import egress_spans_in, span_files
     from exporter.policy.resolvers import system_resolvers
 
     dry_run = DryRun(as_policy(export(baseline)), system_resolvers())
@@ -98,7 +98,7 @@ def _print(file: Path, told: list[_Pipeline], dry_run: DryRun | None) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from exporter.console import printing
+    from exporter.common.console import printing
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("pipeline")
@@ -120,7 +120,7 @@ def _print(file: Path, told: list[_Pipeline], dry_run: DryRun | None) -> None:
 
 
 def _row(pipeline: _Pipeline) -> Iterator[str]:
-    from exporter.text import counted
+    from exporter.common.text import counted
 
     yield _shown(pipeline.name)
     yield f"{pipeline.tasks:,}"
@@ -137,7 +137,7 @@ def _row(pipeline: _Pipeline) -> Iterator[str]:
 def _verdict_lines(dry_run: DryRun) -> Iterator[str]:
     """Yield the dry run in words: how many runs were denied, the places, then the runs of each pipeline."""
     from exporter.baseline.sections import shown_task
-    from exporter.text import counted, printable
+    from exporter.common.text import counted, printable
 
     runs = counted(_number_of_runs(dry_run), "run")
     yield f"enforcing would have denied {_number_of_denied(dry_run)} of {runs}"
@@ -162,7 +162,7 @@ def _shared_lines(dry_run: DryRun) -> Iterator[str]:
     The kernel grants addresses, so a rule for another name of the same address lets them through.
     """
     from exporter.baseline.sections import shown_task
-    from exporter.text import counted, printable
+    from exporter.common.text import counted, printable
 
     shared = [item for verdicts in dry_run.pipelines.values() for item in verdicts.shared.most_common()]
     if shared:
@@ -175,8 +175,8 @@ def _shared_lines(dry_run: DryRun) -> Iterator[str]:
 
 
 def _print_json(told: list[_Pipeline], dry_run: DryRun | None) -> None:
-    from exporter.console import write
-    from exporter.text import json_line
+    from exporter.common.console import write
+    from exporter.common.text import json_line
 
     fields = {
         "pipelines": [_fields(pipeline) for pipeline in told],
@@ -229,6 +229,6 @@ def _number_of_denied(dry_run: DryRun) -> int:
 
 
 def _shown(pipeline: str | None) -> str:
-    from exporter.text import printable
+    from exporter.common.text import printable
 
     return "jobs without a pipeline" if pipeline is None else printable(pipeline, limit=_TEXT_MAX)

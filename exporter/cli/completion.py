@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from exporter.console import write
+from exporter.common.console import write
 
 if TYPE_CHECKING:
     from click.shell_completion import ShellComplete

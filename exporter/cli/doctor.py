@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from exporter.errors import CANNOT_TRACE_STATUS
+from exporter.common.errors import CANNOT_TRACE_STATUS
 
 if TYPE_CHECKING:
     from exporter.kernel.doctor import Check
@@ -61,9 +61,9 @@ def show(checks: list[Check], *, verbose: bool) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from exporter.console import printing
+    from exporter.common.console import printing
+    from exporter.common.text import printable
     from exporter.kernel.doctor import would_work
-    from exporter.text import printable
 
     table = Table.grid(padding=(0, 2, 0, 0))
     for check in checks:

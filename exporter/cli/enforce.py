@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 import click
 
 from exporter.cli.groups import Commands
-from exporter.cli.messages import Messages
 from exporter.cli.options import NAME
 from exporter.cli.running import instance_ids, job_names
-from exporter.console import write
-from exporter.errors import KernelError
-from exporter.text import printable
+from exporter.common.console import write
+from exporter.common.errors import KernelError
+from exporter.common.text import printable
+from exporter.session.messages import Messages
 
 if TYPE_CHECKING:
     from exporter.kernel.control import Governed, Instance
@@ -208,8 +208,8 @@ def _switched(row: _Row, mode: JobMode) -> bool | None:
 
 
 def _cut(job: Governed) -> bool:
+    from exporter.common.text import counted
     from exporter.kernel.cutting import cut
-    from exporter.text import counted
 
     try:
         came = cut(job.instance.directory, job.scope)
@@ -245,7 +245,7 @@ def _show(rows: list[_Row]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from exporter.console import printing
+    from exporter.common.console import printing
 
     if not rows:
         _say("no job is being traced")

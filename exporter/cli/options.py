@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from exporter.config import FailOn, OnDeath, OutputConfig, ProcessSpans
+from exporter.common.settings import FailOn, OnDeath, OutputConfig, ProcessSpans
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem

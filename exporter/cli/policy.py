@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from exporter.cli.groups import Commands
-from exporter.cli.messages import Messages
 from exporter.cli.options import DOCUMENT, NAME, OTLP_PATH
+from exporter.session.messages import Messages
 
 if TYPE_CHECKING:
     from exporter.jobs.claims import Who
-    from exporter.policy.decide import EgressRequest, Decision
+    from exporter.policy.decide import Decision, EgressRequest
     from exporter.policy.model import JobPolicy, Mode
 
 _DENIED_STATUS = 1
@@ -52,7 +52,7 @@ def check(file: Path) -> int:
     \b
     ci-egress policy check policy.yaml
     """  # noqa: D301 - click wants a real backspace
-    from exporter.policy.check import check_for_kernel, crowding
+    from exporter.policy.compile import check_for_kernel, crowding
     from exporter.policy.parse import load_policy
     from exporter.policy.problems import PolicyError
     from exporter.policy.sections import remarks
@@ -155,10 +155,10 @@ def init(paths: tuple[Path, ...]) -> int:
     ci-egress policy init ci-egress > policy.yaml
     ci-egress policy init runs/1207 runs/1208 > policy.yaml
     """  # noqa: D301 - click wants a real backspace
-    from exporter.console import write
-    from exporter.errors import UsageError
-    from exporter.otlp_files import egress_spans_in, span_files
-    from exporter.policy.draft import draft
+    from exporter.baseline.policy_draft import draft
+    from exporter.common.console import write
+    from exporter.common.errors import UsageError
+    from exporter.otlp.reading.files import egress_spans_in, span_files
 
     files, say = span_files(paths), Messages.current().say
     made = draft(span.attributes for file in files for span in egress_spans_in(file, say=say))
@@ -199,10 +199,10 @@ def show(question: ExplainedAct, policy: JobPolicy, decision: Decision) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from exporter.console import printing
+    from exporter.common.console import printing
+    from exporter.common.text import printable
     from exporter.policy.decide import may_ask
     from exporter.policy.model import Effect
-    from exporter.text import printable
 
     table = Table.grid(padding=(0, 2, 0, 0))
     for other in decision.others:
@@ -222,8 +222,8 @@ def show(question: ExplainedAct, policy: JobPolicy, decision: Decision) -> None:
 
 
 def _verdict(question: ExplainedAct, mode: Mode, decision: Decision) -> str:
+    from exporter.common.text import printable
     from exporter.policy.model import DEFAULT, Effect
-    from exporter.text import printable
 
     word = "allowed" if decision.effect is Effect.ALLOW else "denied"
     if decision.verdict(mode) == "audit":
@@ -237,11 +237,11 @@ def _verdict(question: ExplainedAct, mode: Mode, decision: Decision) -> str:
 
 def _question(destination: str) -> ExplainedAct:
     """Parse DEST. Raises UsageError when it isn't a single destination."""
-    from exporter.errors import UsageError
+    from exporter.common.errors import UsageError
+    from exporter.common.text import printable
     from exporter.policy.decide import EgressRequest
     from exporter.policy.endpoints import EndpointError, parse_endpoint, reach
     from exporter.policy.model import Effect, Name, Protocol
-    from exporter.text import printable
 
     try:
         endpoint = parse_endpoint(destination)
@@ -278,7 +278,7 @@ def _who(text: str | None) -> Who:
 
     When a project is named, the job counts as known to be of that project. Raises UsageError.
     """
-    from exporter.errors import UsageError
+    from exporter.common.errors import UsageError
     from exporter.jobs.claims import Who, named
     from exporter.policy.keys import SectionKeyError, parse_claim
 

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from exporter.cli.baselines import baseline_of, warn_of_unknown
-from exporter.cli.messages import Messages
 from exporter.cli.options import FILE, baseline_option, output_config, output_options
 from exporter.cli.report_options import report_config, report_options
-from exporter.config import OutputConfig, ReportConfig
+from exporter.common.settings import OutputConfig, ReportConfig
+from exporter.session.baselines import baseline_of, warn_of_unknown
+from exporter.session.messages import Messages
 
 if TYPE_CHECKING:
     from exporter.baseline.model import Baseline
-    from exporter.pipeline import Pipeline
-    from exporter.replay import Replay
-    from exporter.traced import TracedJob
+    from exporter.pipeline.core import Pipeline
+    from exporter.pipeline.job import TracedJob
+    from exporter.session.replay import Replay
 
 
 @click.command(
@@ -61,19 +61,19 @@ def replay(
     reports: ReportConfig = ReportConfig(),  # noqa: B008 - immutable
 ) -> int:
     """Replay `file`; returns the exit status. Raises UsageError for a file that isn't a recording."""
-    from exporter.account import Bookkeeping, KernelCounts
-    from exporter.cli.notices import long_flush_told, tell_act
-    from exporter.cli.outcome import JobResult
-    from exporter.cli.reporting import STEP_SUMMARY, Reporting
-    from exporter.command import inherited_environment
-    from exporter.errors import UsageError
-    from exporter.flows import Flows
-    from exporter.metrics import Metrics
+    from exporter.common.errors import UsageError
     from exporter.otlp import Telemetry, resolve_destinations
-    from exporter.pipeline import Pipeline
-    from exporter.replay import Replay
-    from exporter.summary import Summary
-    from exporter.traced import Outlets, known_by, traced_job
+    from exporter.pipeline.account import Bookkeeping, KernelCounts
+    from exporter.pipeline.core import Pipeline
+    from exporter.pipeline.flows import Flows
+    from exporter.pipeline.job import Outlets, known_by, traced_job
+    from exporter.pipeline.metrics import Metrics
+    from exporter.pipeline.summary import Summary
+    from exporter.session.command import inherited_environment
+    from exporter.session.notices import long_flush_told, tell_act
+    from exporter.session.outcome import JobResult
+    from exporter.session.replay import Replay
+    from exporter.session.reports import STEP_SUMMARY, Reporting
 
     with ExitStack() as stack:
         try:

@@ -10,22 +10,22 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from exporter.cli.baselines import baseline_of
-from exporter.cli.messages import Messages
 from exporter.cli.options import DOCUMENT, OTLP_PATH
 from exporter.cli.progress import progress
 from exporter.cli.report_options import report_config, report_options
-from exporter.cli.reporting import WRITE_HINT, append_summary, encoded
-from exporter.errors import UsageError
-from exporter.handing import HandingError, replace
-from exporter.users import command_user
+from exporter.common.errors import UsageError
+from exporter.session.baselines import baseline_of
+from exporter.session.handing import HandingError, replace
+from exporter.session.messages import Messages
+from exporter.session.reports import WRITE_HINT, append_summary, encoded
+from exporter.session.users import command_user
 
 if TYPE_CHECKING:
     from exporter.baseline.model import Baseline
-    from exporter.config import ReportConfig
+    from exporter.common.settings import ReportConfig
     from exporter.policy.model import Policy
     from exporter.report.model import Report
-    from exporter.users import CommandUser
+    from exporter.session.users import CommandUser
 
 
 @click.command(
@@ -85,7 +85,7 @@ def _policy(path: Path | None) -> Policy | None:
 def _read(paths: tuple[Path, ...]) -> Report:
     """Read the spans in `paths`. Raises UsageError, also when no job is in them."""
     from exporter.baseline.learn import total_bytes
-    from exporter.otlp_files import span_files
+    from exporter.otlp.reading.files import span_files
     from exporter.report.read import read
 
     with progress("reading files", total_bytes(span_files(paths)), is_bytes=True) as on_read:

@@ -16,10 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from exporter.cli.baselines import required_baseline
-from exporter.cli.given import GivenRun
-from exporter.cli.messages import Messages
-from exporter.cli.misplaced import CommandInFront, a_command, warn_of_misplaced
 from exporter.cli.options import (
     FILE,
     NAME,
@@ -35,11 +31,15 @@ from exporter.cli.options import (
     strict_option,
 )
 from exporter.cli.report_options import TO_THE_STEP, report_config, report_options
-from exporter.command import HeldCommand, inherited_environment
-from exporter.config import FailOn, OnDeath, RunConfig
-from exporter.errors import FAIL_ON_STATUS, LOST_STATUS, UsageError
-from exporter.signals import SignalRelay
-from exporter.users import command_user
+from exporter.common.errors import FAIL_ON_STATUS, LOST_STATUS, UsageError
+from exporter.common.settings import FailOn, OnDeath, RunConfig
+from exporter.session.baselines import required_baseline
+from exporter.session.command import HeldCommand, inherited_environment
+from exporter.session.given import GivenRun
+from exporter.session.messages import Messages
+from exporter.session.misplaced import CommandInFront, a_command, warn_of_misplaced
+from exporter.session.signals import SignalRelay
+from exporter.session.users import command_user
 
 if TYPE_CHECKING:
     from exporter.kernel.loading import Loading
@@ -133,7 +133,7 @@ def _requested(config: RunConfig) -> Policy | None:
         or config.host_enforce
     ):
         return None  # so nothing that reads one is imported
-    from exporter.cli.governing import requested
+    from exporter.session.job_policy import requested
 
     return requested(config)
 
@@ -148,7 +148,7 @@ def _trace(
 
     config, policy, _ = given
     with loading(outlives=config.on_exporter_death is OnDeath.CLOSED) as kernel:
-        from exporter.cli.tracing import trace
+        from exporter.session.run import trace
 
         try:
             return trace(given, environment, relay=relay, held=held, kernel=kernel)
@@ -161,8 +161,8 @@ def _trace(
 
 
 def _end_what_is_left(kernel: Loading) -> None:
-    from exporter.cli.leaving import end_what_is_left
-    from exporter.cli.tracing import SCOPE
+    from exporter.session.run import SCOPE
+    from exporter.session.run_end import end_what_is_left
 
     if kernel.tracer is not None:
         end_what_is_left(kernel.tracer, SCOPE)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from exporter.errors import CiEgressError
+from exporter.common.errors import CiEgressError
 
 if TYPE_CHECKING:
     import click

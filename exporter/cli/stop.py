@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import click
 
 from exporter.cli.enforce import caller
-from exporter.cli.messages import Messages
 from exporter.cli.options import NAME
 from exporter.cli.running import instance_ids
-from exporter.console import write
-from exporter.errors import UsageError
+from exporter.common.console import write
+from exporter.common.errors import UsageError
+from exporter.session.messages import Messages
 
 if TYPE_CHECKING:
     from exporter.kernel.control import Instance

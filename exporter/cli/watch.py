@@ -10,10 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from exporter.cli.baselines import required_baseline
-from exporter.cli.end_folder import end_folder
-from exporter.cli.given import GivenWatch
-from exporter.cli.messages import Messages
 from exporter.cli.options import (
     DIGEST,
     DIRECTORY,
@@ -33,17 +29,21 @@ from exporter.cli.options import (
     strict_option,
 )
 from exporter.cli.report_options import TO_THE_STEP, report_config, report_options
-from exporter.cli.requests import requests
-from exporter.command import inherited_environment
-from exporter.config import FailOn, OnDeath, WatchConfig
-from exporter.errors import UsageError
-from exporter.pid_file import pid_file
+from exporter.common.errors import UsageError
+from exporter.common.settings import FailOn, OnDeath, WatchConfig
+from exporter.session.baselines import required_baseline
+from exporter.session.command import inherited_environment
+from exporter.session.given import GivenWatch
+from exporter.session.messages import Messages
+from exporter.session.pid_file import pid_file
+from exporter.session.watch.end_folder import end_folder
+from exporter.session.watch.requests import requests
 
 if TYPE_CHECKING:
-    from exporter.agents import Above, Agent
-    from exporter.cli.daemon import Kernel
-    from exporter.cli.governing import Source
     from exporter.jobs.model import Job
+    from exporter.session.job_policy import Source
+    from exporter.session.watch.agents import Above, Agent
+    from exporter.session.watch.daemon import Kernel
 
 _LIMIT_MIB = 1536
 
@@ -151,7 +151,7 @@ def watch(config: WatchConfig, environment: Mapping[str, str]) -> int:
         pid_file(config.pid_file) as be_ready,
         _kernel(config, has_policy=given.policy is not None) as kernel,
     ):
-        from exporter.cli.daemon import run
+        from exporter.session.watch.daemon import run
 
         return run(given, environment, kernel, asked, be_ready)
 
@@ -168,13 +168,13 @@ def _require_whole(config: WatchConfig) -> None:
 def _agents(config: WatchConfig) -> Collection[Agent]:
     if not config.agents:
         return ()
-    from exporter.agents import agent_named
+    from exporter.session.watch.agents import agent_named
 
     return [agent_named(text) for text in config.agents]
 
 
 def _above(config: WatchConfig, agents: Collection[Agent]) -> Above:
-    from exporter.agents import KNOWN, above, marks
+    from exporter.session.watch.agents import KNOWN, above, marks
 
     return above(os.getpid(), (*KNOWN, *agents), marks(config.job_env))
 
@@ -220,6 +220,6 @@ def _policy(config: WatchConfig) -> Source | None:
     needs_one = config.enforce or config.host_enforce or config.fail_on - {FailOn.NOVEL}
     if not (has_policy or needs_one):
         return None  # so nothing that reads one is imported
-    from exporter.cli.governing import source_of
+    from exporter.session.job_policy import source_of
 
     return source_of(config)

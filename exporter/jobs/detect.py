@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
-from exporter.errors import UsageError
+from exporter.common.errors import UsageError
 from exporter.jobs.claims import Claim, besides, claims_of, server_url
 from exporter.jobs.ids import GithubRun, Identity, trace_ids
 from exporter.jobs.model import HOST, Job, TraceIds

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from exporter.redact import redact_arguments
+from exporter.redact.command_lines import redact_arguments
 
 MAX_CHARS = 1024
 """Longest value kept. Providers stay far below (GitLab cuts job names and refs at 255, Jenkins nests folders

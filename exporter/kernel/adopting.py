@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from exporter import wire
-from exporter.errors import KernelError
+from exporter.common.errors import KernelError
+from exporter.events import wire
 from exporter.kernel.bpf import Map
+from exporter.kernel.build.sources import edition
 from exporter.kernel.hooks import PROGRAMS
 from exporter.kernel.instances import (
     config_of,
@@ -29,7 +30,6 @@ from exporter.kernel.locks import MODES, lock, locked
 from exporter.kernel.mounts import ensure_bpffs
 from exporter.kernel.programs import Hook, Reserve, Tracepoint
 from exporter.kernel.requirements import require_host
-from exporter.kernel.sources import edition
 from exporter.kernel.tracer import PINNED_MAPS, Tracer
 from exporter.kernel.windows import Coverage
 

@@ -13,8 +13,8 @@ import struct
 from collections import defaultdict
 from collections.abc import Callable, Container
 
-from exporter import wire
-from exporter.events import HOST, ProcessKey
+from exporter.events import wire
+from exporter.events.facts import HOST, ProcessKey
 from exporter.kernel.bpf import Map
 
 _SCOPE = struct.Struct("=I")

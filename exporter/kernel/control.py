@@ -14,8 +14,8 @@ from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 
-from exporter import wire
-from exporter.errors import KernelError
+from exporter.common.errors import KernelError
+from exporter.events import wire
 from exporter.kernel.bpf import Map, detach_link
 from exporter.kernel.hooks import PROGRAMS
 from exporter.kernel.instances import (

@@ -14,18 +14,38 @@ import socket
 import struct
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, suppress
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from exporter import wire
-from exporter.events import HOST
+from exporter.events import wire
+from exporter.events.facts import HOST
 from exporter.kernel.bpf import Map
 from exporter.kernel.candidates import all_of, held_as
 from exporter.kernel.descriptors import copied, pidfd
 from exporter.kernel.instances import open_map
-from exporter.kernel.listening import listening_ports
 from exporter.kernel.verdicts import MAPS, Peer, Process, Verdicts
 from exporter.policy.entries import EntryVerdict
+
+_LISTEN = "0A"
+"""TCP_LISTEN, as /proc/net/tcp shows it."""
+_LOCAL, _STATE = 1, 3
+
+
+def listening_ports(pid: int) -> frozenset[int]:
+    """Return the TCP ports that listen in the network namespace of `pid`; none when the process is gone."""
+    return frozenset(port for name in ("tcp", "tcp6") for port in _ports(Path(f"/proc/{pid}/net/{name}")))
+
+
+def _ports(table: Path) -> list[int]:
+    """Return the listening ports of a table; it is read line by line, since every socket has one."""
+    try:
+        with table.open(encoding="ascii", errors="replace") as lines:
+            rows = (line.split() for line in islice(lines, 1, None))
+            return [int(row[_LOCAL].rpartition(":")[2], 16) for row in rows if row[_STATE] == _LISTEN]
+    except OSError:
+        return []
+
 
 _KEY = struct.Struct("=I")
 _NO_ADDRESS = struct.pack("=H14x", socket.AF_UNSPEC)

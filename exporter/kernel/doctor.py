@@ -9,17 +9,18 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from exporter.errors import KernelError
-from exporter.kernel import capabilities, requirements
-from exporter.kernel.btf import VMLINUX, kernel_offsets
-from exporter.kernel.bytecode import Cache, default_cache
-from exporter.kernel.compiling import Compiler, our_request, system_compiler
+from exporter.common.errors import KernelError
+from exporter.common.net.name_service import NameService, dns_obstacles
+from exporter.kernel import requirements
+from exporter.kernel import requirements as capabilities
+from exporter.kernel.build.btf import VMLINUX, kernel_offsets
+from exporter.kernel.build.bytecode import Cache, default_cache
+from exporter.kernel.build.compiling import Compiler, our_request, system_compiler
 from exporter.kernel.control import described, instances, leftovers
 from exporter.kernel.exits import Way, way_here
 from exporter.kernel.hooks import PROGRAMS
 from exporter.kernel.loading import loading
 from exporter.kernel.mounts import MOUNT_BPFFS, ON_THE_HOST, cgroup2_root, find_bpffs, sees_all_cgroups
-from exporter.name_service import NameService, dns_obstacles
 
 _ENDING = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT}
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import NamedTuple
 
-from exporter import wire
+from exporter.events import wire
 from exporter.kernel.bpf import Map
 from exporter.kernel.networks import everywhere, inside
 

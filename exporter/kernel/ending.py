@@ -9,9 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from exporter.events import ProcessKey
+from exporter.common.text import printable
+from exporter.events.facts import ProcessKey
 from exporter.kernel.tracer import Tracer
-from exporter.text import printable
 
 LIMIT_S = 10.0
 """The most seconds for ending all processes of a job, which may make them faster than they are killed."""

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from exporter import wire
-from exporter.errors import KernelError
+from exporter.common.errors import KernelError
+from exporter.events import wire
 from exporter.kernel.bpf import Map
 from exporter.kernel.files import Inode, inode_at
 from exporter.kernel.mounts import MOUNTINFO

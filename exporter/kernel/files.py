@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from exporter.errors import KernelError
+from exporter.common.errors import KernelError
 from exporter.kernel.mounts import devices
 
 _MINOR_BITS = 20

@@ -22,14 +22,13 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
-from exporter import wire
-from exporter.clock import boot_ns
-from exporter.errors import KernelError
-from exporter.events import ProcessKey, Tampered, Tampering
+from exporter.common.clock import boot_ns
+from exporter.common.errors import KernelError
+from exporter.events import wire
+from exporter.events.facts import ProcessKey, Tampered, Tampering
 from exporter.kernel.bpf import Map
 from exporter.kernel.candidates import all_of, held_as, one_of
 from exporter.kernel.exits import Way, exits, way_here
-from exporter.kernel.failures import failures_told
 from exporter.kernel.guarded import Guarded
 from exporter.kernel.later import LaterLinks
 from exporter.kernel.locks import changing_modes
@@ -38,6 +37,7 @@ from exporter.kernel.networks import prepare
 from exporter.kernel.objects import AttachType, attach_to_cgroup
 from exporter.kernel.packet_sockets import SocketAt
 from exporter.kernel.sought import Sought
+from exporter.kernel.verifier import failures_told
 
 LOOK_S, TURN_S = 1.0, 0.05
 """The seconds between looks, and the most seconds that one turn may take where others wait."""

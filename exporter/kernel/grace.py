@@ -5,8 +5,17 @@ from __future__ import annotations
 import ctypes
 import platform
 import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 
-from exporter.kernel.threads import thread
+
+@cache
+def thread(name: str) -> ThreadPoolExecutor:
+    """Return the only thread of that name, which does one thing after the other; the first call starts it."""
+    executor = ThreadPoolExecutor(1, name)
+    executor.submit(int).result()  # it starts the thread; no other one ever starts
+    return executor
+
 
 _MEMBARRIER = {"x86_64": 324, "aarch64": 283}
 _MEMBARRIER_CMD_GLOBAL = 1

@@ -11,8 +11,8 @@ from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from exporter import wire
-from exporter.clock import Rhythm, boot_ns
+from exporter.common.clock import Rhythm, boot_ns
+from exporter.events import wire
 from exporter.kernel.bpf import Map
 from exporter.kernel.policies import halves
 from exporter.kernel.queries import counted_as, governing

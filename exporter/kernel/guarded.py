@@ -10,7 +10,7 @@ from contextlib import suppress
 from functools import partial
 from typing import NamedTuple
 
-from exporter.events import Tampered
+from exporter.events.facts import Tampered
 from exporter.kernel.exits import Exits, Round
 from exporter.kernel.networks import LinkNews, Place, inside, number_at, opened
 from exporter.kernel.spare import require_share, require_spare

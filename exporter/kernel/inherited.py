@@ -11,8 +11,8 @@ import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from exporter import wire
-from exporter.events import ProcessKey
+from exporter.events import wire
+from exporter.events.facts import ProcessKey
 from exporter.kernel.bpf import Map, possible_cpus
 from exporter.kernel.rings import Ring
 from exporter.kernel.windows import Windows

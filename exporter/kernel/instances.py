@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from exporter import wire
-from exporter.errors import KernelError
+from exporter.common.errors import KernelError
+from exporter.events import wire
 from exporter.kernel.bpf import Map, detach_link, open_pinned
 from exporter.kernel.candidates import all_of, known_scope
 from exporter.kernel.clsact import filter_name, remove_filters

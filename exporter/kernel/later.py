@@ -15,9 +15,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from exporter.kernel.bpf import detach_link, link_info, open_pinned, program_id
-from exporter.kernel.held import LATER
 from exporter.kernel.objects import pin, replace_program
 from exporter.kernel.spare import require_spare
+
+from .attachment import LATER
 
 UNTIL_PINNED = {"on_frame": "idle_frame", "on_setsockopt": "idle_setsockopt"}
 """For each program, with whose name its links' names begin, the idle one attached until a link is pinned."""

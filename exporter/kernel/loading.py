@@ -9,9 +9,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Event, Thread
 
-from exporter.kernel.bytecode import Bytecode, default_cache
-from exporter.kernel.compiling import Compiler, compiled, our_request, system_compiler
-from exporter.kernel.failures import failures_told
+from exporter.kernel.build.bytecode import Bytecode, default_cache
+from exporter.kernel.build.compiling import Compiler, compiled, our_request, system_compiler
 from exporter.kernel.hooks import PROGRAMS
 from exporter.kernel.instances import new_instance
 from exporter.kernel.mounts import cgroup2_root, ensure_bpffs
@@ -19,6 +18,7 @@ from exporter.kernel.objects import create_map, pin
 from exporter.kernel.programs import Program, Reserve
 from exporter.kernel.requirements import require_host
 from exporter.kernel.tracer import PINNED_MAPS, Tracer
+from exporter.kernel.verifier import failures_told
 from exporter.kernel.windows import Coverage
 
 _VERIFIERS = 2

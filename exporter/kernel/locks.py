@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from exporter.errors import KernelError
+from exporter.common.errors import KernelError
 
 MODES = "modes"
 """The name of a directory made before the pins: whoever changes a mode of the instance holds its lock."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from exporter.errors import KernelError
+from exporter.common.errors import KernelError
 
 MOUNTINFO = Path("/proc/self/mountinfo")
 BPFFS_HOME = Path("/sys/fs/bpf")

@@ -11,8 +11,8 @@ from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
+from exporter.kernel.grace import thread
 from exporter.kernel.packet_sockets import SocketAt
-from exporter.kernel.threads import thread
 
 _CLONE_NEWNET = 0x40000000
 _RTMGRP_LINK, _RTMGRP_TC = 1, 8  # include/uapi/linux/rtnetlink.h

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from enum import IntEnum
 from pathlib import Path
 
-from exporter import wire
+from exporter.events import wire
 from exporter.kernel.bpf import bpf, bpf_in
-from exporter.kernel.bytecode import MapSpec
+from exporter.kernel.build.bytecode import MapSpec
 from exporter.kernel.verifier import refusal
 
 # enum bpf_cmd

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from exporter.bounded import readers
+from exporter.common.bounded import readers
 from exporter.kernel.descriptors import copied, pidfd
 
 _SIOCGSKNS = 0x894C  # include/uapi/linux/sockios.h

@@ -9,8 +9,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from itertools import count
 from typing import NamedTuple
 
-from exporter import wire
-from exporter.errors import KernelError
+from exporter.common.errors import KernelError
+from exporter.events import wire
 from exporter.kernel.bpf import Map
 from exporter.kernel.executables import Executables
 from exporter.kernel.registry import Registry

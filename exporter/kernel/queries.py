@@ -6,8 +6,8 @@ import struct
 from collections import Counter
 from collections.abc import Mapping
 
-from exporter import wire
-from exporter.clock import Rhythm, boot_ns
+from exporter.common.clock import Rhythm, boot_ns
+from exporter.events import wire
 from exporter.kernel.bpf import Map
 
 PATIENCE_NS = 15_000_000_000

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import NamedTuple
 
-from exporter import wire
+from exporter.events import wire
 from exporter.kernel.bpf import Map
 from exporter.policy.model import Mode
 

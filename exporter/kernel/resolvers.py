@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from exporter import wire
+from exporter.events import wire
 
 if TYPE_CHECKING:
     from exporter.kernel.bpf import Map

@@ -10,8 +10,8 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from exporter import wire
-from exporter.clock import boot_ns
+from exporter.common.clock import boot_ns
+from exporter.events import wire
 
 _HEADER = struct.Struct("=I")
 _HEADER_SIZE = 8

@@ -9,8 +9,8 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from exporter import wire
-from exporter.events import HOST, ProcessKey
+from exporter.events import wire
+from exporter.events.facts import HOST, ProcessKey
 from exporter.kernel.bpf import Map
 from exporter.kernel.candidates import Candidates, root_key
 from exporter.kernel.forks import Forks

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
-from exporter.events import Tampered
+from exporter.events.facts import Tampered
 from exporter.kernel.packet_sockets import SocketAt, packet_sockets
 
 SOUGHT_S = 10.0

@@ -9,8 +9,8 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from exporter.errors import KernelError
-from exporter.events import Tampered
+from exporter.common.errors import KernelError
+from exporter.events.facts import Tampered
 from exporter.kernel.frames import Frames
 from exporter.kernel.instances import open_map
 

@@ -11,8 +11,8 @@ from contextlib import ExitStack, closing, suppress
 from functools import partial
 from pathlib import Path
 
-from exporter import wire
-from exporter.events import HOST, ProcessKey
+from exporter.events import wire
+from exporter.events.facts import HOST, ProcessKey
 from exporter.kernel.bpf import Map
 from exporter.kernel.candidates import early_of, found_value, step_number
 from exporter.kernel.dropped import Left, abort
@@ -20,7 +20,6 @@ from exporter.kernel.executables import Executables
 from exporter.kernel.forks import Forks
 from exporter.kernel.frames import Frames
 from exporter.kernel.grants import Grants
-from exporter.kernel.held import DETACHED, REPLACED, UNPINNED, HeldLinks
 from exporter.kernel.inherited import Inherited, Running, inherited, running, total
 from exporter.kernel.instances import leave, remove
 from exporter.kernel.locks import changing_modes
@@ -32,6 +31,8 @@ from exporter.kernel.rings import Drained, Handler, Ring, drain
 from exporter.kernel.scopes import Scopes, Seeds
 from exporter.kernel.windows import Coverage, Windows
 from exporter.policy.compile import Compiled
+
+from .attachment import DETACHED, REPLACED, UNPINNED, HeldLinks
 
 RINGS = ("lineage", "first", "lookups", "events", "environments")
 """The rings in an order: what is on a later one follows from what is on an earlier one."""

@@ -10,7 +10,7 @@ import struct
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from exporter import wire
+from exporter.events import wire
 from exporter.kernel.bpf import Map
 from exporter.policy.entries import FINAL, EntryVerdict
 

@@ -10,12 +10,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from exporter import wire
+from exporter.events import wire
 from exporter.kernel.bpf import Map
-from exporter.kernel.grace import NAME, Grace, wait_for_programs
+from exporter.kernel.build.sources import edition
+from exporter.kernel.grace import NAME, Grace, thread, wait_for_programs
 from exporter.kernel.rings import Handler
-from exporter.kernel.sources import edition
-from exporter.kernel.threads import thread
 
 WINDOW_S = 1.0
 

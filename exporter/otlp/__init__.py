@@ -11,9 +11,9 @@ from exporter.otlp.transcript import Transcript
 
 __all__ = [
     "FLUSH_TIMEOUT_S",
-    "LedgerTotals",
     "Destinations",
     "Endpoint",
+    "LedgerTotals",
     "LogRecord",
     "OtlpProtocol",
     "Rotation",

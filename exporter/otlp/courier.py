@@ -12,14 +12,14 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from exporter.limits import limit_hint
+from exporter.common.limits import limit_hint
+from exporter.common.text import counted
 from exporter.otlp.complaints import Complaints
 from exporter.otlp.depot import CORRUPT, Books, Depot, Waiting
 from exporter.otlp.ledger import EXPORT, SPOOL, LedgerEntry
 from exporter.otlp.pauses import pauses_s
 from exporter.otlp.sinks import MisdirectedError, Receipt, SendError, Sink, SpoolError
 from exporter.otlp.spool_folder import SpoolFolder
-from exporter.text import counted
 
 WINDOW = 2
 PATIENCE_S = 1.0

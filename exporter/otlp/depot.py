@@ -8,11 +8,11 @@ import zlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from exporter.otlp.ledger import ParcelAttempts, LedgerEntry, Ledger
+from exporter.common.text import counted
+from exporter.otlp.ledger import Ledger, LedgerEntry, ParcelAttempts
 from exporter.otlp.settings import Endpoint
 from exporter.otlp.sinks import SpoolError
 from exporter.otlp.spool_folder import OUTDATED_DAYS, SpoolFile, SpoolFolder
-from exporter.text import counted
 
 if TYPE_CHECKING:
     from exporter.otlp.spool import Spool, Stored

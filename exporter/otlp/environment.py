@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from exporter.errors import UsageError
+from exporter.common.errors import UsageError
+from exporter.common.text import clean
 from exporter.otlp.settings import (
     DEFAULT_METRIC_INTERVAL_S,
     DEFAULT_TIMEOUT_S,
@@ -24,7 +25,6 @@ from exporter.otlp.settings import (
     Route,
     Signal,
 )
-from exporter.text import clean
 
 DEFAULT_DIRECTORY = Path("ci-egress")
 _SHORTEST_TIMEOUT_S = 1.0
@@ -96,7 +96,9 @@ def _endpoint(environ: Mapping[str, str], signal: Signal) -> Endpoint | None:
     client_certificate, client_key = _client_identity(environ, signal)
     return Endpoint(
         signal=signal,
-        url=_grpc_url(environ, signal, setting) if protocol is OtlpProtocol.GRPC else _http_url(signal, setting),
+        url=_grpc_url(environ, signal, setting)
+        if protocol is OtlpProtocol.GRPC
+        else _http_url(signal, setting),
         variable=setting.variable,
         protocol=protocol,
         timeout_s=_timeout_s(_setting(environ, signal, "TIMEOUT")),

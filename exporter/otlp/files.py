@@ -10,11 +10,9 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from exporter.errors import CiEgressError
-from exporter.limits import limit_hint
-from exporter.otlp.settings import Rotation
-from exporter.otlp.sinks import Receipt, SendError
-from exporter.safe_files import (
+from exporter.common.errors import CiEgressError
+from exporter.common.limits import limit_hint
+from exporter.common.safe_files import (
     UnsafeFolderError,
     folder_of,
     open_to_append,
@@ -22,6 +20,8 @@ from exporter.safe_files import (
     require_ours_alone,
     write_new,
 )
+from exporter.otlp.settings import Rotation
+from exporter.otlp.sinks import Receipt, SendError
 
 _FILE_MODE = 0o644
 _DIRECTORY_MODE = 0o755

@@ -9,8 +9,9 @@ from typing import Any
 from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.trace import Link, SpanKind
 
-from exporter.attributes import Layered
 from exporter.otlp.span_groups import Group, flags, grouped, state
+
+from .attributes import Layered
 
 # OTLP's numbers are another enumeration than the API's.
 _KINDS = {

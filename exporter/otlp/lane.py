@@ -8,12 +8,12 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from exporter.common.text import counted
 from exporter.otlp.complaints import Complaints
 from exporter.otlp.courier import Courier
-from exporter.otlp.ledger import LedgerEntry, Ledger
+from exporter.otlp.ledger import Ledger, LedgerEntry
 from exporter.otlp.pauses import pauses_s
 from exporter.otlp.sinks import SendError, Sink
-from exporter.text import counted
 
 BATCH = 512
 _LAST_TRIES = 2

@@ -13,11 +13,12 @@ from opentelemetry.sdk.metrics import MeterProvider, TraceBasedExemplarFilter
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricsData
 from opentelemetry.sdk.resources import Resource
 
-from exporter.durations import Producer
 from exporter.otlp.complaints import Complaints
 from exporter.otlp.courier import Courier
 from exporter.otlp.encoders import SCOPE
 from exporter.otlp.sinks import SendError, Sink
+
+from .histograms import Producer
 
 _LAST_TRIES = 2
 _LAST_PAUSE_S = 0.5

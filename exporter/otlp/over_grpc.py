@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import grpc
 
 from exporter import __version__
-from exporter.errors import UsageError
+from exporter.common.errors import UsageError
 from exporter.otlp.answers import parse_answer
 from exporter.otlp.settings import Endpoint, Signal
 from exporter.otlp.sinks import MisdirectedError, Receipt, SendError

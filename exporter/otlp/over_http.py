@@ -24,7 +24,7 @@ from urllib3.exceptions import (
 )
 
 from exporter import __version__
-from exporter.errors import UsageError
+from exporter.common.errors import UsageError
 from exporter.otlp.answers import parse_answer, parse_json_answer
 from exporter.otlp.settings import Endpoint
 from exporter.otlp.sinks import MisdirectedError, Receipt, SendError

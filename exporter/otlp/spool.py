@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from exporter.otlp.ledger import ParcelAttempts, LedgerEntry
+from exporter.otlp.ledger import LedgerEntry, ParcelAttempts
 from exporter.otlp.sinks import SpoolError
 
 EDITION = 1

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from exporter.common.safe_files import UnsafeFolderError, require_ours_alone, write_new
 from exporter.otlp.settings import Endpoint
 from exporter.otlp.sinks import SpoolError
-from exporter.safe_files import UnsafeFolderError, require_ours_alone, write_new
 
 DEFAULT_LIMIT_BYTES = 256 << 20
 OUTDATED_DAYS = 7

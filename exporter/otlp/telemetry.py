@@ -18,21 +18,22 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 
 from exporter import __version__
-from exporter.durations import Producer
+from exporter.common.text import clean, counted
 from exporter.otlp.complaints import ComplaintHandler, Complaints
 from exporter.otlp.courier import Courier, Spooling
 from exporter.otlp.depot import Books
 from exporter.otlp.environment import DEFAULT_DIRECTORY
 from exporter.otlp.files import keep_from_git
 from exporter.otlp.lane import LOG_RECORDS, SPANS, Cargo, Lane
-from exporter.otlp.ledger import LedgerTotals, LedgerEntry, Ledger
+from exporter.otlp.ledger import Ledger, LedgerEntry, LedgerTotals
 from exporter.otlp.metric_stream import MetricStream
 from exporter.otlp.records import LogRecord
 from exporter.otlp.routes import Hearers, open_sinks
 from exporter.otlp.settings import Destinations, Signal
 from exporter.otlp.sinks import Sink, SpoolError
 from exporter.otlp.transcript import Transcript
-from exporter.text import clean, counted
+
+from .histograms import Producer
 
 FLUSH_TIMEOUT_S = 10.0
 _SHARE_FOR_SPANS = 0.7

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from exporter.otlp.encoders import json_line_encoder
-from exporter.otlp.ledger import LedgerTotals, Ledger
+from exporter.otlp.ledger import Ledger, LedgerTotals
 from exporter.otlp.settings import DEFAULT_TIMEOUT_S, Signal
 from exporter.otlp.sinks import Receipt, SendError, Sink, SpoolError
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Network
 from typing import NamedTuple
 
-from exporter.documents.problems import Problems
+from exporter.common.documents.problems import Problems
 from exporter.policy.entries import ALTERNATIVES_MAX, FINAL, RULES_MAX, AddressKey, Choice, EntryVerdict
 from exporter.policy.model import Effect, Name, Network, PortClass, Rule
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from exporter.documents.problems import Problems
+from exporter.common.documents.problems import Problems
 from exporter.policy.decide import precedence
 from exporter.policy.endpoints import NAME_MAX
 from exporter.policy.entries import RULE_SETS_MAX, STEPS_MAX, NameKey, PortKey, Step

@@ -8,8 +8,8 @@ from functools import lru_cache
 from ipaddress import IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING, NamedTuple
 
-from exporter.dns_messages import is_host_name
-from exporter.documents.problems import shown
+from exporter.common.documents.problems import shown
+from exporter.common.net.dns_messages import is_host_name
 from exporter.policy.model import Effect, Host, Name, Network, Protocol
 
 if TYPE_CHECKING:

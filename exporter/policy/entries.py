@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import IntEnum, IntFlag
 from typing import NamedTuple
 
-from exporter import wire
+from exporter.events import wire
 
 EXECUTABLES_MAX = 64
 ALTERNATIVES_MAX = wire.ALTERNATIVES_MAX

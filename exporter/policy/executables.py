@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from exporter.documents.problems import shown
-from exporter.errors import FileError
+from exporter.common.documents.problems import shown
+from exporter.common.errors import FileError
 from exporter.policy.model import Rule
 
 DIRECTORIES = tuple(

@@ -6,7 +6,7 @@ import re
 from functools import lru_cache
 from urllib.parse import urlsplit
 
-from exporter.documents.problems import shown
+from exporter.common.documents.problems import shown
 from exporter.policy.endpoints import NAME_MAX, EndpointError, parse_host
 from exporter.policy.model import Address, Name
 

@@ -11,11 +11,11 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
-from exporter.documents.problems import shown
+from exporter.common.documents.problems import shown
 from exporter.jobs.claims import Claim
 from exporter.jobs.providers import PROVIDERS
 from exporter.policy.model import job_names
-from exporter.redact_rules import REDACTED
+from exporter.redact.names import REDACTED
 
 _BY_NAME = {provider.name: provider for provider in PROVIDERS}
 _PIECE = re.compile(r"\[!?\]?[^\]]*\]|.", re.DOTALL)

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Network, ip_network
 
-from exporter.documents.problems import Problems, shown
+from exporter.common.documents.problems import Problems, shown
 from exporter.policy.model import ANY_PORT, Effect, Host, Name, Network, Policy, PortClass, Protocol, Rule
 
 _COMPARED_MAX = 64

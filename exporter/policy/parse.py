@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from exporter.documents import tree
-from exporter.documents.fields import (
+from exporter.common.documents import tree
+from exporter.common.documents.fields import (
     Fields,
     check_version,
     is_another,
@@ -15,8 +15,8 @@ from exporter.documents.fields import (
     read_pairs,
     wrong_kind,
 )
-from exporter.documents.problems import Problems, shown
-from exporter.documents.tree import DocumentKind, Listing, Mapping, Node, Scalar
+from exporter.common.documents.problems import Problems, shown
+from exporter.common.documents.tree import DocumentKind, Listing, Mapping, Node, Scalar
 from exporter.policy import overlaps, rules
 from exporter.policy.endpoints import EndpointError
 from exporter.policy.hosts import parse_single_host

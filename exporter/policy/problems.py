@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from exporter.documents.problems import DocumentError, Problem
+from exporter.common.documents.problems import DocumentError, Problem
 
 CHECK_HINT = "`ci-egress policy check` shows them without starting anything"
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from exporter.addresses import endpoint
-from exporter.text import printable
+from exporter.common.net.addresses import endpoint
+from exporter.common.text import printable
 
 ANY = "any"
 CHAINS_SHOWN = 3

@@ -7,9 +7,9 @@ import re
 from collections.abc import Callable
 from typing import TypeVar
 
-from exporter.documents.fields import Fields
-from exporter.documents.problems import Problems, shown
-from exporter.documents.tree import Listing, Mapping, Node, Scalar
+from exporter.common.documents.fields import Fields
+from exporter.common.documents.problems import Problems, shown
+from exporter.common.documents.tree import Listing, Mapping, Node, Scalar
 from exporter.policy.endpoints import (
     EndpointError,
     parse_endpoint,

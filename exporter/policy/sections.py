@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from exporter.documents.problems import shown
+from exporter.common.documents.problems import shown
 from exporter.jobs.claims import Who
 from exporter.policy.model import Effect, JobPolicy, Policy, Rule, Section
 

@@ -7,11 +7,11 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
-from exporter.account import Account
-from exporter.errors import UsageError
-from exporter.otlp_files import LineKind, entries_of, is_named, read_file
-from exporter.otlp_json import text_of
-from exporter.otlp_metrics import Point, read_points
+from exporter.common.errors import UsageError
+from exporter.otlp.reading.files import LineKind, entries_of, is_named, read_file
+from exporter.otlp.reading.json import text_of
+from exporter.otlp.reading.metrics import Point, read_points
+from exporter.pipeline.account import Account
 from exporter.report.texts import NAME_MAX
 
 PATTERNS = ("metrics*.jsonl", "metrics*.jsonl.gz")

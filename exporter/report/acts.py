@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from exporter.addresses import is_loopback
-from exporter.destinations import SOCKET
-from exporter.otlp_json import Attributes, number_of, text_of
-from exporter.otlp_spans import WholeSpan
+from exporter.common.net.addresses import is_loopback
+from exporter.events.destinations import SOCKET
+from exporter.otlp.reading.json import Attributes, number_of, text_of
+from exporter.otlp.reading.spans import WholeSpan
+from exporter.pipeline.ruling import ALLOWED, DENIED, WOULD_DENY
 from exporter.policy.endpoints import PORT_MAX
 from exporter.report.model import ReportedAct, ReportedProgram
 from exporter.report.texts import Texts
-from exporter.terms import ALLOWED, DENIED, WOULD_DENY
 
 ATTRIBUTES = frozenset(
     {

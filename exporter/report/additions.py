@@ -7,16 +7,16 @@ from dataclasses import dataclass, replace
 
 from exporter.baseline.acts import chain_of, task_of, where_of
 from exporter.baseline.model import Entry, Subject
+from exporter.baseline.policy_draft import Draft
 from exporter.baseline.seen import NotLearntError
 from exporter.baseline.write import entry_lines
-from exporter.policy.draft import Draft
+from exporter.common.text import printable
+from exporter.events.programs import Lineage
+from exporter.pipeline.ruling import ALLOWED, DENIED, WOULD_DENY
+from exporter.pipeline.summary_table import NAME_MAX, Counted, SummaryKey, shortened
 from exporter.policy.hosts import parse_single_host
 from exporter.policy.model import DEFAULT
-from exporter.programs import Lineage
 from exporter.report.sheet import Sheet, attempts_of
-from exporter.summary_table import NAME_MAX, Counted, SummaryKey, shortened
-from exporter.terms import ALLOWED, DENIED, WOULD_DENY
-from exporter.text import printable
 
 _COMMAND = "##"
 """Begins a command to a CI runner, wherever it stands in a line of a log: this text may be printed to one."""

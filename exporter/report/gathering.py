@@ -6,15 +6,15 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from exporter.account import Account
-from exporter.otlp_json import text_of
-from exporter.otlp_spans import WholeSpan
+from exporter.common.text import counted
+from exporter.otlp.reading.json import text_of
+from exporter.otlp.reading.spans import WholeSpan
+from exporter.pipeline.account import Account
 from exporter.report import acts, jobs
 from exporter.report.acts import Acts, act_of, attempts_of, program_of
-from exporter.report.jobs import PartialJob, Key, found_by, job_key
-from exporter.report.model import ReportedAct, Report
+from exporter.report.jobs import Key, PartialJob, found_by, job_key
+from exporter.report.model import Report, ReportedAct
 from exporter.report.texts import NAME_MAX, Texts
-from exporter.text import counted
 
 ATTRIBUTES = acts.ATTRIBUTES | jobs.ATTRIBUTES
 """All attributes that are read from spans and their resources."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from exporter.text import printable
+from exporter.common.text import printable
 
 TEXT_MAX = 253
 """The most characters of a text: a name in DNS has no more."""

@@ -11,17 +11,47 @@ from datetime import UTC, datetime
 from functools import partial
 from string import hexdigits
 
-from exporter.account import Account
+from exporter.common.text import counted
+from exporter.pipeline.account import Account
+from exporter.pipeline.ruling import DENIED, WOULD_DENY
+from exporter.pipeline.summary_table import Counted
 from exporter.report.additions import additions
 from exporter.report.blocks import Section, fitted, folded, listed, pasted
-from exporter.report.completeness import completeness
 from exporter.report.inert import code, escaped, size
 from exporter.report.sheet import Sheet, destinations
 from exporter.report.tables import ALL_MARKS, NEW, table
 from exporter.report.verdict import Headline, counts, verdict
-from exporter.summary_table import Counted
-from exporter.terms import DENIED, WOULD_DENY
-from exporter.text import counted
+
+_KINDS_MAX = 20
+_PENDING = {
+    "ring": "not read from the kernel's ring",
+    "queue": "not sent yet",
+    "spool": "on disk until the collector takes them",
+}
+
+
+def completeness(account: Account | None) -> str:
+    """Return a paragraph of HTML that says whether an account is complete; `account` may be missing."""
+    if account is None:
+        return "<p>⚠️ Whether these are all attempts isn't known: there is no account of them.</p>\n"
+    told = account.exported + account.aggregated
+    line = f"{account.attempts:,} {counted(account.attempts, 'attempt').partition(' ')[2]}, "
+    line += f"{told:,} accounted for"
+    missing = list(_missing(account))
+    return f"<p>⚠️ {line}: {'; '.join(missing)}.</p>\n" if missing else f"<p>{line}.</p>\n"
+
+
+def _missing(account: Account) -> Iterator[str]:
+    for stage, attempts in account.pending.items():
+        if attempts:
+            yield f"{attempts:,} {_PENDING.get(stage) or code(stage)}"
+    dropped = sorted(account.dropped.items(), key=lambda item: -item[1])
+    for (stage, error), attempts in dropped[:_KINDS_MAX]:
+        if attempts:
+            yield f"{attempts:,} lost ({code(f'{stage}: {error}')})"
+    if rest := sum(attempts for _, attempts in dropped[_KINDS_MAX:]):
+        yield f"{rest:,} lost for other reasons"
+
 
 LIMIT_BYTES = 1 << 20
 """The most bytes that GitHub takes as the summary of a step."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from exporter.account import Account
-from exporter.destinations import SOCKET, shown_destination
+from exporter.events.destinations import SOCKET, shown_destination
+from exporter.pipeline.account import Account
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from exporter.report.held import WhatIf
-from exporter.report.model import ReportedAct, JobReport, Report
-from exporter.terms import ALLOWED, DENIED, WOULD_DENY
+from exporter.pipeline.ruling import ALLOWED, DENIED, WOULD_DENY
+from exporter.report.model import JobReport, Report, ReportedAct
+
+from .what_if import WhatIf
 
 if TYPE_CHECKING:
     from exporter.baseline.model import Baseline

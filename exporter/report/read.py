@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from exporter.account import Account
-from exporter.otlp_files import span_files, whole_spans_in
+from exporter.common.text import counted
+from exporter.otlp.reading.files import span_files, whole_spans_in
+from exporter.pipeline.account import Account
 from exporter.report.accounts import accounts_beside
 from exporter.report.gathering import ATTRIBUTES, Gathering, Limits
 from exporter.report.model import Report
-from exporter.text import counted
 
 
 def read(

@@ -10,10 +10,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from exporter.jobs.model import Job
-from exporter.report.model import ReportedAct, JobReport
-from exporter.shared import is_shared_with_another, shared_remarks
-from exporter.summary import FAILED, Summary, Tally
-from exporter.summary_table import Counted, SummaryKey, Rows, Traffic, ordered, shared_of
+from exporter.pipeline.ruling import is_shared_with_another, shared_remarks
+from exporter.pipeline.summary import FAILED, Summary, Tally
+from exporter.pipeline.summary_table import Counted, Rows, SummaryKey, Traffic, ordered, shared_of
+from exporter.report.model import JobReport, ReportedAct
 
 if TYPE_CHECKING:
     from exporter.baseline.model import Baseline
@@ -129,7 +129,9 @@ def _tally(acts: Sequence[ReportedAct]) -> Tally:
 
 def _row(act: ReportedAct) -> SummaryKey:
     host = act.host if act.is_address else None
-    return SummaryKey(host, act.port, act.transport, act.chain, act.is_loopback, act.verdict, act.novel, act.step)
+    return SummaryKey(
+        host, act.port, act.transport, act.chain, act.is_loopback, act.verdict, act.novel, act.step
+    )
 
 
 def _add(traffic: Traffic, act: ReportedAct) -> None:

@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 from rich.filesize import decimal
 
+from exporter.common.text import counted
+from exporter.pipeline.ruling import DENIED, VERDICT_WORDS, WOULD_DENY
+from exporter.pipeline.summary_table import NAME_MAX, Counted, SummaryKey, Traffic, shortened
 from exporter.policy.model import DEFAULT
 from exporter.report.inert import code, size
 from exporter.report.sheet import attempts_of
-from exporter.summary_table import NAME_MAX, Counted, SummaryKey, Traffic, shortened
-from exporter.terms import DENIED, VERDICT_WORDS, WOULD_DENY
-from exporter.text import counted
 
 NEW = "new"
 _AGAINST = frozenset({DENIED, WOULD_DENY})

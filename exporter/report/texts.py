@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from exporter.otlp_json import text_of, texts_of
-from exporter.programs import CHAIN_MAX
-from exporter.text import LIMIT_BYTES, clean
+from exporter.common.text import LIMIT_BYTES, clean
+from exporter.events.programs import CHAIN_MAX
+from exporter.otlp.reading.json import text_of, texts_of
 
 NAME_MAX = 1024
 """The most characters of a name."""

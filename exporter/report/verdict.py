@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 from rich.filesize import decimal
 
+from exporter.common.text import counted
+from exporter.pipeline.blind_spots import NOTHING_SEEN
+from exporter.pipeline.ruling import DENIED, VERDICT_WORDS, WOULD_DENY
+from exporter.pipeline.summary_table import Counted
 from exporter.report.sheet import Sheet, attempts_of, destinations
-from exporter.summary_table import Counted
-from exporter.terms import DENIED, VERDICT_WORDS, WOULD_DENY
-from exporter.text import counted
-from exporter.unseen import NOTHING_SEEN
 
 
 class Headline(NamedTuple):

@@ -8,7 +8,7 @@ from typing import Any
 import cmarkgfm
 from cmarkgfm.cmark import Options
 
-from exporter.account import Account
+from exporter.pipeline.account import Account
 from exporter.report.markdown import render
 from exporter.report.sheet import Sheet
 from tests.unit.report.sheets import TRACE_URL, row, sheet

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import expect
 
-from exporter.account import Account
 from exporter.baseline.model import Baseline, Entry, Task
 from exporter.baseline.parse import parse_baseline
+from exporter.pipeline.account import Account
 from exporter.policy.hosts import parse_single_host
 from exporter.policy.parse import parse_allowed_endpoints, parse_policy
 from exporter.report.model import Report

@@ -157,7 +157,7 @@ def test_the_tables_list_what_there_is() -> None:
 
 @pytest.mark.parametrize("system", [system for system in SYSTEMS if system != "github"])
 def test_a_guide_says_which_containers_descend_from_a_command(system: str) -> None:
-    """As tests/kernel/test_traced_containers.py shows it, of a runtime with and without a daemon."""
+    """As tests/kernel/lineage/test_traced_containers.py shows it, of a runtime with and without a daemon."""
     unseen = (GUIDES / f"{system}.md").read_text().partition("## What it can't see")[2]
     items = [item for item in unseen.split("\n- ") if item.startswith("*Containers ")]
     (told,) = [" ".join(item.split()) for item in items if "descend" in item]

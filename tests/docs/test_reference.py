@@ -19,11 +19,11 @@ from tools.reference import attributes, cli, logs, metrics
 from tools.reference.__main__ import generated
 
 OF_NO_RUN_HERE = {
-    "container.id": "needs a container: tests/kernel/test_traced_containers.py",
-    "egress.dns.names": "each lookup asks for one name: tests/kernel/test_traced_names.py",
+    "container.id": "needs a container: tests/kernel/lineage/test_traced_containers.py",
+    "egress.dns.names": "each lookup asks for one name: tests/kernel/names/test_traced_names.py",
     "egress.job.attempt": "the sample job's GitLab tells none: tests/unit/jobs/test_attributes.py",
-    "egress.job.step": "GitLab has no steps: tests/kernel/test_scenarios.py",
-    "egress.truncated": "needs long text: tests/kernel/test_traced_argv.py",
+    "egress.job.step": "GitLab has no steps: tests/kernel/acts/test_scenarios.py",
+    "egress.truncated": "needs long text: tests/kernel/lineage/test_traced_argv.py",
 }
 """Attributes that the week's spans don't have, why, and the tests that have them."""
 OF_NO_RESOURCE_HERE = {
@@ -39,14 +39,14 @@ OF_NO_RESOURCE_HERE = {
 """What one types on Monday names neither a repository nor a runner: tests/unit/jobs/test_attributes.py."""
 NOT_ALWAYS = {"process.working_directory": "of processes that still live when they are looked up"}
 OF_NO_METRIC_HERE = {
-    "cicd.egress.exporter.unattributed": "all was attributed: tests/kernel/test_watch.py",
-    "egress.lineage": "with --metric-lineage: tests/unit/test_metrics.py",
-    "error.type": "nothing was dropped: tests/unit/test_metrics.py",
+    "cicd.egress.exporter.unattributed": "all was attributed: tests/kernel/watch/test_watch.py",
+    "egress.lineage": "with --metric-lineage: tests/unit/pipeline/test_metrics.py",
+    "error.type": "nothing was dropped: tests/unit/pipeline/test_metrics.py",
 }
 OF_NO_LOG_HERE = {
-    "cicd.egress.tamper": "nobody tampers: tests/kernel/test_tampering.py",
+    "cicd.egress.tamper": "nobody tampers: tests/kernel/lifetimes/test_tampering.py",
     "cicd.egress.exporter.loss": "nothing is lost: tests/integration/test_loss_records.py",
-    "cicd.egress.exporter.adopted": "nothing was killed: tests/kernel/test_adopt.py",
+    "cicd.egress.exporter.adopted": "nothing was killed: tests/kernel/lifetimes/test_adopt.py",
 }
 
 kernel = pytest.mark.kernel

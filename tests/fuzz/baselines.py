@@ -6,10 +6,9 @@ import re
 
 from exporter.baseline.export import as_policy, export
 from exporter.baseline.model import Baseline
-from exporter.baseline.parse import parse_baseline
-from exporter.baseline.problems import BaselineError
+from exporter.baseline.parse import BaselineError, parse_baseline
 from exporter.baseline.write import baseline_lines
-from exporter.documents.scalars import scalar
+from exporter.common.documents.scalars import scalar
 from tests.fuzz.draw import Draw
 from tests.fuzz.policies import are_placed
 from tests.unit.baseline.files import EXAMPLE

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import NamedTuple
 
-from exporter.decode import Decoder
-from exporter.events import Event, Execed, ProcessKey
+from exporter.events.decode import Decoder
+from exporter.events.facts import Event, Execed, ProcessKey
 from tests.fuzz.draw import Draw
 from tests.fuzz.drawn_events import drawn_answer, drawn_event
 from tests.fuzz.ring_records import decoded, records_of

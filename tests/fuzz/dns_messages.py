@@ -9,7 +9,14 @@ import dns.message
 import dns.rdataclass
 import dns.rdatatype
 
-from exporter.dns_messages import MessageError, Question, Reply, is_host_name, parse_question, parse_reply
+from exporter.common.net.dns_messages import (
+    MessageError,
+    Question,
+    Reply,
+    is_host_name,
+    parse_question,
+    parse_reply,
+)
 from tests.fuzz.draw import Draw
 from tests.fuzz.drawn_messages import (
     AAAA,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from exporter import wire
-from exporter.arguments import Arguments
-from exporter.events import (
+from exporter.events import wire
+from exporter.events.arguments import Arguments
+from exporter.events.facts import (
     Act,
     Acted,
     Aggregated,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from exporter.otlp_json import SCOPE
-from exporter.otlp_spans import EgressSpan, egress_in_any, egress_in_request, read_egress_spans
+from exporter.otlp.reading.json import SCOPE
+from exporter.otlp.reading.spans import EgressSpan, egress_in_any, egress_in_request, read_egress_spans
 from tests.fuzz.draw import Draw
 from tests.fuzz.readers import agreed
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from exporter.environments import variables
-from exporter.errors import UsageError
+from exporter.common.errors import UsageError
+from exporter.events.environments import variables
 from exporter.jobs.attributes import resource_attributes, span_attributes
 from exporter.jobs.detect import detect, recognise
 from exporter.jobs.model import Job

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from exporter.arguments import Arguments
-from exporter.events import Event, Execed, Exited, Forked, ProcessKey
+from exporter.events.arguments import Arguments
+from exporter.events.facts import Event, Execed, Exited, Forked, ProcessKey
 from tests.fuzz.draw import Draw
 from tests.unit.records import ACT, AGGREGATE
 

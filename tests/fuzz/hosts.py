@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 
-from exporter.dns_messages import is_host_name
-from exporter.hosts import parse_hosts
+from exporter.common.net.dns_messages import is_host_name
+from exporter.common.net.hosts import parse_hosts
 from tests.fuzz.draw import Draw
 
 _MAPPED = bytes(10) + b"\xff\xff"

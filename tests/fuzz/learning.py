@@ -13,9 +13,9 @@ from exporter.baseline.prometheus import read_history
 from exporter.baseline.prometheus_api import Answer, PrometheusSeries
 from exporter.baseline.seen import Seen
 from exporter.baseline.write import baseline_lines
-from exporter.otlp_spans import EgressSpan
+from exporter.common.text import clean
+from exporter.otlp.reading.spans import EgressSpan
 from exporter.policy.model import Name
-from exporter.text import clean
 from tests.fuzz.draw import Draw
 
 _NAMES = tuple(sorted(ATTRIBUTES))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from exporter import wire
-from exporter.arguments import Arguments
-from exporter.decode import WAITING_MAX, Decoder
-from exporter.errors import RecordError
-from exporter.events import Event, Execed, Forked
+from exporter.common.errors import RecordError
+from exporter.events import wire
+from exporter.events.arguments import Arguments
+from exporter.events.decode import WAITING_MAX, Decoder
+from exporter.events.facts import Event, Execed, Forked
 from tests.fuzz.draw import Draw
 from tests.fuzz.drawn_events import EVENTS, drawn_event, process
 from tests.fuzz.ring_records import decoded, records_of

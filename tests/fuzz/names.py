@@ -5,8 +5,8 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-from exporter.events import Answered, Asked, ProcessKey
-from exporter.names import Names
+from exporter.events.facts import Answered, Asked, ProcessKey
+from exporter.pipeline.names import Names
 from tests.fuzz.draw import Draw
 from tests.unit.records import ASK
 

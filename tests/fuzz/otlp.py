@@ -13,11 +13,11 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
 
-from exporter.attributes import Attributes, Layer, Layered, LayeredSpan
+from exporter.common.text import LIMIT_BYTES, clean
 from exporter.otlp import LogRecord, Severity
+from exporter.otlp.attributes import Attributes, Layer, Layered, LayeredSpan
 from exporter.otlp.encoders import SCOPE, json_line_encoder, protobuf_encoder
 from exporter.otlp.settings import Signal
-from exporter.text import LIMIT_BYTES, clean
 from tests.fuzz.draw import Draw
 
 _REQUESTS = {Signal.TRACES: ExportTraceServiceRequest, Signal.LOGS: ExportLogsServiceRequest}

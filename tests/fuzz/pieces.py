@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from exporter import wire
-from exporter.environments import WAITING_MAX, Environments, variables
-from exporter.events import Environment, ProcessKey
+from exporter.events import wire
+from exporter.events.environments import WAITING_MAX, Environments, variables
+from exporter.events.facts import Environment, ProcessKey
 from tests.fuzz.draw import Draw
 
 _PIECE = wire.ARGUMENTS_PIECE

@@ -10,17 +10,17 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricsData, 
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 
-from exporter.account import Account
-from exporter.config import ProcessSpans
-from exporter.flows import Flows
-from exporter.metrics import Metrics
+from exporter.common.settings import ProcessSpans
 from exporter.otlp import LogRecord, Telemetry
 from exporter.otlp.encoders import json_line_encoder, protobuf_encoder
 from exporter.otlp.settings import Signal
-from exporter.pipeline import Pipeline
-from exporter.replay import Replay
-from exporter.summary import Summary
-from exporter.traced import Outlets, traced_job
+from exporter.pipeline.account import Account
+from exporter.pipeline.core import Pipeline
+from exporter.pipeline.flows import Flows
+from exporter.pipeline.job import Outlets, traced_job
+from exporter.pipeline.metrics import Metrics
+from exporter.pipeline.summary import Summary
+from exporter.session.replay import Replay
 
 
 class _Kept:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from ipaddress import ip_address
 
-from exporter.errors import FileError
+from exporter.common.errors import FileError
 from exporter.jobs.claims import named
 from exporter.policy.compile import compile_policy
 from exporter.policy.decide import EgressRequest, decide

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from exporter.events import Acted, Aggregated, Event, Execed, Exited, Forked
-from exporter.processes import ENDED_MAX, ProcessTable
-from exporter.programs import CHAIN_MAX, DEPTH_MAX, Program
+from exporter.events.facts import Acted, Aggregated, Event, Execed, Exited, Forked
+from exporter.events.programs import CHAIN_MAX, DEPTH_MAX, Program
+from exporter.pipeline.processes import ENDED_MAX, ProcessTable
 from tests.fuzz.draw import Draw
 from tests.fuzz.histories import PIDS, ROOT, SCOPE, Kernel, disordered
 from tests.unit.pipelines import NothingKnown

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from exporter.otlp_json import LineError
+from exporter.otlp.reading.json import LineError
 
 T = TypeVar("T")
 

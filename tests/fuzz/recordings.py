@@ -10,12 +10,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from exporter.account import KernelCounts
-from exporter.errors import UsageError
-from exporter.events import Event, Metered, ProcessKey
-from exporter.programs import Facts, Image
-from exporter.recording import Recorder, _plain
-from exporter.replay import Replay
+from exporter.common.errors import UsageError
+from exporter.events.facts import Event, Metered, ProcessKey
+from exporter.events.programs import Facts, Image
+from exporter.pipeline.account import KernelCounts
+from exporter.pipeline.recording import Recorder, _plain
+from exporter.session.replay import Replay
 from tests.fuzz.draw import Draw
 from tests.fuzz.drawn_events import drawn_event, process
 from tests.fuzz.playing import play

@@ -5,12 +5,12 @@ from __future__ import annotations
 import string
 from functools import cache
 
-from exporter.arguments import Arguments, arguments_block
-from exporter.redact import redact_arguments
-from exporter.redact_places import SECRET_PLACES
-from exporter.redact_programs import LATE_WORDS, SECRET_OPTIONS
-from exporter.redact_rules import REDACTED
-from exporter.redact_tokens import TOKEN_SHAPES
+from exporter.events.arguments import Arguments, arguments_block
+from exporter.redact.command_lines import redact_arguments
+from exporter.redact.names import REDACTED
+from exporter.redact.places import SECRET_PLACES
+from exporter.redact.programs import LATE_WORDS, SECRET_OPTIONS
+from exporter.redact.tokens import TOKEN_SHAPES
 from tests.fuzz.draw import Draw
 from tests.unit.corpus import SecretLine, ordinary_lines, readable_lines, secret_lines, tool_lines
 

@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from exporter.otlp_metrics import points_in_any, points_in_request, read_points
-from exporter.otlp_spans import read_whole_spans, whole_in_any, whole_in_request
+from exporter.otlp.reading.metrics import points_in_any, points_in_request, read_points
+from exporter.otlp.reading.spans import read_whole_spans, whole_in_any, whole_in_request
 from exporter.report.accounts import KINDS, Accounts
 from exporter.report.gathering import ATTRIBUTES, Gathering, Limits
 from exporter.report.html import render as render_page

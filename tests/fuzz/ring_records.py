@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from exporter import wire
-from exporter.decode import Decoder
-from exporter.events import Event, Execed
+from exporter.events import wire
+from exporter.events.decode import Decoder
+from exporter.events.facts import Event, Execed
 from tests.fuzz.draw import Draw
 from tests.fuzz.drawn_events import EVENTS
 from tests.unit import records

@@ -6,8 +6,8 @@ import contextlib
 import threading
 from collections.abc import Iterator
 
-from exporter.account import Account, Bookkeeping, KernelCounts
 from exporter.otlp import Telemetry
+from exporter.pipeline.account import Account, Bookkeeping, KernelCounts
 from tests.integration.receivers import span, wait_until
 
 _EVERY_S = 0.001

@@ -197,8 +197,8 @@ def bit(signal_number: signal.Signals) -> int:
 def main() -> int:
     """Run COMMAND as `ci-egress run` would."""
     sys.path.insert(0, str(ROOT))
-    from exporter.command import inherited_environment
-    from exporter.errors import CiEgressError
+    from exporter.common.errors import CiEgressError
+    from exporter.session.command import inherited_environment
 
     parser = argparse.ArgumentParser()
     parser.add_argument("--user")
@@ -214,9 +214,9 @@ def main() -> int:
 
 
 def _drive(arguments: argparse.Namespace, environment: dict[str, str]) -> int:
-    from exporter.command import HeldCommand
-    from exporter.signals import SignalRelay
-    from exporter.users import command_user
+    from exporter.session.command import HeldCommand
+    from exporter.session.signals import SignalRelay
+    from exporter.session.users import command_user
 
     user = command_user(arguments.user, environment, euid=os.geteuid())
     with (

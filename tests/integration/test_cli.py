@@ -651,7 +651,7 @@ def test_names_of_host_and_user_that_are_not_utf_8_are_valid_text(recording: Pat
     assert done.status == 0
     host = '{"key":"host.name","value":{"stringValue":"ci\\ufffd"}}'
     assert all(host in (tmp_path / "out" / name).read_text() for name in ("traces.jsonl", "metrics.jsonl"))
-    look = "from exporter.procfs import user_name; print(ascii(user_name(4000001)))"
+    look = "from exporter.pipeline.procfs import user_name; print(ascii(user_name(4000001)))"
     said = subprocess.check_output([*RENAMED, sys.executable, "-c", look], cwd=tmp_path)
     assert said == b"'build\\ufffd'\n"
 

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from exporter.command import HeldCommand
-from exporter.errors import CommandNotExecutableError
-from exporter.signals import SignalRelay
+from exporter.common.errors import CommandNotExecutableError
+from exporter.session.command import HeldCommand
+from exporter.session.signals import SignalRelay
 from tests.integration.drive_command import (
     DEADLINE_S,
     SEIZE_PARENT,

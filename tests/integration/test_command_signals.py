@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.signals import RELAYED
+from exporter.session.signals import RELAYED
 from tests.integration.drive_command import (
     APART_S,
     DEADLINE_S,

@@ -9,9 +9,9 @@ import pytest
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.trace import SpanContext
 
-from exporter.account import Bookkeeping, KernelCounts
-from exporter.loss import LossReporter
 from exporter.otlp import LedgerTotals
+from exporter.pipeline.account import Bookkeeping, KernelCounts
+from exporter.session.guards.loss import LossReporter
 from tests.integration.receivers import Answer, Collector, Request, collector, span, telemetry_to, wait_until
 from tests.launch import PLAIN_ENVIRONMENT, ci_egress, plain
 

@@ -122,7 +122,9 @@ def test_while_the_answer_never_comes_and_time_runs_out(protocol: str) -> None:
             time.sleep(0.3)
             telemetry.close(timeout_s=0.6)
             burst(job, 5)
-        assert telemetry.account == LedgerTotals(dropped={("export", "timeout"): 4500, ("export", "closed"): 15})
+        assert telemetry.account == LedgerTotals(
+            dropped={("export", "timeout"): 4500, ("export", "closed"): 15}
+        )
 
 
 def test_while_one_destination_fails_and_another_takes_it(tmp_path: Path) -> None:

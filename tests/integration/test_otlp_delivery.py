@@ -30,7 +30,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanContext, TraceFlags
 
-from exporter.errors import UsageError
+from exporter.common.errors import UsageError
 from exporter.otlp import LedgerTotals, Telemetry
 from tests.integration.receivers import (
     AN_HOUR_S,

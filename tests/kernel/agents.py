@@ -7,7 +7,7 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from exporter.events import Acted, Aggregated, Event, ProcessKey
+from exporter.events.facts import Acted, Aggregated, Event, ProcessKey
 
 if TYPE_CHECKING:
     import subprocess

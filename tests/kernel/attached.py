@@ -19,7 +19,7 @@ from exporter.kernel.hooks import PROGRAMS
 from exporter.kernel.instances import remove
 from exporter.kernel.mounts import BPFFS_HOME
 from exporter.kernel.programs import Hook, Tracepoint
-from exporter.procfs import all_pids, ancestors
+from exporter.pipeline.procfs import all_pids, ancestors
 
 from .tracing import ROOT, RUN_LIMIT_S, Trace, environment, read, run_command
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from exporter.decode import Decoder
-from exporter.events import Acted, Aggregated, Event, ProcessKey, Tampered, attempts_of
+from exporter.events.decode import Decoder
+from exporter.events.facts import Acted, Aggregated, Event, ProcessKey, Tampered, attempts_of
 from exporter.kernel.loading import loading
 from exporter.kernel.tracer import Tracer
 from exporter.kernel.windows import Coverage

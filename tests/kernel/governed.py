@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 import dns.message
 import dns.rrset
 
-from exporter import wire
-from exporter.events import ProcessKey
+from exporter.events import wire
+from exporter.events.facts import ProcessKey
 from exporter.jobs.claims import named
 from exporter.kernel.grants import Grants
+from exporter.pipeline.procfs import started_ns
 from exporter.policy.compile import Compiled, compile_policy
 from exporter.policy.parse import parse_policy
 from exporter.policy.sections import effective
-from exporter.procfs import started_ns
 
 from .direct import KernelSide, kernel_side
 from .servers import family_of

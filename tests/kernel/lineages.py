@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from exporter.events import Acted, Verdict
+from exporter.events.facts import Acted, Verdict
 from exporter.policy.compile import Compiled, compile_policy
 from tests.unit.policy.files import rules
 

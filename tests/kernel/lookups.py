@@ -10,18 +10,18 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from exporter import wire
-from exporter.decode import Decoder
-from exporter.events import Answered, Asked, ProcessKey
+from exporter.events import wire
+from exporter.events.decode import Decoder
+from exporter.events.facts import Answered, Asked, ProcessKey
 from exporter.kernel.bpf import Map, possible_cpus
-from exporter.kernel.compiling import compiled, our_request, system_compiler
+from exporter.kernel.build.compiling import compiled, our_request, system_compiler
 from exporter.kernel.hooks import PROGRAMS
 from exporter.kernel.instances import new_instance
 from exporter.kernel.loading import load
 from exporter.kernel.mounts import ensure_bpffs
 from exporter.kernel.rings import Ring, drain
 from exporter.kernel.tracer import PINNED_MAPS
-from exporter.procfs import started_ns
+from exporter.pipeline.procfs import started_ns
 
 SO_COOKIE = 57
 WAIT_S = 60

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from .test_policy_run import logs, policy
+from tests.kernel.policy.test_policy_run import logs, policy
+
 from .tracing import Span, Trace, Value, trace
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import pytest
 
 from tests.kernel.attached import wait_for
 from tests.kernel.lab import PORT, V4
-from tests.kernel.test_watch_policy import job, run_id
+from tests.kernel.watch.test_watch_policy import job, run_id
 
 from .held import POLICY, TASK
 from .machine import APT_FAILED, CI_EGRESS, LIMIT_S
@@ -30,7 +30,7 @@ from .unit import SERVICE, capability_mask
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.kernel.test_watch_policy import Steps
+    from tests.kernel.watch.test_watch_policy import Steps
 
     from .machine import Machine
     from .releases import Built

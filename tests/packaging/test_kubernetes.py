@@ -12,13 +12,13 @@ import pytest
 import yaml
 
 from exporter.baseline.parse import parse_baseline
-from exporter.errors import CANNOT_TRACE_STATUS
+from exporter.common.errors import CANNOT_TRACE_STATUS
 from exporter.policy.parse import parse_policy
 from tests.kernel.attached import wait_for
 from tests.kernel.lab import V4
-from tests.kernel.test_loader import CONTRACT
-from tests.kernel.test_watch_policy import job, run_id
+from tests.kernel.lifetimes.test_loader import CONTRACT
 from tests.kernel.tracing import ROOT
+from tests.kernel.watch.test_watch_policy import job, run_id
 from tools.reference.cli import commands
 from tools.release.checkout import Checkout
 
@@ -33,7 +33,7 @@ from .unit import capabilities as of_unit
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.kernel.test_watch_policy import Steps
+    from tests.kernel.watch.test_watch_policy import Steps
 
     from .machine import Machine
     from .releases import Built

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from exporter.errors import CANNOT_TRACE_STATUS
+from exporter.common.errors import CANNOT_TRACE_STATUS
 from tests.kernel.tracing import ROOT
 
 if TYPE_CHECKING:

@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from exporter.errors import UsageError
-from exporter.kernel.compiling import TIMEOUT_S as COMPILE_TIMEOUT_S
+from exporter.common.errors import UsageError
+from exporter.kernel.build.compiling import TIMEOUT_S as COMPILE_TIMEOUT_S
 from tests.kernel.lab import V4
-from tests.kernel.test_watch_policy import job, run_id
 from tests.kernel.tracing import ROOT
+from tests.kernel.watch.test_watch_policy import job, run_id
 from tests.kernel.watching import watching
 
 from .held import POLICY, TASK
 from .unit import UNIT, capabilities, capability_mask, settings
 
 if TYPE_CHECKING:
-    from tests.kernel.test_watch_policy import Steps
+    from tests.kernel.watch.test_watch_policy import Steps
 
 RECORDED = UNIT.with_name("security.txt")
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from demo.stack.servers import Stack, free_ports, prepare, running_stack
-from exporter.errors import CiEgressError
+from exporter.common.errors import CiEgressError
 from tests.launch import whole_lines
 from tests.stack.pages import Pages, taking_pages
 from tests.turns import turn_left

@@ -16,7 +16,15 @@ from opentelemetry.trace.span import TraceState
 from opentelemetry.util.types import AttributeValue
 
 from exporter import __version__
-from exporter.otlp import LedgerTotals, LogRecord, Severity, SpoolFolder, Spooling, Telemetry, resolve_destinations
+from exporter.otlp import (
+    LedgerTotals,
+    LogRecord,
+    Severity,
+    SpoolFolder,
+    Spooling,
+    Telemetry,
+    resolve_destinations,
+)
 from tests.stack.conftest import Collector, wait_until
 from tests.stack.sending import patient
 

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from demo.stack.servers import prepare, running_stack
-from exporter.errors import CiEgressError
+from exporter.common.errors import CiEgressError
 from tests.stack import dashboard_values as values
 from tests.stack.dashboard_values import EXPECTED, Curves, Durations, Expected, Number, Peaks, Table, Traces
 from tests.stack.demo_fleet import BEACON, NAMES, Fleet, run_fleet

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 import urllib3
 
-from exporter.attributes import Attributes
+from exporter.otlp.attributes import Attributes
 from tests.stack.conftest import wait_until
 from tests.stack.sending import new_trace_id, stored, stored_ids, submit, telemetry_to
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from demo.stack.servers import PROJECT, prepare
-from exporter.errors import CiEgressError
+from exporter.common.errors import CiEgressError
 
 if TYPE_CHECKING:
     from demo.stack.servers import Binaries

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from exporter.otlp import LogRecord, Severity
-from exporter.redact_tokens import TOKEN_SHAPES
+from exporter.redact.tokens import TOKEN_SHAPES
 from tests.launch import plain, whole_lines
 from tests.stack.conftest import wait_until
 from tests.stack.sending import START_NS, context, new_trace_id, stored, stored_ids, submit, telemetry_to

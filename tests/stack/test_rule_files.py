@@ -14,11 +14,11 @@ import urllib3
 import yaml
 
 from demo.stack.servers import Binaries, Stack, prepare, running_stack
-from exporter.account import Account
-from exporter.destinations import Destination
-from exporter.events import Outcome
-from exporter.metrics import Metrics
-from exporter.terms import Ruling
+from exporter.events.destinations import Destination
+from exporter.events.facts import Outcome
+from exporter.pipeline.account import Account
+from exporter.pipeline.metrics import Metrics
+from exporter.pipeline.ruling import Ruling
 from tests.stack.sending import telemetry_to
 from tests.unit.samples import JOB, attempt, by
 

@@ -12,7 +12,7 @@ import pytest
 
 from demo.stack.process import Server, wait_until_ready
 from demo.stack.servers import free_ports, running_stack
-from exporter.errors import CiEgressError
+from exporter.common.errors import CiEgressError
 from tests.stack.conftest import wait_until
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from exporter.events import ProcessKey
-from exporter.procfs import started_ns
+from exporter.events.facts import ProcessKey
+from exporter.pipeline.procfs import started_ns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,7 +9,7 @@ import string
 from pathlib import Path
 from typing import NamedTuple
 
-from exporter.redact_rules import REDACTED
+from exporter.redact.names import REDACTED
 
 _DATA = Path(__file__).parents[1] / "data"
 _MARKED = re.compile("«(.*?)»", re.DOTALL)

@@ -7,7 +7,7 @@ import dns.message
 import dns.name
 import dns.rrset
 
-from exporter.events import Answered, Asked
+from exporter.events.facts import Answered, Asked
 from tests.unit.records import ASK
 
 ASKED = ASK

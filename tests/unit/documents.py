@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from exporter.documents.problems import DocumentError
+from exporter.common.documents.problems import DocumentError
 
 
 def errors_of(parse: Callable[[bytes, str], object], text: str | bytes, name: str) -> list[str]:

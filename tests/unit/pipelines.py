@@ -8,18 +8,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from exporter.account import Account, Bookkeeping, KernelCounts
 from exporter.baseline.model import Baseline
-from exporter.config import ProcessSpans
-from exporter.events import Event, ProcessKey, attempts_of
-from exporter.flows import Flows
-from exporter.metrics import Metrics
+from exporter.common.settings import ProcessSpans
+from exporter.events.facts import Event, ProcessKey, attempts_of
+from exporter.events.programs import Facts, Image, Lookup
 from exporter.otlp import Telemetry, resolve_destinations
-from exporter.pipeline import Pipeline
-from exporter.programs import Facts, Image, Lookup
-from exporter.recording import Beginning
-from exporter.summary import Summary
-from exporter.traced import Outlets, known_by, traced_job
+from exporter.pipeline.account import Account, Bookkeeping, KernelCounts
+from exporter.pipeline.core import Pipeline
+from exporter.pipeline.flows import Flows
+from exporter.pipeline.job import Outlets, known_by, traced_job
+from exporter.pipeline.metrics import Metrics
+from exporter.pipeline.recording import Beginning
+from exporter.pipeline.summary import Summary
 from tests.unit.samples import CLOCK, JOB
 
 ROOT = ProcessKey(50, 500)

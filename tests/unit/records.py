@@ -6,9 +6,9 @@ import struct
 from collections.abc import Sequence
 from typing import Any
 
-from exporter import wire
-from exporter.arguments import arguments_of
-from exporter.events import (
+from exporter.events import wire
+from exporter.events.arguments import arguments_of
+from exporter.events.facts import (
     Act,
     Acted,
     Aggregated,

@@ -5,15 +5,15 @@ from __future__ import annotations
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.trace import SpanContext, TraceFlags
 
-from exporter.arguments import arguments_of
-from exporter.attempt import Attempt, AttemptOf, EventT
-from exporter.clock import Clock
-from exporter.destinations import Destination, destination
-from exporter.events import Acted, Aggregated, ProcessKey
+from exporter.common.clock import Clock
+from exporter.events.arguments import arguments_of
+from exporter.events.destinations import Destination, destination
+from exporter.events.facts import Acted, Aggregated, ProcessKey
+from exporter.events.programs import Program
 from exporter.jobs.model import Job, TraceIds
-from exporter.programs import Program
-from exporter.spans import Spans
-from exporter.terms import Ruling
+from exporter.pipeline.attempt import Attempt, AttemptOf, EventT
+from exporter.pipeline.ruling import Ruling
+from exporter.pipeline.spans import Spans
 from tests.unit.records import ACT, AGGREGATE, BASH, CURL
 
 TRACE_ID = 0x7AF8CD1DE3FA344B938DED2AF6D4282F

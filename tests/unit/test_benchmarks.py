@@ -14,8 +14,8 @@ from benchmarks.compare import Round, alternate, middle, ratio
 from benchmarks.figures import Figure
 from benchmarks.records import build, connects, ring_of
 from benchmarks.report import as_json, as_markdown, shown
-from exporter.decode import Decoder
-from exporter.events import Acted, Event, Flowed, Outcome, ProcessKey
+from exporter.events.decode import Decoder
+from exporter.events.facts import Acted, Event, Flowed, Outcome, ProcessKey
 from exporter.kernel.rings import Ring, drain
 
 if TYPE_CHECKING:

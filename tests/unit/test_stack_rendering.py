@@ -9,7 +9,7 @@ import yaml
 
 from demo.stack.rendering import render_alertmanager, render_prometheus
 from demo.stack.servers import ALERTMANAGER_CONFIG, DEFAULT_PORTS, PROMETHEUS_CONFIG
-from exporter.errors import CiEgressError
+from exporter.common.errors import CiEgressError
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,12 +7,10 @@ from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
-from exporter.account import Account, Bookkeeping, KernelCounts
-from exporter.agents import agent_named, number_of
-from exporter.arguments import arguments_of
 from exporter.baseline.model import Baseline
-from exporter.config import ProcessSpans
-from exporter.events import (
+from exporter.common.settings import ProcessSpans
+from exporter.events.arguments import arguments_of
+from exporter.events.facts import (
     HOST,
     Acted,
     Environment,
@@ -24,15 +22,17 @@ from exporter.events import (
     ProcessKey,
     attempts_of,
 )
-from exporter.flows import Flows
+from exporter.events.wire import STANDING_STEP
 from exporter.jobs.model import Job
-from exporter.metrics import Metrics
 from exporter.otlp import Telemetry, resolve_destinations
-from exporter.pipeline import Pipeline
-from exporter.summary import Summary
-from exporter.traced import Outlets
-from exporter.watching import JobWatch
-from exporter.wire import STANDING_STEP
+from exporter.pipeline.account import Account, Bookkeeping, KernelCounts
+from exporter.pipeline.core import Pipeline
+from exporter.pipeline.flows import Flows
+from exporter.pipeline.job import Outlets
+from exporter.pipeline.metrics import Metrics
+from exporter.pipeline.summary import Summary
+from exporter.session.watch.agents import agent_named, number_of
+from exporter.session.watch.job_finder import JobWatch
 from tests.launch import JsonObject, spans_in
 from tests.unit.pipelines import NothingKnown
 from tests.unit.records import ACT

@@ -10,7 +10,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from exporter.text import printable
+from exporter.common.text import printable
 
 JsonObject = Mapping[str, Any]
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 _EXPORTER = Path(__file__).parents[2] / "exporter"
 _NAMESPACES = "cicd|container|dns|egress|error|host|network|process|security_rule|server|service|vcs"
 _NAME = re.compile(rf"\"((?:{_NAMESPACES})\.[a-z][a-z_.]*[a-z])\"")
-_MAKERS = ("spans.py", "attributes.py", "jobs/attributes.py", "otlp/telemetry.py")
+_MAKERS = ("pipeline/spans.py", "otlp/attributes.py", "jobs/attributes.py", "otlp/telemetry.py")
 """Modules of which every such name in quotes is an attribute of a span or of its resource."""
 
 STRING, INT, BOOL, STRINGS = "string", "int", "bool", "string[]"

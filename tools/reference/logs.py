@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from exporter import denials, loss, novelties, steering, tampering
-from exporter.cli import takeover
 from exporter.otlp import Severity
+from exporter.pipeline import alerts as denials
+from exporter.pipeline import alerts as novelties
+from exporter.pipeline import tampering
+from exporter.session.guards import loss, steering
+from exporter.session.watch import takeover
 from tools.reference.pages import code, codes, page, plain, table
 
 _SPAN = "those of the [egress span](spans.md), but `egress.attempts`"

@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 from opentelemetry.metrics import NoOpMeter
 from opentelemetry.trace import INVALID_SPAN_CONTEXT
 
-from exporter.account import Account
-from exporter.durations import Durations, Producer, durations_metric
-from exporter.events import Outcome
-from exporter.metrics import PIPELINES_MAX, Metrics
-from exporter.series import DESTINATIONS_MAX, LINEAGES_MAX
+from exporter.events.facts import Outcome
+from exporter.otlp.histograms import Durations, Producer, durations_metric
+from exporter.pipeline.account import Account
+from exporter.pipeline.metrics import PIPELINES_MAX, Metrics
+from exporter.pipeline.series import DESTINATIONS_MAX, LINEAGES_MAX
 from tools.reference.pages import code, codes, page, plain, table
 
 _PIPELINE = ("cicd.pipeline.name",)

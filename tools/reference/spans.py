@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from exporter.events import Outcome
-from exporter.spans import SCOPE_NAME
+from exporter.events.facts import Outcome
+from exporter.pipeline.spans import SCOPE_NAME
 from tools.reference import attributes
 from tools.reference.attributes import Attribute
 from tools.reference.pages import code, page, plain, table

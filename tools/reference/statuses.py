@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from exporter import errors
-from exporter.config import FailOn
+from exporter.common import errors
+from exporter.common.settings import FailOn
 from tools.reference import cli
 from tools.reference.pages import code, page, plain, table
 

@@ -10,20 +10,19 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from exporter.report.held import WhatIf
+from exporter.common.text import clean, printable
+from exporter.pipeline.ruling import ALLOWED, shared_remarks
+from exporter.pipeline.summary import FAILED
 from exporter.report.page.drafts import added, drafted
 from exporter.report.page.rows import RowCounts, RowKey, Table, table_of
 from exporter.report.page.tree import Tree, tree_of
 from exporter.report.preview import previewed_job
-from exporter.shared import shared_remarks
-from exporter.summary import FAILED
-from exporter.terms import ALLOWED
-from exporter.text import clean, printable
+from exporter.report.what_if import WhatIf
 
 if TYPE_CHECKING:
     from exporter.baseline.model import Baseline
     from exporter.policy import model
-    from exporter.report.model import ReportedAct, JobReport, Report
+    from exporter.report.model import JobReport, Report, ReportedAct
 
 ACTS_MAX = PROGRAMS_MAX = 100_000
 """The most acts, and the most programs, of all jobs together, that are listed one by one."""
@@ -154,7 +153,9 @@ class PageData:
             "asked": self._texts.places(counts.questions),
         }
 
-    def _acts(self, job: JobReport, acts: Sequence[ReportedAct], table: Table, tree: Tree) -> dict[str, list[Any]]:
+    def _acts(
+        self, job: JobReport, acts: Sequence[ReportedAct], table: Table, tree: Tree
+    ) -> dict[str, list[Any]]:
         rows = {place: number for number, counts in enumerate(table.values()) for place in counts.acts}
         texts = self._texts
         return {

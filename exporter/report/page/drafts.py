@@ -7,13 +7,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from html import unescape
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from exporter.policy.draft import Draft
+from exporter.baseline.policy_draft import Draft
+from exporter.common.text import printable
+from exporter.pipeline.ruling import ALLOWED, DENIED
 from exporter.policy.model import DEFAULT
 from exporter.report.additions import additions
-from exporter.report.model import ReportedAct, JobReport
+from exporter.report.model import JobReport, ReportedAct
 from exporter.report.sheet import sheet_of_report
-from exporter.terms import ALLOWED, DENIED
-from exporter.text import printable
 
 if TYPE_CHECKING:
     from exporter.baseline.model import Baseline

@@ -7,12 +7,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from exporter.pipeline.ruling import ALLOWED, is_shared_with_another
+from exporter.pipeline.summary import FAILED
 from exporter.policy.rule_texts import DNS_PORT
-from exporter.report.held import WhatIf, WhatIfAnswer
 from exporter.report.model import ReportedAct
-from exporter.shared import is_shared_with_another
-from exporter.summary import FAILED
-from exporter.terms import ALLOWED
+from exporter.report.what_if import WhatIf, WhatIfAnswer
 
 _ADDRESSES_MAX = _QUESTIONS_MAX = 20
 

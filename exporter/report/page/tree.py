@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from exporter.report.model import ReportedAct, JobReport, ReportedProgram
+from exporter.report.model import JobReport, ReportedAct, ReportedProgram
 
 NONE = -1
 """The place that stands for no parent, or no program."""

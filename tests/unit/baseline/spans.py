@@ -12,9 +12,9 @@ from exporter.baseline.acts import add_span
 from exporter.baseline.conclude import Learnt, conclude
 from exporter.baseline.learn import read_files, require_jobs
 from exporter.baseline.seen import Seen
-from exporter.otlp_files import span_files
-from exporter.otlp_json import SCOPE
-from exporter.otlp_spans import EgressSpan
+from exporter.otlp.reading.files import span_files
+from exporter.otlp.reading.json import SCOPE
+from exporter.otlp.reading.spans import EgressSpan
 
 CHAIN = ("bash", "npm")
 DAY_NS = 86_400 * 10**9

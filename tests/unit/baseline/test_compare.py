@@ -10,8 +10,8 @@ from hypothesis import given
 
 from exporter.baseline.compare import NAMES_SHOWN, Difference, compare, difference_fields, difference_lines
 from exporter.baseline.model import Baseline, Entry, History, Task
+from exporter.common.text import json_line
 from exporter.policy.model import Name
-from exporter.text import json_line
 from tests.unit.baseline.drawn import baselines
 from tests.unit.baseline.files import with_entries
 

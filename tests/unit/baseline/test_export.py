@@ -9,12 +9,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from exporter.addresses import protocol_of
 from exporter.baseline.export import Exported, export
 from exporter.baseline.model import Baseline, Entry, Task
 from exporter.baseline.sections import Patterns
+from exporter.common.net.addresses import protocol_of
 from exporter.jobs.claims import named
-from exporter.policy.check import check_for_kernel
+from exporter.policy.compile import check_for_kernel
 from exporter.policy.decide import EgressRequest, decide
 from exporter.policy.model import Effect, Mode, Name, Policy, job_names
 from exporter.policy.parse import parse_policy
@@ -196,7 +196,9 @@ def asked(entry: Entry) -> tuple[EgressRequest, set[str]]:
     assert protocol is not None
     if not isinstance(host, Name):
         return EgressRequest(host, protocol, entry.port or 0), set()
-    return EgressRequest(SOMEWHERE, protocol, entry.port or 0), {f"x.{host.text}" if host.is_wildcard else host.text}
+    return EgressRequest(SOMEWHERE, protocol, entry.port or 0), {
+        f"x.{host.text}" if host.is_wildcard else host.text
+    }
 
 
 def covers(entry: Entry, other: Entry) -> bool:

@@ -10,9 +10,9 @@ import pytest
 from exporter.baseline import seen as limits
 from exporter.baseline.conclude import Learnt
 from exporter.baseline.model import Entry, History, Task
-from exporter.otlp_spans import EgressSpan
+from exporter.events.programs import CHAIN_MAX
+from exporter.otlp.reading.spans import EgressSpan
 from exporter.policy.model import Name
-from exporter.programs import CHAIN_MAX
 from tests.unit.baseline.spans import CHAIN, DAY_NS, FIRST_NS, at_ns, learnt, span
 
 TASK = Task("release", "build")

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.addresses import address
 from exporter.baseline import learn as learning
 from exporter.baseline import seen as limits
 from exporter.baseline.conclude import conclude
@@ -18,9 +17,10 @@ from exporter.baseline.learn import read_files
 from exporter.baseline.model import Task
 from exporter.baseline.novelty import Novelty
 from exporter.baseline.seen import Seen
-from exporter.destinations import Destination
-from exporter.errors import UsageError
-from exporter.otlp_spans import EgressSpan
+from exporter.common.errors import UsageError
+from exporter.common.net.addresses import address
+from exporter.events.destinations import Destination
+from exporter.otlp.reading.spans import EgressSpan
 from tests.unit.baseline.spans import FIRST_NS, learnt, learnt_from, line, seen_of, span
 
 PEER = bytes(10) + b"\xff\xff" + bytes([192, 0, 2, 80])

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.addresses import address
 from exporter.baseline.model import Baseline, Entry, Task
 from exporter.baseline.novelty import Novelty
-from exporter.destinations import OTHER, SOCKET, Destination
+from exporter.common.net.addresses import address
+from exporter.events.destinations import OTHER, SOCKET, Destination
+from exporter.events.programs import Lineage
 from exporter.policy.model import Name
-from exporter.programs import Lineage
 
 BUILD = Task("release", "build")
 NPM: Lineage = ("bash", "npm")

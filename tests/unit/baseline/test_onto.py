@@ -13,8 +13,8 @@ from exporter.baseline.compare import compare, difference_lines
 from exporter.baseline.conclude import Learnt, conclude
 from exporter.baseline.model import Baseline, History
 from exporter.baseline.seen import CHAINS_MAX
-from exporter.errors import UsageError
-from exporter.otlp_spans import EgressSpan
+from exporter.common.errors import UsageError
+from exporter.otlp.reading.spans import EgressSpan
 from tests.unit.baseline.drawn import baselines
 from tests.unit.baseline.files import with_entries
 from tests.unit.baseline.spans import seen_of, span

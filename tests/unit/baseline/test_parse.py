@@ -14,11 +14,10 @@ from hypothesis import strategies as st
 
 from exporter.baseline import parse
 from exporter.baseline.model import Entry, History, Task
-from exporter.baseline.parse import KIND, load_baseline, parse_baseline
-from exporter.baseline.problems import BaselineError
-from exporter.documents.problems import Problems
-from exporter.documents.tree import read
-from exporter.errors import UsageError
+from exporter.baseline.parse import KIND, BaselineError, load_baseline, parse_baseline
+from exporter.common.documents.problems import Problems
+from exporter.common.documents.tree import read
+from exporter.common.errors import UsageError
 from exporter.policy.model import Name
 from tests.unit.baseline.files import EXAMPLE, NAME, baseline, errors, with_entries
 from tests.unit.documents import bomb

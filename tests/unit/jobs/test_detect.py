@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.errors import UsageError
+from exporter.common.errors import UsageError
 from exporter.jobs.detect import detect, recognise
 from exporter.jobs.ids import Identity
 from exporter.jobs.model import Job

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from exporter.policy.compile import Compiled
 from exporter.policy.decide import EgressRequest
-from exporter.policy.entries import FINAL, AddressKey, Choice, NameKey, PortKey, EntryVerdict
+from exporter.policy.entries import FINAL, AddressKey, Choice, EntryVerdict, NameKey, PortKey
 from exporter.policy.model import Address, Effect, PortClass, Rule, plain_address
 
 _NOTHING = Choice(0, EntryVerdict.NONE, 0, 0, 0)

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from exporter.policy.check import crowding
+from exporter.policy.compile import crowding
 
 from .files import policy
 

@@ -6,7 +6,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from exporter import wire
+from exporter.events import wire
 from exporter.policy.compile import Compiled, compile_policy
 from exporter.policy.entries import (
     ALTERNATIVES_MAX,
@@ -15,11 +15,11 @@ from exporter.policy.entries import (
     RULE_SETS_MAX,
     STEPS_MAX,
     AddressKey,
+    EntryVerdict,
     NameKey,
     PortKey,
     Portless,
     Step,
-    EntryVerdict,
 )
 from exporter.policy.model import Mode
 from exporter.policy.problems import PolicyError

@@ -8,7 +8,7 @@ from ipaddress import ip_address
 import pytest
 
 from exporter.jobs.claims import named
-from exporter.policy.decide import EgressRequest, Decision, decide
+from exporter.policy.decide import Decision, EgressRequest, decide
 from exporter.policy.model import Effect, JobPolicy, Mode
 from exporter.policy.sections import effective
 from tests.unit.policy.files import EXAMPLE, policy, rules

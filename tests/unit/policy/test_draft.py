@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from exporter.policy.draft import Draft, draft
+from exporter.baseline.policy_draft import Draft, draft
 from exporter.policy.model import Policy
 from exporter.policy.parse import parse_policy
 

@@ -6,7 +6,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from exporter.policy.endpoints import NAME_MAX, WrittenDestination, EndpointError, parse_endpoint
+from exporter.policy.endpoints import NAME_MAX, EndpointError, WrittenDestination, parse_endpoint
 from exporter.policy.model import Name, Protocol
 
 _LONG = "a." * 125

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.errors import FileError
+from exporter.common.errors import FileError
 from exporter.policy.executables import find, require_executables
 
 from .files import rules

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from exporter.policy.compile import compile_policy
 from exporter.policy.decide import EgressRequest, decide, may_ask, may_create
-from exporter.policy.entries import Portless, EntryVerdict
+from exporter.policy.entries import EntryVerdict, Portless
 from exporter.policy.model import LOOPBACK, Address, Effect, JobPolicy, Lookups, plain_address
 from tests.unit.policy.drawn import NAMES, acts, answers, chains, policies
 from tests.unit.policy.kernel_model import Asked, Kernel, held_mask, longest_name, packed

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.errors import UsageError
+from exporter.common.errors import UsageError
 from exporter.policy import parse
 from exporter.policy.model import Effect, Lookups, Mode, Name, Policy, Protocol, Rule
 from exporter.policy.parse import KIND, load_policy, parse_allowed_endpoints, parse_policy

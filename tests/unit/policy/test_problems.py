@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from exporter.cli.messages import Messages
 from exporter.policy.parse import parse_policy
 from exporter.policy.problems import PolicyError
+from exporter.session.messages import Messages
 
 TEXT = b"version: 1\nmode: on\nallow: [a..b]\n"
 LINES = [

@@ -23,7 +23,11 @@ from tests.unit.policy import drawn
     drawn.chains,
 )
 def test_what_the_strictest_allows_every_job_may(
-    parts: list[JobPolicy], trusts: bool, act: EgressRequest, answers: list[tuple[str, Address]], chain: list[str]
+    parts: list[JobPolicy],
+    trusts: bool,
+    act: EgressRequest,
+    answers: list[tuple[str, Address]],
+    chain: list[str],
 ) -> None:
     common, *others = parts
     sections = tuple(Section(Key("*", "*"), rules=part.rules, trusts_names=trusts) for part in others)

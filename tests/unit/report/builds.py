@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from exporter.report.model import ReportedAct, JobReport
+from exporter.report.model import JobReport, ReportedAct
 from tests.unit.report.samples import BEGAN_NS, MS, TRACE, act, program, span_id
 
 _GIT, _APP = "https://git.example/group/app.git", "https://telemetry.example/p?token=<redacted>"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from exporter.report.model import ReportedProgram, Report
+from exporter.report.model import Report, ReportedProgram
 from tests.unit.report.builds import build
 from tests.unit.report.samples import BEGAN_NS, act, sample, span_id
 
@@ -36,7 +36,9 @@ SPECIMENS = (
 def hostile() -> Report:
     """Each text of each kind is one that breaks pages, and the tree of programs runs in circles."""
     programs = [
-        ReportedProgram(span_id(n), span_id((n + 1) % 5 if n < 5 else n - 1), text, text, n, BEGAN_NS, BEGAN_NS)
+        ReportedProgram(
+            span_id(n), span_id((n + 1) % 5 if n < 5 else n - 1), text, text, n, BEGAN_NS, BEGAN_NS
+        )
         for n, text in enumerate(SPECIMENS)
     ]
     acts = [

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from exporter.otlp_json import SCOPE
+from exporter.otlp.reading.json import SCOPE
 from exporter.report.model import JobReport
 
 TRACE = "7af8cd1de3fa344b938ded2af6d4282f"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from exporter.account import Account
-from exporter.report.model import ReportedAct, JobReport, ReportedProgram, Report
+from exporter.pipeline.account import Account
+from exporter.report.model import JobReport, Report, ReportedAct, ReportedProgram
 
 BEGAN_NS = 1_795_000_000 * 10**9
 MS = 10**6

@@ -10,10 +10,10 @@ from html.parser import HTMLParser
 import cmarkgfm
 from cmarkgfm.cmark import Options
 
-from exporter.account import Account
+from exporter.pipeline.account import Account
+from exporter.pipeline.summary import Tally
+from exporter.pipeline.summary_table import Counted, SummaryKey, Traffic, ordered
 from exporter.report.sheet import Sheet
-from exporter.summary import Tally
-from exporter.summary_table import Counted, SummaryKey, Traffic, ordered
 
 TRACE = "7af8cd1de3fa344b938ded2af6d4282f"
 TRACE_URL = "https://jaeger.example/trace/{trace_id}"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.account import Account
+from exporter.pipeline.account import Account
 from exporter.report.read import read
 from tests.unit.report.recorded import account_line, act, job, lines, written
 

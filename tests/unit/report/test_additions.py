@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from exporter.baseline.model import Baseline, Entry, Task
 from exporter.baseline.parse import parse_baseline
 from exporter.baseline.write import baseline_lines
+from exporter.pipeline.summary_table import Counted
 from exporter.policy.model import Name, Policy
 from exporter.policy.parse import parse_allowed_endpoints, parse_policy
 from exporter.report.additions import additions
 from exporter.report.markdown import render
 from exporter.report.sheet import Sheet
-from exporter.summary_table import Counted
 from tests.unit.report.sheets import ACCOUNT, blocks, row, sheet, shown
 
 DAY = date(2026, 11, 24)

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from exporter.account import Account
+from exporter.pipeline.account import Account
+from exporter.pipeline.blind_spots import NOTHING_SEEN
 from exporter.report.markdown import render
 from exporter.report.sheet import Sheet
-from exporter.unseen import NOTHING_SEEN
 from tests.unit.report.sheets import ACCOUNT, TRACE, TRACE_URL, Shown, row, sheet, shown
 
 DOCKER = "what the Docker daemon did"

@@ -11,17 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.account import Account
 from exporter.baseline.model import Baseline, Entry, Task
+from exporter.pipeline.account import Account
 from exporter.policy.hosts import parse_single_host
 from exporter.policy.parse import parse_policy
-from exporter.report.held import WhatIf
 from exporter.report.model import JobReport, Report
 from exporter.report.page import data
 from exporter.report.page.data import PageData, shown
 from exporter.report.page.drafts import drafted
 from exporter.report.page.rows import table_of
 from exporter.report.page.tree import NONE, tree_of
+from exporter.report.what_if import WhatIf
 from tests.unit.report.builds import build
 from tests.unit.report.hostile import hostile
 from tests.unit.report.samples import act, program, sample, span_id

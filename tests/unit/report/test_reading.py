@@ -12,12 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.errors import UsageError
-from exporter.otlp_spans import read_whole_spans
+from exporter.common.errors import UsageError
+from exporter.otlp.reading.spans import read_whole_spans
 from exporter.report.gathering import ATTRIBUTES, Gathering, Limits
-from exporter.report.model import ReportedAct, JobReport, Report
+from exporter.report.model import JobReport, Report, ReportedAct
 from exporter.report.read import read
 from exporter.report.texts import NAME_MAX
+from tests.unit.pipeline.test_core import BUILD
 from tests.unit.pipelines import run
 from tests.unit.report.recorded import (
     BEGAN_NS,
@@ -33,7 +34,6 @@ from tests.unit.report.recorded import (
     span_id,
     written,
 )
-from tests.unit.test_pipeline import BUILD
 
 JOB = 0xA0
 OTHER_TRACE = "0" * 31 + "1"

@@ -6,14 +6,14 @@ import io
 from dataclasses import replace
 from datetime import date
 
-from exporter.destinations import SOCKET, destination
-from exporter.events import Outcome
+from exporter.events.destinations import SOCKET, destination
+from exporter.events.facts import Outcome
+from exporter.pipeline.ruling import Ruling
+from exporter.pipeline.summary import Summary
+from exporter.pipeline.summary_table import SummaryKey, Traffic
 from exporter.report.markdown import render
-from exporter.report.model import ReportedAct, JobReport
+from exporter.report.model import JobReport, ReportedAct
 from exporter.report.sheet import sheet_of_report, sheet_of_run
-from exporter.summary import Summary
-from exporter.summary_table import SummaryKey, Traffic
-from exporter.terms import Ruling
 from tests.unit.records import ACT
 from tests.unit.samples import JOB, attempt, bash, program
 

@@ -1,0 +1,1 @@
+"""Addresses, hosts, DNS messages, and how names are looked up."""

@@ -1,0 +1,1 @@
+"""The vocabulary: what the kernel tells, its layout in bytes, and how records become events."""

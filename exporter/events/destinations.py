@@ -1,0 +1,63 @@
+"""Destinations of acts, as spans, metrics and the summary name them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from exporter.common.net.addresses import Address, address, endpoint, has_ports, transport
+
+from .facts import Act, Acted, Aggregated
+
+OTHER = "_other"
+"""Stands for all destinations beyond those that are told apart."""
+SOCKET = "_socket"
+"""Stands for no destination: the socket was denied before it had a peer."""
+_ICMP = frozenset({"icmp", "ipv6-icmp"})
+
+
+class Destination(NamedTuple):
+    """A destination of acts; hashable, so that acts can be counted by it."""
+
+    host: str
+    """`server.address`: the name this job resolved to the address, else the address, else `_other`; for a
+    socket that was denied `_socket`, in metrics only."""
+    port: int | None
+    """None for a protocol without ports, and for `_other`."""
+    transport: str | None
+    """The IANA keyword, else the protocol's number; None when unknown."""
+    peer: Address | None
+    """None for `_other` and `_socket`."""
+
+    @property
+    def is_address(self) -> bool:
+        """Whether there is a destination: a socket that was denied has none yet."""
+        return self.peer is not None or self.host != SOCKET
+
+    @property
+    def shown(self) -> str:
+        """`host:port`, an IPv6 address in brackets; the host alone where there is no port."""
+        return shown_destination(self.host if self.is_address else None, self.port, self.transport)
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether it is this machine itself."""
+        return self.peer is not None and self.peer.is_loopback
+
+
+def shown_destination(host: str | None, port: int | None, kind: str | None) -> str:
+    """Return a destination as text; `host` is None for a socket without an address, `kind` its transport."""
+    if host is None:
+        return f"{'' if kind in _ICMP else 'raw '}{kind or 'unknown'} socket"
+    return host if port is None else endpoint(host, port)
+
+
+def destination(event: Acted | Aggregated, name: str | None = None) -> Destination:
+    """Return the destination of one act or several; `name` is what this job resolved to the address."""
+    protocol = transport(event.protocol)
+    if isinstance(event, Aggregated) and event.is_other:
+        return Destination(OTHER, None, protocol, None)
+    if event.act is Act.CREATE:
+        return Destination(SOCKET, None, protocol, None)
+    peer = address(event.peer)
+    port = event.peer_port if has_ports(event.protocol) else None
+    return Destination(name or peer.text, port, protocol, peer)

@@ -1,0 +1,362 @@
+"""The facts that the kernel reports, one type for each. Hot path: `NamedTuple`s, made by `decode`."""
+
+from __future__ import annotations
+
+import enum
+from typing import NamedTuple
+
+from . import wire
+from .arguments import Arguments
+
+
+class ProcessKey(NamedTuple):
+    """The identity of a process: pids are reused, but a pid with its start time isn't."""
+
+    pid: int
+    """The host's number (tgid), also for a process in a pid namespace."""
+    started_ns: int
+    """Time in nanoseconds since boot at which the kernel hook saw the process created."""
+
+
+class Act(enum.IntEnum):
+    """A kind of act on a socket."""
+
+    CONNECT = 1
+    SEND = 2
+    CREATE = 3
+    """A raw or ping socket was created: reported only when that was denied, and there is no peer."""
+
+
+class Outcome(enum.StrEnum):
+    """The outcome of an act, as in `egress.outcome`."""
+
+    ESTABLISHED = "established"
+    REFUSED = "refused"
+    TIMEOUT = "timeout"
+    RESET = "reset"
+    UNREACHABLE = "unreachable"
+    ABORTED = "aborted"
+    """The process gave up, or ended, before there was an answer."""
+    OPEN = "open"
+    SENT = "sent"
+    """A datagram was sent; whether it arrived isn't known."""
+    DENIED = "denied"
+    """The policy denied the act, and nothing was sent."""
+
+
+class Verdict(enum.IntEnum):
+    """The policy's verdict on an act."""
+
+    NONE = 0
+    """There is no policy."""
+    ALLOW = 1
+    DENY = 2
+    """It was denied: the process got EPERM."""
+    AUDIT = 3
+    """It would have been denied, were the policy enforced."""
+
+
+class Stage(enum.IntEnum):
+    """A stage that a connection has reached."""
+
+    ESTABLISHED = 1
+    ENDED = 2
+    NEVER_SENT = 3
+    """The socket was closed before any packet left: there was no route."""
+    FAILED = 4
+    """connect(2) returned an error at once; the end of its socket is reported separately."""
+
+
+RULE_OF_NAMES = wire.RULE_OF_NAMES
+"""In place of a rule's number: rules for names decided, but the kernel doesn't know which one."""
+RULE_OF_ANSWERS = wire.RULE_OF_ANSWERS
+"""In place of a rule's number: a listener of the job answered a peer that had asked it."""
+RULE_OF_NOTHING_SENT = wire.RULE_OF_NOTHING_SENT
+"""In place of a rule's number: a datagram socket connected where TCP may; its sends are decided later."""
+RULE_OF_LOOKUPS = wire.RULE_OF_LOOKUPS
+"""In place of a rule's number: no rule allows the name that a resolver was to be asked for."""
+
+HOST = 0
+"""The scope of what belongs to no job."""
+
+
+class Found(NamedTuple):
+    """A process that ran before anything was traced."""
+
+    at_ns: int
+    process: ProcessKey
+    parent_pid: int
+
+
+class Environment(NamedTuple):
+    """The environment that a process of no job executed with. Full of secrets; never leaves this program."""
+
+    at_ns: int
+    process: ProcessKey
+    exec_id: int
+    block: bytes
+    """The variables, as `NAME=value`, each with its NUL."""
+    is_cut: bool
+    """Whether the environment was longer than `block`."""
+    standing: int = 0
+    """The standing of the process, one of wire.STANDING_*."""
+    agent: int = 0
+    """Number of the kind of agent that the process is below; 0 for a kind that isn't known."""
+    parent: ProcessKey | None = None
+    """The kernel's parent of the process at that moment; None when it isn't known."""
+    is_from_proc: bool = False
+    """Whether `block` was read from /proc some time later: the process may have written it itself."""
+
+
+class Forked(NamedTuple):
+    """A process of a job created another one."""
+
+    at_ns: int
+    process: ProcessKey
+    creator: ProcessKey
+    creator_exec_id: int
+    """Which of its programs the creator ran: 0 before its first exec inside the job."""
+    parent_pid: int
+    """The kernel's parent; after CLONE_PARENT, that isn't the creator."""
+    scope: int
+
+
+class Execed(NamedTuple):
+    """A process became another program."""
+
+    at_ns: int
+    process: ProcessKey
+    exec_id: int
+    parent_pid: int
+    scope: int
+    path: str
+    """Path of the executable (for a script, of its interpreter), resolved by the kernel; `…/` where cut."""
+    arguments: Arguments
+    """argv as executed."""
+    arguments_cut: bool
+    """Whether argv was longer than `arguments`, which hold 32 KiB, or less when the ring was full."""
+    cgroup: str
+    """Last part of its cgroup's path (v2); empty in the root cgroup, and when it couldn't be read."""
+
+
+class Exited(NamedTuple):
+    """The last thread of a process ended."""
+
+    at_ns: int
+    process: ProcessKey
+    wait_status: int
+    """The status as `wait(2)` gives it: exit code << 8 | signal."""
+
+
+class Acted(NamedTuple):
+    """A connect, a datagram sent without a connect, or a socket that was denied."""
+
+    at_ns: int
+    process: ProcessKey
+    exec_id: int
+    act: Act
+    thread_id: int
+    parent_pid: int
+    """The kernel's parent at that moment."""
+    uid: int
+    scope: int
+    cookie: int
+    """The kernel's id of the socket, unique until reboot; 0 when unknown."""
+    protocol: int
+    """IANA number: 6 tcp, 17 udp, …"""
+    peer: bytes
+    """16 bytes, network order; IPv4 as ::ffff:a.b.c.d."""
+    peer_port: int
+    local: bytes
+    """16 bytes as `peer`; all zero when the socket isn't bound yet."""
+    local_port: int
+    """0 when not bound yet."""
+    verdict: Verdict = Verdict.NONE
+    rule: int = 0
+    """Number, from 1, of the policy's rule that decided; 0 for none, or one of the RULE_OF_* above."""
+    held: int = 0
+    """Mask of the executables in the chain of processes, as the kernel numbers them."""
+    policy: int = 0
+    """The kernel's number of the policy; 0 for none."""
+    is_metered: bool = False
+    """Whether a `Metered` will follow."""
+
+
+class Flowed(NamedTuple):
+    """A connection reached another stage; its connect was an `Acted`."""
+
+    at_ns: int
+    cookie: int
+    """The cookie of its connect."""
+    stage: Stage
+    outcome: Outcome
+    error: int
+    """The errno; 0 without an error, and when it isn't known."""
+    bytes_sent: int
+    """Payload that the peer acknowledged; 0 before the end."""
+    bytes_received: int
+    rtt_us: int
+    """Smoothed round trip time, in microseconds; 0 when unknown."""
+    local: bytes
+    """16 bytes as `Acted.peer`."""
+    local_port: int
+
+
+class Metered(NamedTuple):
+    """The payload of all datagrams of an `Acted`, whose socket has since closed or acted again."""
+
+    at_ns: int
+    cookie: int
+    """The cookie of that act; `acted_ns` is its time."""
+    acted_ns: int
+    bytes_sent: int
+    """Payload handed to the network; whether it arrived isn't known."""
+    bytes_received: int
+    """Payload that came from the act's peer meanwhile."""
+
+
+class Aggregated(NamedTuple):
+    """Acts of one program with one peer that the kernel only counted, within about a second."""
+
+    at_ns: int
+    """Time of the first act."""
+    last_ns: int
+    process: ProcessKey
+    """The process that acted; (0, 0) where there were too many to count even by process."""
+    exec_id: int
+    act: Act
+    outcome: Outcome | None
+    """None when unknown."""
+    parent_pid: int
+    uid: int
+    scope: int
+    protocol: int
+    """IANA number; 0 where there were too many to count even by process."""
+    peer: bytes
+    peer_port: int
+    is_other: bool
+    """Whether the peers were too many to tell apart: then `peer` and `peer_port` say nothing."""
+    attempts: int
+    """Number of attempts; 0 where an earlier event counted them, and this one only adds bytes."""
+    bytes_sent: int
+    bytes_received: int
+    verdict: Verdict = Verdict.NONE
+    rule: int = 0
+    """The rule of the first act, as in `Acted`; the same holds for the next two fields."""
+    held: int = 0
+    policy: int = 0
+
+
+class Tampering(enum.IntEnum):
+    """A way to get around the tracing, or to attack it."""
+
+    PACKET_SOCKET = 1
+    """An AF_PACKET socket: nothing else here sees what it sends."""
+    BPF = 2
+    SIGNAL = 3
+    """A signal to the exporter; the next two are aimed at it as well."""
+    PTRACE = 4
+    MEMORY = 5
+    XDP_SOCKET = 6
+    """An AF_XDP socket: like a packet socket, it bypasses the kernel's network stack."""
+    FRAMES = 7
+    """No act of the process: in its network, packet sockets can't be stopped, or couldn't be yet."""
+    MARKS = 8
+    """A step has variables that contradict the agent that started it."""
+
+
+class Tampered(NamedTuple):
+    """A process tampered. Reported for the first times within a second, then at each doubling."""
+
+    at_ns: int
+    process: ProcessKey
+    exec_id: int
+    parent_pid: int
+    uid: int
+    scope: int
+    what: Tampering
+    detail: int
+    """Depends on `what`: protocol of the frames, bpf(2) command, signal, ptrace(2) request, errno, or 0."""
+    times: int
+    """How often this process did so within that second, this time included."""
+    network: int = 0
+    """Number of the network namespace that the process was in; 0 when unknown."""
+
+
+class Asked(NamedTuple):
+    """A process put a DNS question to a resolver."""
+
+    at_ns: int
+    process: ProcessKey
+    exec_id: int
+    scope: int
+    cookie: int
+    """The socket's cookie, as in `Acted`."""
+    protocol: int
+    """IANA number: 6 tcp, 17 udp."""
+    resolver: bytes
+    """The resolver's address: 16 bytes, as `Acted.peer`."""
+    resolver_port: int
+    message: bytes
+    """The DNS message as on the wire, without TCP's length."""
+    is_cut: bool
+    """Whether the message was longer than `message`."""
+
+
+class Answered(NamedTuple):
+    """The answer to an `Asked`, on its socket and from its resolver. Fields are as in `Asked`."""
+
+    at_ns: int
+    process: ProcessKey
+    """The process that asked."""
+    exec_id: int
+    scope: int
+    cookie: int
+    protocol: int
+    resolver: bytes
+    resolver_port: int
+    message: bytes
+    is_cut: bool
+    counts: bool = False
+    """Whether it may grant: the policy allowed its resolver, and nobody else may have made the answer."""
+    is_doubtful: bool = False
+    """Whether somebody but the resolver may have made it. That can be when a process of the job made the
+    network, or when somebody took the port later."""
+
+
+class Switched(NamedTuple):
+    """Somebody turned enforcement on or off for a job while it runs."""
+
+    at_ns: int
+    """When the change was noticed."""
+    scope: int
+    is_enforcing: bool
+    """Whether acts that its policy denies fail from now on."""
+
+
+Event = (
+    Found
+    | Environment
+    | Forked
+    | Execed
+    | Exited
+    | Acted
+    | Flowed
+    | Metered
+    | Aggregated
+    | Tampered
+    | Asked
+    | Answered
+    | Switched
+)
+
+
+def attempts_of(event: Event) -> int:
+    """Return the number of attempts that `event` reports."""
+    match event:
+        case Acted():
+            return 1
+        case Aggregated():
+            return event.attempts
+        case _:
+            return 0

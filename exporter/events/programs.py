@@ -1,0 +1,168 @@
+"""Programs that a job runs, and their ancestry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import NamedTuple, Protocol
+
+from .arguments import Arguments
+from .facts import ProcessKey
+
+CHAIN_MAX = 64
+"""The most programs that a lineage names."""
+DEPTH_MAX = 1024
+"""The most ancestors remembered: a program that forks and exits without end would fill the memory."""
+
+Lineage = tuple[str, ...]
+"""Names of executables, from the job's root to the process: `egress.lineage`."""
+
+
+class Facts(NamedTuple):
+    """Facts that /proc has about a running process; who did something is known without them."""
+
+    working_directory: str | None = None
+    container_id: str | None = None
+
+
+class Image(NamedTuple):
+    """The program that a process runs, as /proc shows it: used where there is no exec record."""
+
+    path: str | None = None
+    arguments: Arguments = Arguments(b"")
+
+
+class Lookup(Protocol):
+    """A source of facts: /proc, or a recording. None stands for what can't be known."""
+
+    def facts(self, process: ProcessKey) -> Facts:
+        """Return the facts about `process`."""
+
+    def image(self, process: ProcessKey) -> Image:
+        """Return the program that `process` runs."""
+
+    def owner(self, uid: int) -> str:
+        """Return the name of the user `uid`, or the number as text where the user has no name."""
+
+    def host_name(self, peer: bytes, at_ns: int) -> str | None:
+        """Return the name of `peer` (16 bytes) in the host's own file of names, at a time since boot."""
+
+
+@dataclass(eq=False)
+class Program:
+    """One executed program: a process from an exec (or its fork) to the next exec or its exit."""
+
+    process: ProcessKey
+    exec_id: int
+    """0 before the process's first exec in the job; together with `process` it identifies the program."""
+    scope: int
+    parent: Program | None
+    """The program that created the process; None for the job's root, and where a record was lost."""
+    parent_pid: int
+    """The kernel's parent when the program began."""
+    started_ns: int
+    path: str | None
+    """Path of the executable; None when unknown."""
+    arguments: Arguments
+    """Its argv, without secrets."""
+    is_cut: bool = False
+    """Whether some of `arguments` are missing."""
+    container_id: str | None = None
+    """Id of the container in which it was executed, as the kernel reported it then."""
+    is_recovered: bool = False
+    """Whether its own record was lost, and its fields are what /proc still knew."""
+    ended_ns: int | None = None
+    wait_status: int | None = None
+    """As wait(2) gives it; None after an exec, and while it runs."""
+    became_another: bool = False
+    """Whether it ended by an exec."""
+    has_egress: bool = False
+    """Whether it or a descendant did something on a socket."""
+    attribution: str | None = None
+    """`egress.attribution`; None where the scope tells it."""
+    step: str | None = None
+    """`egress.job.step`, from the environment of its root, whatever its own environment says."""
+    is_reported: bool = False
+    """Whether its span has been submitted."""
+    facts: Facts | None = field(default=None, repr=False)
+    """None until the first act asks for them."""
+
+    @cached_property
+    def name(self) -> str | None:
+        """Base name of the executable."""
+        return self.path.rsplit("/", 1)[-1] if self.path else None
+
+    @property
+    def container(self) -> str | None:
+        """Id of the container that it runs in; the kernel knows it even for a program that ends at once.
+
+        /proc comes first: it has the whole path, and hierarchies that the kernel's record lacks.
+        """
+        return (self.facts.container_id if self.facts else None) or self.container_id
+
+    depth: int = field(init=False, repr=False)
+    """Number of programs above it."""
+    topmost: Program | None = field(init=False, repr=False)
+    """The topmost program above it; None for a job's root."""
+    has_gap: bool = field(init=False, repr=False)
+    """Whether programs between the root and this one were forgotten, or their records lost."""
+
+    def __post_init__(self) -> None:
+        """Place it below its parent, or directly below the root where the chain would be too deep."""
+        parent = self.parent
+        if parent is not None and parent.depth >= DEPTH_MAX:
+            self.parent = parent = parent.root
+            self.has_gap = True
+        else:
+            is_detached = self.is_recovered and self.attribution is None  # a job's root was told whose it is
+            self.has_gap = is_detached if parent is None else parent.has_gap
+        if parent is not None:
+            self.step = parent.step
+        self.depth = parent.depth + 1 if parent else 0
+        self.topmost = parent.root if parent else None
+
+    @property
+    def root(self) -> Program:
+        """The topmost program of its chain; for a job's root, itself."""
+        return self.topmost or self
+
+    @property
+    def chain(self) -> tuple[Program, ...]:
+        """The programs from the job's root to this one, both included, by who created whom.
+
+        Of a long chain, only the root and the last CHAIN_MAX - 1 are there; `is_chain_whole` tells. It isn't
+        cached: a program that refers to itself would stay in memory, with its arguments, until the garbage
+        collector finds the cycle.
+        """
+        programs = [self]
+        while programs[-1].parent is not None and len(programs) < CHAIN_MAX - 1:
+            programs.append(programs[-1].parent)
+        if programs[-1] is not self.root:
+            programs.append(self.root)
+        return tuple(reversed(programs))
+
+    @cached_property
+    def lineage(self) -> Lineage:
+        """The executables' names of `chain`."""
+        return tuple(program.name or "unknown" for program in self.chain)
+
+    @property
+    def known_lineage(self) -> Lineage | None:
+        """`lineage` for comparing; None where a gap makes it look like a chain that it isn't."""
+        return None if self.has_gap else self.lineage
+
+    @property
+    def is_chain_whole(self) -> bool:
+        """Whether `chain` holds every program from the root to this one."""
+        return len(self.chain) == self.depth + 1 and not self.has_gap
+
+
+def mark_egress(program: Program) -> list[Program]:
+    """Mark `program` and its ancestors as having egress; returns those that weren't, root first."""
+    fresh = []
+    current: Program | None = program
+    while current is not None and not current.has_egress:
+        current.has_egress = True
+        fresh.append(current)
+        current = current.parent
+    return fresh[::-1]

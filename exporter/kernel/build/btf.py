@@ -1,0 +1,224 @@
+"""Offsets of kernel struct members, from the running kernel's own BTF."""
+
+from __future__ import annotations
+
+import platform
+import struct
+from pathlib import Path
+
+from exporter.common.errors import KernelError
+
+VMLINUX = Path("/sys/kernel/btf/vmlinux")
+
+_HEADER = struct.Struct("<HBBIIIII")
+_TYPE = struct.Struct("<III")
+_MEMBER = struct.Struct("<III")
+_MAGIC = 0xEB9F
+_KIND_STRUCT, _KIND_UNION = 4, 5
+_TRANSPARENT_KINDS = {8, 9, 10, 11, 18}  # typedef, volatile, const, restrict, type tag
+
+# Bytes behind a type of each kind: fixed, and for each of its vlen entries (include/uapi/linux/btf.h).
+_FIXED_SIZE = {1: 4, 3: 12, 14: 4, 17: 4}
+_ENTRY_SIZE = {4: 12, 5: 12, 6: 8, 13: 8, 15: 12, 19: 12}
+
+# What bpf/ calls an offset, and the member it stands for. A union's or an anonymous struct's members count
+# as the struct's own, as in C.
+MEMBERS = {
+    "TASK_FLAGS": ("task_struct", "flags"),
+    "TASK_NAME": ("task_struct", "comm"),
+    "TASK_MM": ("task_struct", "mm"),
+    "TASK_PID": ("task_struct", "pid"),
+    "TASK_TGID": ("task_struct", "tgid"),
+    "TASK_START": ("task_struct", "start_boottime"),
+    "TASK_CRED": ("task_struct", "cred"),
+    "CRED_UID": ("cred", "uid"),
+    "TASK_ABI": ("task_struct", "thread_info", "status" if platform.machine() == "x86_64" else "flags"),
+    "SIGINFO_CODE": ("kernel_siginfo", "si_code"),
+    "URING_OPCODE": ("io_kiocb", "opcode"),
+    "URING_SOCKET_FAMILY": ("io_socket", "domain"),
+    "URING_SOCKET_TYPE": ("io_socket", "type"),
+    "URING_SOCKET_PROTOCOL": ("io_socket", "protocol"),
+    "TASK_NUMBERS": ("task_struct", "thread_pid"),
+    "NUMBERS_LEVEL": ("pid", "level"),
+    "TASK_NAMESPACES": ("task_struct", "nsproxy"),
+    "NAMESPACES_NETWORK": ("nsproxy", "net_ns"),
+    "NETWORK_NUMBER": ("net", "ns", "inum"),
+    "TASK_REAL_PARENT": ("task_struct", "real_parent"),
+    "TASK_GROUP_LEADER": ("task_struct", "group_leader"),
+    "TASK_SIGNAL": ("task_struct", "signal"),
+    "TASK_EXIT_CODE": ("task_struct", "exit_code"),
+    "SIGNAL_LIVE": ("signal_struct", "live"),
+    "SIGNAL_FLAGS": ("signal_struct", "flags"),
+    "SIGNAL_GROUP_EXIT_CODE": ("signal_struct", "group_exit_code"),
+    "MM_ARG_START": ("mm_struct", "arg_start"),
+    "MM_ARG_END": ("mm_struct", "arg_end"),
+    "MM_ENV_START": ("mm_struct", "env_start"),
+    "MM_ENV_END": ("mm_struct", "env_end"),
+    "MM_EXE_FILE": ("mm_struct", "exe_file"),
+    "FILE_MNT": ("file", "f_path", "mnt"),
+    "FILE_DENTRY": ("file", "f_path", "dentry"),
+    "DENTRY_PARENT": ("dentry", "d_parent"),
+    "DENTRY_NAME": ("dentry", "d_name", "name"),
+    "TASK_CGROUPS": ("task_struct", "cgroups"),
+    "CSS_SET_CGROUP": ("css_set", "dfl_cgrp"),
+    "CGROUP_NODE": ("cgroup", "kn"),
+    "CGROUP_LEVEL": ("cgroup", "level"),
+    "CGROUP_PARENT": ("cgroup", "self", "parent"),
+    "CSS_CGROUP": ("cgroup_subsys_state", "cgroup"),
+    "NODE_NAME": ("kernfs_node", "name"),
+    "VFSMOUNT_ROOT": ("vfsmount", "mnt_root"),
+    "SOCK_COOKIE": ("sock", "__sk_common", "skc_cookie"),
+    "SOCK_ERROR": ("sock", "sk_err"),
+    "SOCK_ERROR_QUEUE": ("sock", "sk_error_queue"),
+    "SKB_CONTROL": ("sk_buff", "cb"),
+    "QUEUED_ERROR": ("sock_exterr_skb", "ee", "ee_errno"),
+    "QUEUED_ORIGIN": ("sock_exterr_skb", "ee", "ee_origin"),
+    "SOCK_SOCKET": ("sock", "sk_socket"),
+    "SOCK_OWNED": ("sock", "sk_lock", "owned"),
+    "SOCKET_FILE": ("socket", "file"),
+    "SOCKET_SOCK": ("socket", "sk"),
+    "TASK_FILES": ("task_struct", "files"),
+    "FILES_TABLE": ("files_struct", "fdt"),
+    "TABLE_FILES": ("fdtable", "fd"),
+    "FILE_PRIVATE": ("file", "private_data"),
+    "INET_OPTIONS": ("inet_sock", "inet_opt"),
+    "CONNECTION_PROTOCOL": ("inet_connection_sock", "icsk_ulp_ops"),
+    "CONNECTION_DATA": ("inet_connection_sock", "icsk_ulp_data"),
+    "UPPER_NAME": ("tcp_ulp_ops", "name"),
+    "SUBFLOW_UPPER": ("mptcp_subflow_context", "conn"),
+    "MPTCP_FIRST": ("mptcp_sock", "first"),
+    "SKB_DEVICE": ("sk_buff", "dev"),
+    "SKB_HEAD": ("sk_buff", "head"),
+    "SKB_END": ("sk_buff", "end"),
+    "SHARED_FLAGS": ("skb_shared_info", "flags"),
+    "DEVICE_LINK_OPS": ("net_device", "rtnl_link_ops"),
+    "LINK_KIND": ("rtnl_link_ops", "kind"),
+    "INET_IPV6": ("inet_sock", "pinet6"),
+    "IPV6_OPTIONS": ("ipv6_pinfo", "opt"),
+    "SOCK_NETWORK": ("sock", "__sk_common", "skc_net", "net"),
+    "NETWORK_USERS": ("net", "user_ns"),
+    "NETWORK_COOKIE": ("net", "net_cookie"),
+    "USERS_LEVEL": ("user_namespace", "level"),
+    "SOCK_FLAGS": ("sock", "__sk_common", "skc_flags"),
+    "MOUNT_MNT": ("mount", "mnt"),
+    "MOUNT_NS": ("mount", "mnt_ns"),
+    "MOUNT_PARENT": ("mount", "mnt_parent"),
+    "MOUNT_MOUNTPOINT": ("mount", "mnt_mountpoint"),
+    "FILE_INODE": ("file", "f_inode"),
+    "INODE_NUMBER": ("inode", "i_ino"),
+    "INODE_SUPER": ("inode", "i_sb"),
+    "INODE_CTIME_SEC": ("inode", "i_ctime_sec"),
+    "INODE_CTIME_NSEC": ("inode", "i_ctime_nsec"),
+    "SUPER_DEVICE": ("super_block", "s_dev"),
+}
+EARLIER: dict[str, list[tuple[str, ...]]] = {
+    "INODE_CTIME_SEC": [("inode", "__i_ctime", "tv_sec"), ("inode", "i_ctime", "tv_sec")],
+    "INODE_CTIME_NSEC": [("inode", "__i_ctime", "tv_nsec"), ("inode", "i_ctime", "tv_nsec")],
+}
+"""Where some of these members were before: in Linux 6.6 to 6.10, and before 6.6."""
+OPTIONAL = frozenset({"io_kiocb", "io_socket", "mptcp_subflow_context", "mptcp_sock"})
+"""Structs that a kernel may lack, along with the feature that uses them; their offsets are 0 then."""
+
+
+class Btf:
+    """The types of one BTF blob, in which structs and their members are looked up by name."""
+
+    def __init__(self, blob: bytes) -> None:
+        """Index the types of `blob`, a whole BTF section. Raises KernelError when it isn't one."""
+        if len(blob) < _HEADER.size:
+            raise KernelError("the kernel's BTF is empty", hint="boot a kernel with CONFIG_DEBUG_INFO_BTF=y")
+        magic, _, _, header_size, type_at, type_size, string_at, string_size = _HEADER.unpack_from(blob)
+        if magic != _MAGIC:
+            raise KernelError(
+                f"the kernel's BTF begins with {magic:#x}", hint="boot a kernel with CONFIG_DEBUG_INFO_BTF=y"
+            )
+        self._types = blob[header_size + type_at : header_size + type_at + type_size]
+        self._strings = blob[header_size + string_at : header_size + string_at + string_size]
+        self._at = self._walk()
+
+    def _walk(self) -> list[int]:
+        """Return the byte offset of each type, by type id: ids begin at 1, and 0 is void."""
+        types, at, offsets = self._types, 0, [0]
+        unpack, fixed, entry = _TYPE.unpack_from, _FIXED_SIZE, _ENTRY_SIZE
+        while at < len(types):
+            offsets.append(at)
+            info = unpack(types, at)[1]
+            kind = info >> 24 & 0x1F
+            at += 12 + fixed.get(kind, 0) + entry.get(kind, 0) * (info & 0xFFFF)
+        return offsets
+
+    def _name(self, offset: int) -> bytes:
+        return self._strings[offset : self._strings.index(b"\0", offset)]
+
+    def _structs(self, names: set[str]) -> dict[str, int]:
+        wanted = {}
+        for name in names:
+            offset = self._strings.find(b"\0" + name.encode() + b"\0")
+            if offset >= 0:
+                wanted[offset + 1] = name
+        found = {}
+        for type_id, at in enumerate(self._at):
+            name_at, info, _ = _TYPE.unpack_from(self._types, at)
+            if name_at in wanted and info >> 24 & 0x1F == _KIND_STRUCT and info & 0xFFFF:
+                found[wanted[name_at]] = type_id
+        return found
+
+    def _member(self, type_id: int, name: bytes) -> tuple[int, int] | None:
+        """Find the member `name`, also in an anonymous struct or union: its offset in bytes and its type."""
+        at = self._at[type_id]
+        _, info, referred = _TYPE.unpack_from(self._types, at)
+        kind = info >> 24 & 0x1F
+        if kind in _TRANSPARENT_KINDS:
+            return self._member(referred, name)
+        if kind not in (_KIND_STRUCT, _KIND_UNION):
+            return None
+        is_bitfield_form = info >> 31
+        for index in range(info & 0xFFFF):
+            name_at, member_type, offset = _MEMBER.unpack_from(self._types, at + 12 + 12 * index)
+            offset_bytes = (offset & 0xFFFFFF if is_bitfield_form else offset) // 8
+            if name_at and self._name(name_at) == name:
+                return offset_bytes, member_type
+            if not name_at:
+                inner = self._member(member_type, name)
+                if inner:
+                    return offset_bytes + inner[0], inner[1]
+        return None
+
+    def offsets(self, members: dict[str, tuple[str, ...]]) -> dict[str, int]:
+        """Return the offset in bytes of each member, given as (struct, member[, member of that member]).
+
+        Raises KernelError naming the first one that this kernel lacks, unless its struct is OPTIONAL.
+        """
+        structs = self._structs({path[0] for path in members.values()})
+        found = {}
+        for constant, path in members.items():
+            ways = [path, *EARLIER.get(constant, ())]
+            offset = next((at for way in ways if (at := self._offset(structs, way)) is not None), None)
+            if offset is None and path[0] not in OPTIONAL:
+                raise KernelError(
+                    f"this kernel's BTF has no {'.'.join(path)}",
+                    hint="ci-egress doesn't know this kernel's layout: report its version",
+                )
+            found[constant] = offset or 0
+        return found
+
+    def _offset(self, structs: dict[str, int], path: tuple[str, ...]) -> int | None:
+        offset, type_id = 0, structs.get(path[0])
+        for name in path[1:]:
+            step = None if type_id is None else self._member(type_id, name.encode())
+            if step is None:
+                return None
+            offset, type_id = offset + step[0], step[1]
+        return offset
+
+
+def kernel_offsets(path: Path = VMLINUX) -> dict[str, int]:
+    """Return the offset in bytes for every constant in MEMBERS, on the running kernel. Raises KernelError."""
+    try:
+        blob = path.read_bytes()
+    except OSError as error:
+        raise KernelError(
+            f"cannot read the kernel's BTF ({path}: {error.strerror})",
+            hint="boot a kernel with CONFIG_DEBUG_INFO_BTF=y (every distribution's since 2021 has it)",
+        ) from None
+    return Btf(blob).offsets(MEMBERS)

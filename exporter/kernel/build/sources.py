@@ -1,0 +1,82 @@
+"""The text that is compiled: bpf/ as one file, with the layout that user space expects asserted in it."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from functools import lru_cache
+from pathlib import Path
+
+from exporter.common.errors import KernelError
+from exporter.events import wire
+
+_INCLUDE = re.compile(r'^#include "([\w.]+)"$|^#pragma once$', re.MULTILINE)
+_LAYOUT = "egress.h"
+"""The one file that is really included: it has no maps."""
+
+
+def bpf_directory() -> Path:
+    """Find bpf/: inside the installed package, or beside it in a checkout. Raises KernelError."""
+    package = Path(__file__).resolve().parents[2]
+    for folder in (package / "_bpf", package.parent / "bpf"):
+        if (folder / "egress.h").is_file():
+            return folder
+    raise KernelError(f"bpf/ is missing beside {package}", hint="install ci-egress-exporter again")
+
+
+def source_text(folder: Path) -> str:
+    """Return one C text, in which messages of compiler and verifier still name file and line of each part.
+
+    BCC rewrites the access to maps in its main text alone. So each file stands here once, behind all that it
+    includes, instead of being included.
+    """
+    parts: dict[str, str] = {}
+    for path in sorted(folder.glob("*.bpf.c")):
+        _add(path.name, folder, parts)
+    return "\n".join([*parts.values(), '#line 1 "exporter/events/wire.py"', *layout_assertions(), ""])
+
+
+def _add(name: str, folder: Path, parts: dict[str, str]) -> None:
+    """Put the files that `name` includes, and then `name` itself, behind the `parts` that are there."""
+    if name in parts or name == _LAYOUT:
+        return
+    text = (folder / name).read_text()
+    for included in filter(None, _INCLUDE.findall(text)):
+        _add(included, folder, parts)
+    parts[name] = f'#line 1 "{name}"\n{_INCLUDE.sub(_kept, text)}'
+
+
+def _kept(line: re.Match[str]) -> str:
+    """Return what stays of an include: the line of the layout, and of all others an empty one."""
+    return line[0] if line[1] == _LAYOUT else ""
+
+
+@lru_cache(maxsize=1)
+def edition() -> int:
+    """Return 32 bits that tell these programs from those of other versions, even with the same records."""
+    folder = bpf_directory()
+    text = (folder / "egress.h").read_text() + source_text(folder)
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4])
+
+
+def compiler_flags(folder: Path, offsets: dict[str, int]) -> list[str]:
+    """Return flags that define the kernel's offsets (bytes) and the layout's edition as constants."""
+    constants = [f"-D{name}={value}" for name, value in offsets.items()]
+    return [
+        f"-I{folder}",
+        f"-DLAYOUT={wire.LAYOUT:#x}",
+        *constants,
+        "-Werror=implicit-function-declaration",
+        "-Wno-unused-function",
+    ]
+
+
+def layout_assertions() -> list[str]:
+    """Return static assertions of every size and offset that exporter/events/wire.py was generated with."""
+    lines = []
+    for name, (size, offsets) in wire.OFFSETS.items():
+        lines.append(f'_Static_assert(sizeof(struct {name}) == {size}, "run `make wire`");')
+        for member, offset in offsets.items():
+            where = f"__builtin_offsetof(struct {name}, {member})"
+            lines.append(f'_Static_assert({where} == {offset}, "run `make wire`");')
+    return lines

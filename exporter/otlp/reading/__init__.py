@@ -1,0 +1,1 @@
+"""Reads OTLP/JSON back: files, lines, spans and metrics. Their writer may be hostile."""

@@ -1,0 +1,225 @@
+"""Acts under way. Each is held until its end is known, so that a single span can report all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Iterator
+from dataclasses import dataclass
+from weakref import WeakValueDictionary
+
+from exporter.events.facts import Act, Acted, Asked, Flowed, Metered, Outcome, Stage
+
+from .attempt import AttemptOf
+from .questions import PORT, Questions
+
+HELD_MAX = 8192
+"""The most connections held at once, and acts with datagrams; the oldest is then reported as still open."""
+
+NAMES_MAX = 32
+"""The most names of its questions that one DNS lookup keeps."""
+NAMES_CHARS = 1024
+"""The most characters of these names together: a job can have thousands of lookups at once."""
+
+_TCP, _UDP = (6, 262), 17
+
+
+@dataclass(slots=True, weakref_slot=True)
+class Flow:
+    """An attempt, and its progress so far."""
+
+    attempt: AttemptOf[Acted]
+    question: str | None = None
+    """The name that a DNS lookup asks for first; None for other acts, and when it isn't known."""
+    is_watched: bool = False
+    """Whether the kernel reports its outcome."""
+    has_no_route: bool = False
+    """Whether none of its packets left, for lack of a route, as the socket's next connect shows."""
+    failure: int = 0
+    """The errno that connect(2) returned at once; 0 when it returned none, and when that isn't known."""
+    established: Flowed | None = None
+    end: Flowed | None = None
+    metered: Metered | None = None
+    """The payload of its datagrams; None when it has none, and until the payload is known."""
+    questions: int = 0
+    """Number of questions that a DNS lookup carried, including those that can't be read."""
+    names: tuple[str, ...] = ()
+    """The first names that these questions ask for, each once."""
+
+    @property
+    def peer(self) -> tuple[bytes, int]:
+        """The peer's address and port."""
+        event = self.attempt.event
+        return event.peer, event.peer_port
+
+    def asked(self, name: str | None) -> None:
+        """Count one more question that the act carried; `name` is None when it can't be read."""
+        self.questions += 1
+        if name is None or name in self.names:
+            return
+        self.question = self.question or name
+        has_room = sum(map(len, self.names)) + len(name) <= NAMES_CHARS or not self.names
+        if has_room and len(self.names) < NAMES_MAX:
+            self.names = (*self.names, name)
+
+    def ended_ns(self, now_ns: int) -> int:
+        """Return when the act ended, as far as that is known at `now_ns`. A datagram ends when it is sent."""
+        event = self.attempt.event
+        if event.act is Act.SEND:
+            return event.at_ns
+        return self.metered.at_ns if self.metered is not None else now_ns
+
+    @property
+    def error(self) -> int:
+        """The errno that the act ended with; 0 without an error, and when it isn't known."""
+        if self.has_no_route or (self.end is not None and self.end.stage is Stage.NEVER_SENT):
+            return self.failure
+        return self.end.error if self.end is not None else 0
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """The outcome so far; None when it can't be known."""
+        if self.attempt.ruling.is_denied:
+            return Outcome.DENIED
+        if self.attempt.event.act is Act.SEND:  # without a route, or memory, nothing left
+            has_left = self.metered is None or self.metered.bytes_sent > 0
+            return Outcome.SENT if has_left else None
+        if self.has_no_route:
+            return Outcome.UNREACHABLE
+        if self.end is not None:
+            return self.end.outcome
+        return Outcome.OPEN if self.is_watched else None
+
+
+class Flows:
+    """A store of the acts that are held until more is known of them.
+
+    Connections are held until they end, DNS lookups until their question is known, and acts with datagrams
+    until their bytes are known.
+
+    `len` may be called from any thread.
+    """
+
+    def __init__(self) -> None:
+        """Create an empty store."""
+        self._held: dict[int, Flow] = {}
+        self._lookups = Questions[Flow]()
+        self._metered: dict[tuple[int, int], Flow] = {}
+        self._asking: dict[tuple[int, int], Flow] = {}
+        """DNS lookups whose bytes aren't known yet, by the socket's cookie and the time of the act."""
+        self._carriers: WeakValueDictionary[tuple[int, bytes], Flow] = WeakValueDictionary()
+        """The latest act on port 53 of each socket with each peer, as long as it is held."""
+
+    def __len__(self) -> int:
+        return len(self._held) + len(self._lookups) + len(self._metered)
+
+    def hold(self, flow: Flow) -> Iterator[Flow]:
+        """Hold `flow` while there is something to wait for; yield the flows that are no longer held.
+
+        `flow` itself may be among these, as the last one.
+
+        A socket that is connecting may be connected again, just to see how it is doing. That is an attempt of
+        its own, and the outcome belongs to the first one. When the socket connects to another peer, the
+        kernel had no route to the first one.
+        """
+        event, ruling = flow.attempt.event, flow.attempt.ruling
+        # A socket that was denied causes no more events, except for what it did before.
+        if ruling.is_denied or ruling.refused is not None:
+            yield flow
+            return
+        before = self._held.get(event.cookie)
+        if event.peer_port == PORT:
+            is_same = before is not None and before.peer == flow.peer and event.protocol in _TCP
+            self._carriers[event.cookie, event.peer] = before if before and is_same else flow
+        if before is not None and before.peer != flow.peer and event.act is Act.CONNECT:
+            before.has_no_route = True
+            yield self._held.pop(event.cookie)
+        is_connecting = event.act is Act.CONNECT and event.protocol in _TCP and event.cookie != 0
+        if is_connecting and event.cookie not in self._held:
+            flow.is_watched = True
+            self._held[event.cookie] = flow
+            if len(self._held) > HELD_MAX:
+                yield self._held.pop(next(iter(self._held)))
+        elif event.protocol == _UDP and event.peer_port == PORT:
+            if event.is_metered:
+                self._asking[_key(event)] = flow
+            yield from self._go_on(self._lookups.wait(event, flow))
+        else:
+            yield from self._meter(flow)
+
+    def advance(self, event: Flowed) -> Flow | None:
+        """Apply `event` to the connection of its socket and return it; at its end it is held no longer.
+
+        Returns None when no connection is held, or when `event` only says that connect(2) failed at once.
+        """
+        flow = self._held.get(event.cookie)
+        if flow is None:
+            return None
+        if event.stage is Stage.FAILED:  # of several tries to the same peer, the first one is held
+            flow.failure = flow.failure or event.error
+            return None
+        if event.stage is Stage.ESTABLISHED:
+            flow.established = event
+        else:
+            flow.end = event
+            del self._held[event.cookie]
+        return flow
+
+    def measure(self, event: Metered) -> Flow | None:
+        """Store the payload that `event` reports in its act.
+
+        Returns the act if it was held for that and is no longer, else None.
+        """
+        key = event.cookie, event.acted_ns
+        known = self._metered.pop(key, None)
+        flow = known or self._asking.pop(key, None)
+        if flow is not None:
+            flow.metered = event
+        return known
+
+    def asked(self, event: Asked, name: str | None) -> Iterator[Flow]:
+        """Add a question for `name` to the lookup that carried it; yield that if it is held no longer.
+
+        It is the lookup that waits for its question; else, over TCP and on a socket that asks for more, the
+        latest act.
+        """
+        waited = self._lookups.asked(event, name)
+        flow = waited or self._carriers.get((event.cookie, event.resolver))
+        if flow is not None:
+            flow.asked(name)
+        return self._go_on([waited] if waited is not None else [])
+
+    def last_asked(self, cookie: int) -> str | None:
+        """Return the name that was asked for last on the socket `cookie`; None when it isn't known."""
+        return self._lookups.last_on(cookie)
+
+    def overdue(self, at_ns: int) -> Iterator[Flow]:
+        """Stop waiting for questions that are overdue at `at_ns`; yield the lookups held no longer."""
+        return self._go_on(self._lookups.due(at_ns))
+
+    def rest(self, scopes: Container[int]) -> Iterator[Flow]:
+        """Release all acts of programs of `scopes`: lookups, datagrams, then connections, oldest first."""
+        yield from self._go_on(self._lookups.flush(lambda flow: flow.attempt.scope in scopes))
+        for key in [key for key, flow in self._metered.items() if flow.attempt.scope in scopes]:
+            yield self._metered.pop(key)
+        for cookie in [cookie for cookie, flow in self._held.items() if flow.attempt.scope in scopes]:
+            yield self._held.pop(cookie)
+
+    def _go_on(self, lookups: Iterable[Flow]) -> Iterator[Flow]:
+        for flow in lookups:
+            self._asking.pop(_key(flow.attempt.event), None)
+            yield from self._meter(flow)
+
+    def _meter(self, flow: Flow) -> Iterator[Flow]:
+        """Hold `flow` until its bytes are known; yield the flows that are no longer held, itself last."""
+        if flow.metered is not None or not flow.attempt.event.is_metered:
+            yield flow
+            return
+        key = _key(flow.attempt.event)
+        if key in self._metered:  # in a recording that somebody made up
+            yield self._metered.pop(key)
+        self._metered[key] = flow
+        if len(self._metered) > HELD_MAX:
+            yield self._metered.pop(next(iter(self._metered)))
+
+
+def _key(event: Acted) -> tuple[int, int]:
+    return event.cookie, event.at_ns

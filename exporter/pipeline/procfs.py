@@ -1,0 +1,226 @@
+"""Read from /proc what the kernel's records don't say of a process, as long as the process exists.
+
+A process may choose where its arguments and variables are in memory, and how long they are: PR_SET_MM_MAP
+needs no privilege. So no more is read than an exec can take, and for no longer than a moment.
+"""
+
+from __future__ import annotations
+
+import pwd
+import re
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import psutil
+
+from exporter.common.bounded import beginning_of, readers
+from exporter.common.net.hosts import HostsFile
+from exporter.common.text import clean
+from exporter.events import wire
+from exporter.events.arguments import arguments_of, split
+from exporter.events.facts import ProcessKey
+from exporter.events.programs import Facts, Image
+
+_NS_PER_TICK = 10_000_000  # USER_HZ is 100 on every machine supported
+_START_TOLERANCE_TICKS = 2
+_DELETED = " (deleted)"
+_ENDED = "ZX"
+_ENVIRONMENT_MAX = 6 << 20
+"""The most bytes of variables and arguments that an exec takes: three quarters of _STK_LIM (fs/exec.c,
+bprm_set_stack_limit)."""
+_CGROUPS_MAX = 1 << 17
+"""The most bytes of a process's cgroups: a path for each hierarchy, of which there are some 15."""
+_T = TypeVar("_T")
+_CONTAINER_ID = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
+
+
+def started_ns(pid: int) -> int | None:
+    """Return when `pid` started, in ns since boot, to the clock tick (10 ms); None when there is none."""
+    try:
+        return _state(pid).started_ns
+    except OSError:
+        return None
+
+
+def has_ended(process: ProcessKey) -> bool:
+    """Whether `process` has ended, even if nobody has waited for it yet, or its pid is another's by now.
+
+    Raises OSError when that can't be read, and so isn't known.
+    """
+    try:
+        state = _state(process.pid)
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return state.letter in _ENDED or not _is_start_of(process, state.started_ns)
+
+
+def is_running(process: ProcessKey) -> bool:
+    """Whether `process` runs for certain; False when that can't be read."""
+    try:
+        return not has_ended(process)
+    except OSError:
+        return False
+
+
+def everyone() -> Iterator[tuple[ProcessKey, int]]:
+    """Yield every process of this host with its parent's pid, parents first."""
+    found = []
+    for pid in psutil.pids():
+        with suppress(OSError):  # it has ended
+            state = _state(pid)
+            found.append((state.started_ns, pid, state.parent_pid))
+    for started, pid, parent_pid in sorted(found):
+        yield ProcessKey(pid, started), parent_pid
+
+
+def ancestors(pid: int) -> tuple[ProcessKey, ...]:
+    """Return the parent of `pid`, the parent's parent, and so on, as far as they can be seen."""
+    live = _live(pid)
+    above = (_readable(live.parents) or []) if live else []
+    started = ((process.pid, started_ns(process.pid)) for process in above)
+    return tuple(ProcessKey(number, since) for number, since in started if since is not None)
+
+
+def all_pids() -> frozenset[int]:
+    """Return the pids of all processes of this host, also of those that ended and weren't waited for."""
+    return frozenset(psutil.pids())
+
+
+def environment_of(process: ProcessKey) -> bytes:
+    """Return the environment block that `process` was executed with, as /proc still shows it.
+
+    Returns no bytes when the process is gone or keeps others from reading it, and when there are more bytes
+    than an exec takes: then they aren't what the process was executed with.
+    """
+    try:
+        block = readers().beginning_of(Path(f"/proc/{process.pid}/environ"), _ENVIRONMENT_MAX + 1)
+    except OSError:
+        return b""
+    return block if len(block) <= _ENVIRONMENT_MAX and _is_still(process) else b""
+
+
+def owner_of(process: ProcessKey) -> int:
+    """Return the uid of the owner of `process`; 0 when the process is gone."""
+    try:
+        return Path(f"/proc/{process.pid}").stat().st_uid
+    except OSError:
+        return 0
+
+
+class Proc:
+    """A reader of /proc. A process that is gone, or whose pid is another's by now, has no facts."""
+
+    def __init__(self) -> None:
+        """Start the threads that read files of /proc; nothing is read yet."""
+        readers()  # now, when there is room for it
+        self._hosts = HostsFile()
+
+    def host_name(self, peer: bytes, at_ns: int) -> str | None:
+        """Return the name of `peer` in /etc/hosts; None when it has none there."""
+        return self._hosts.name_of(peer, at_ns)
+
+    def facts(self, process: ProcessKey) -> Facts:
+        """Return the working directory and the container of `process`."""
+        if not _is_still(process):
+            return Facts()
+        facts = Facts(_target(process.pid, "cwd"), container_id(process.pid))
+        return facts if _is_still(process) else Facts()
+
+    def image(self, process: ProcessKey) -> Image:
+        """Return the executable and the redacted argv of `process`."""
+        if not _is_still(process):
+            return Image()
+        arguments = [clean(part) for part in _arguments(process.pid)]
+        image = Image(_target(process.pid, "exe"), arguments_of(arguments))
+        return image if _is_still(process) else Image()
+
+    def owner(self, uid: int) -> str:
+        """Return the user's name on this host, or the number when it has none."""
+        return user_name(uid)
+
+
+class _State(NamedTuple):
+    letter: str
+    parent_pid: int
+    started_ns: int
+
+
+def _state(pid: int) -> _State:
+    """Read the state of `pid` from its `stat`. Raises OSError."""
+    text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    fields = text.rsplit(")", 1)[-1].split()
+    return _State(fields[0], int(fields[1]), int(fields[19]) * _NS_PER_TICK)
+
+
+def _live(pid: int) -> psutil.Process | None:
+    try:
+        return psutil.Process(pid)
+    except (psutil.Error, OSError):
+        return None
+
+
+def _readable(read: Callable[[], _T]) -> _T | None:
+    """Return what `read` finds; None for nothing or an error, which a job can cause, say by reusing a pid."""
+    try:
+        return read() or None
+    except (psutil.Error, OSError):
+        return None
+
+
+def _target(pid: int, link: str) -> str | None:
+    """Return what a link of /proc leads to; None when that can't be read, as for a directory too deep."""
+    try:
+        target = Path(f"/proc/{pid}/{link}").readlink()
+    except OSError:
+        return None
+    return clean(str(target).removesuffix(_DELETED))
+
+
+def _arguments(pid: int) -> list[str]:
+    """Return the argv of `pid`, up to as many bytes as are kept when an exec is reported."""
+    try:
+        block = readers().beginning_of(Path(f"/proc/{pid}/cmdline"), wire.ARGUMENTS_MAX)
+    except OSError:
+        return []
+    arguments = split(block)
+    # Who shows something else in their place writes one text over all of them.
+    return arguments[0].split(" ") if len(arguments) == 1 else arguments
+
+
+def _is_still(process: ProcessKey) -> bool:
+    since_ns = started_ns(process.pid)
+    return since_ns is not None and _is_start_of(process, since_ns)
+
+
+def _is_start_of(process: ProcessKey, since_ns: int) -> bool:
+    return abs(since_ns - process.started_ns) <= _START_TOLERANCE_TICKS * _NS_PER_TICK
+
+
+def container_id(pid: int) -> str | None:
+    """Return the id of the container that `pid` runs in, from its cgroups; None outside of one."""
+    try:
+        return container_in(beginning_of(Path(f"/proc/{pid}/cgroup"), _CGROUPS_MAX).decode(errors="replace"))
+    except OSError:
+        return None
+
+
+def container_in(cgroup: str) -> str | None:
+    """Return the id of the container that is named in cgroups' paths, or a part of one; None without an id.
+
+    Runtimes differ in what stands around the id (`docker-ID.scope`, `docker/ID`, `cri-containerd-ID.scope`).
+    For a container inside another it is the inner one's.
+    """
+    found = _CONTAINER_ID.findall(cgroup)
+    return found[-1] if found else None
+
+
+@lru_cache(maxsize=1024)
+def user_name(uid: int) -> str:
+    """Return the user's name on this host, or the number when it has none."""
+    try:
+        return clean(pwd.getpwuid(uid).pw_name)
+    except KeyError:
+        return str(uid)

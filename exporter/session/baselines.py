@@ -1,0 +1,48 @@
+"""Read the baseline that jobs are held against, and warn when it knows nothing of a job."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from exporter.common.errors import UsageError
+from exporter.common.settings import FailOn
+
+if TYPE_CHECKING:
+    from exporter.baseline.model import Baseline
+    from exporter.jobs.model import Job
+
+
+def required_baseline(file: Path | None, fail_on: Collection[FailOn]) -> Baseline | None:
+    """Read the baseline as `baseline_of` does. Raises UsageError also for `novel` without a file."""
+    if FailOn.NOVEL in fail_on and file is None:
+        raise UsageError("--fail-on novel needs a baseline", hint="name one with --baseline FILE")
+    return baseline_of(file)
+
+
+def baseline_of(file: Path | None) -> Baseline | None:
+    """Read the baseline in `file`; None without a file. Raises UsageError, also if it isn't valid."""
+    if file is None:
+        return None  # so nothing that reads one is imported
+    from exporter.baseline.parse import CHECK_HINT, BaselineError, load_baseline
+
+    try:
+        return load_baseline(file)
+    except BaselineError as error:
+        error.hint = CHECK_HINT
+        raise
+
+
+def warn_of_unknown(baseline: Baseline | None, job: Job) -> None:
+    """Warn when `baseline` knows nothing of the task that `job` is."""
+    if baseline is None:
+        return
+    from exporter.baseline.model import Task
+
+    from .notices import warn
+
+    if Task(job.pipeline or None, job.task or None) not in baseline.tasks:
+        names = {"pipeline": job.pipeline, "task": job.task}
+        told = ", ".join(f"{what} {name}" for what, name in names.items() if name)
+        warn(f"the baseline has nothing of {told or 'a job without names'}: all that it reaches is novel")

@@ -1,0 +1,269 @@
+"""Live tracing: take records from the kernel's rings, and hand their events to the pipeline."""
+
+from __future__ import annotations
+
+import select
+import time
+import traceback
+from collections.abc import Callable, Container, Iterable, Iterator, Sized
+from functools import partial
+from typing import TYPE_CHECKING
+
+from exporter.common.clock import boot_ns
+from exporter.common.errors import RecordError
+from exporter.common.text import counted
+from exporter.events import wire
+from exporter.events.decode import Decoder
+from exporter.events.facts import Environment, Event, Found, ProcessKey, Tampered, Tampering
+from exporter.pipeline.account import Bookkeeping, KernelCounts
+from exporter.pipeline.procfs import everyone
+
+if TYPE_CHECKING:
+    from exporter.kernel.dropped import Left
+    from exporter.kernel.tracer import Tracer
+
+_BUSY_INTERVAL_S = 0.005
+_IDLE_INTERVAL_S = 0.02
+_BATCH = 8192
+_BATCH_S = 0.1
+"""How many seconds a batch may take; the environments that are taken before it may take as many.
+
+A long command line takes a millisecond, and roots may come faster than they are decided; meanwhile nothing
+else is looked at.
+"""
+_PATIENCE_S = 0.002
+"""How many seconds a root waits for its decision while other records are taken in."""
+_SETTLE_S = 0.5
+_CLOSING_S = 0.5
+
+
+class LiveSource:
+    """The ring, drained on a timer: a wakeup for each record would cost the job more than its tracing."""
+
+    def __init__(
+        self,
+        tracer: Tracer,
+        handle: Callable[[Event], None],
+        books: Bookkeeping,
+        flows: Sized,
+        *,
+        on_fault: Callable[[str], None],
+    ) -> None:
+        """Hand each event to `handle`; attempts that get lost on the way are entered in `books`.
+
+        The length of `flows` is the number of open connections. `on_fault` gets the traceback of the first
+        fault of ci-egress itself, if there is one.
+        """
+        self._tracer = tracer
+        self._handle = handle
+        self._books = books
+        self._flows = flows
+        self._on_fault = on_fault
+        self._has_faults = False
+        self._decide: Callable[[Environment], object] | None = None
+        self._make_up: Callable[[], object] = lambda: None
+        self._early = Decoder()
+        self._peeked_s = 0.0
+        self.is_behind = False
+        """Whether records wait that were there when the last batch was taken in."""
+        self.failed_environments = 0
+        """The number of environments that a fault kept from being handled."""
+        self._decoder = Decoder()
+
+    def pump(self) -> bool:
+        """Take in a batch of records, so that the caller can look around; returns whether there was any."""
+        self.decide()
+        drained = self._tracer.drain(self._take, limit=_BATCH, most_s=_BATCH_S)
+        self.is_behind = not drained.is_all
+        for event in self._tracer.frames.turn():
+            self._handle(event)
+        return drained.number > 0
+
+    def decide_first(self, decide: Callable[[Environment], object], make_up: Callable[[], object]) -> None:
+        """From now on call `decide` with environments of processes of no job before their turn, too.
+
+        So a root is decided soon, however many records wait. `make_up` is called as often, for environments
+        that got lost.
+        """
+        self._decide, self._make_up = decide, make_up
+
+    def take(self, data: memoryview, at: int, length: int) -> None:
+        """Take in a record that comes from elsewhere than the rings."""
+        self._take(data, at, length)
+
+    def catch_up(self) -> None:
+        """Take in all records that wait now, but not all that come meanwhile: these may never end."""
+        is_done = self._tracer.caught_up()
+        while self.pump() and not is_done():
+            pass
+
+    def finish(self) -> None:
+        """Stop tracing, then take in what the kernel still holds."""
+        self._await_ends()
+        self._tracer.detach()
+        self.catch_up()
+        self._tracer.finish(self._take)
+        # A program that was running while we detached may submit yet.
+        self._pump_while(lambda: self._books.account().pending["ring"] > 0, _SETTLE_S)
+        for event in self._decoder.flush():
+            self._handle(event)
+
+    def _await_ends(self) -> None:
+        """Give open connections a moment to close, to learn how they ended."""
+        self._pump_while(self._has_open, _CLOSING_S)
+
+    def _pump_while(self, is_awaited: Callable[[], bool], most_s: float) -> None:
+        """Pump while records come or `is_awaited`, for `most_s` at most: other processes may never pause."""
+        deadline_s = time.monotonic() + most_s
+        while (self.pump() or is_awaited()) and time.monotonic() < deadline_s:
+            time.sleep(_BUSY_INTERVAL_S)
+
+    def _has_open(self) -> bool:
+        return bool(self._flows) or self._tracer.has_counted_open()
+
+    def _take(self, data: memoryview, at: int, length: int) -> None:
+        try:
+            for event in self._decoder.decode(data, at, length):
+                self._handle(event)
+                if isinstance(event, Tampered) and event.what is Tampering.PACKET_SOCKET:
+                    self._tracer.frames.alarm(event)
+            if time.monotonic() - self._peeked_s > _PATIENCE_S:
+                self.decide()
+        except RecordError:
+            self._fail("ring", "malformed", _attempts(data, at, length))
+        except Exception:  # noqa: BLE001 - nothing that one process does may end the tracing of the others
+            self.failed_environments += _kind(data, at, length) == wire.KIND_ENVIRONMENT
+            self._fail("process", "internal", _attempts(data, at, length))
+
+    def decide(self) -> None:
+        """Decide of the roots that wait for that. Call it between what takes long."""
+        if self._decide is not None:
+            self._tracer.take_environments(self._take_early, most_s=_BATCH_S)
+            self._survive(self._make_up)
+            self._peeked_s = time.monotonic()
+
+    def _take_early(self, data: memoryview, at: int, length: int) -> None:
+        try:
+            for event in self._early.decode(data, at, length):
+                if isinstance(event, Environment) and self._decide is not None:
+                    self._survive(partial(self._decide, event))
+        except RecordError:
+            pass  # it is counted when its turn comes
+
+    def hand(self, event: Event) -> None:
+        """Handle an event that comes from no record."""
+        self._survive(partial(self._handle, event))
+
+    def _survive(self, act: Callable[[], object]) -> None:
+        """Call `act`, and go on if it fails: one process may not end the tracing of the others."""
+        try:
+            act()
+        except Exception:  # noqa: BLE001 - as above
+            self._fail("process", "internal", 0)
+
+    def _fail(self, stage: str, error_type: str, attempts: int) -> None:
+        """Enter lost attempts in the books, and report the first fault, whatever record it came from."""
+        if attempts:
+            self._books.drop(stage, error_type, attempts)
+        if not self._has_faults:
+            self._has_faults = True
+            self._on_fault(traceback.format_exc())
+
+
+_KIND_AT = wire.OFFSETS["aggregate_record"][1]["header.kind"]
+_LOSABLE = {
+    wire.KIND_FORK: "fork",
+    wire.KIND_EXEC: "exec",
+    wire.KIND_EXIT: "exit",
+    wire.KIND_FLOW: "connect outcome",
+    wire.KIND_BYTES: "byte count",
+    wire.KIND_ENVIRONMENT: "environment",
+    wire.KIND_TAMPER: "tampering record",
+}
+
+
+def _kind(data: memoryview, at: int, length: int) -> int:
+    return data[at + _KIND_AT] if length > _KIND_AT else 0
+
+
+def _attempts(data: memoryview, at: int, length: int) -> int:
+    """How many attempts a record stands for."""
+    kind = _kind(data, at, length)
+    if kind == wire.KIND_ACT:
+        return 1
+    if kind == wire.KIND_AGGREGATE and length == wire.AGGREGATE_RECORD.size:
+        return wire.AggregateRecord._make(wire.AGGREGATE_RECORD.unpack_from(data, at)).attempts
+    return 0
+
+
+def losses(tracer: Tracer) -> list[str]:
+    """Return what got lost besides attempts, a line each; attempts that got lost are in the account."""
+    counts = tracer.counts()
+    lines = []
+    for kind, what in _LOSABLE.items():
+        if counts.lost(kind):
+            lost = counts.lost(kind)
+            were = "was" if lost == 1 else "were"
+            lines.append(f"{counted(lost, what)} of {counts.seen(kind)} {were} lost: the ring was full")
+    if counts.unmetered():
+        found = counted(counts.unmetered(), "act or datagram", "acts or datagrams")
+        lines.append(f"bytes of {found} aren't counted: there was no room")
+    if counts.ungranted():
+        addresses = counted(counts.ungranted(), "address", "addresses")
+        lines.append(f"{addresses} of names that the policy has found no room, and may be denied")
+    if counts.untracked():
+        lines.append(
+            f"{counted(counts.untracked(), 'process', 'processes')} found the table of processes full: "
+            "little more than the job is known of what was done"
+        )
+    return [*lines, *_left(tracer.left)]
+
+
+def _left(left: Left) -> Iterator[str]:
+    """Yield lines about connections that may send what the policy dropped, now that nothing drops it."""
+    if left.connections:
+        it = "it" if left.connections == 1 else "they"
+        found = counted(left.connections, "connection")
+        yield f"{found} couldn't be aborted: from now on {it} may send what the policy dropped"
+    if left.networks:
+        found = counted(left.networks, "network")
+        yield f"{found} couldn't be looked into: connections there may send what the policy dropped"
+
+
+def kernel_counts(tracer: Tracer) -> KernelCounts:
+    """Return the kernel's counts of attempts, without those that an earlier exporter settled or lost."""
+    counts, before = tracer.counts(), tracer.before
+    lost = counts.lost(wire.KIND_ACT) - before.lost
+    return KernelCounts(counts.seen(wire.KIND_ACT) - before.settled - before.lost, lost)
+
+
+def find_everyone(
+    tracer: Tracer,
+    *,
+    besides: Container[int],
+    standing: Callable[[ProcessKey, int], Iterable[int]] = lambda *_: (),
+) -> Iterator[Found]:
+    """Follow the processes that run already; the kernel's programs follow what these make meanwhile.
+
+    `besides` are pids to leave out, ci-egress's own among them: what it exports would be traced, and
+    exported. `standing` returns, for a process and its parent's pid, what it is to jobs (as Tracer.find has
+    it).
+    """
+    for process, parent_pid in everyone():
+        if process.pid not in besides:
+            tracer.find(process, *standing(process, parent_pid))
+            yield Found(boot_ns(), process, parent_pid)
+
+
+def wait(source: LiveSource, pidfd: int, between: Callable[[], None]) -> int:
+    """Pump until the process behind `pidfd` ends; `between` is called every 20 ms or sooner.
+
+    Returns when that was, in nanoseconds since boot.
+    """
+    ended = select.poll()
+    ended.register(pidfd, select.POLLIN)
+    interval_s = _IDLE_INTERVAL_S
+    while not ended.poll(interval_s * 1000):
+        interval_s = _BUSY_INTERVAL_S if source.pump() else _IDLE_INTERVAL_S
+        between()
+    return boot_ns()

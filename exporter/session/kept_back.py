@@ -1,0 +1,59 @@
+"""Find out whether sudo kept back the variables by which ci-egress would know its job.
+
+That they are missing doesn't show it: ci-egress may run in no job at all. sudo clears the environment unless
+`-E` tells it to hand everything on; sudo-rs warns of that option and ignores it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+
+from exporter.common.errors import UsageError
+from exporter.events.environments import variables
+from exporter.jobs.detect import recognise
+from exporter.pipeline.procfs import ancestors, environment_of
+from exporter.policy.model import Policy
+
+from .notices import warn
+
+HINT = "hand them on by `sudo -E`, or, to sudo-rs, which ignores that, by `sudo --preserve-env=NAME,…`"
+
+
+def tell_kept_back(environment: Mapping[str, str], policy: Policy | None) -> None:
+    """Warn when sudo was started with variables by which a job is known, and ci-egress didn't get them.
+
+    Raises UsageError if the policy has sections for jobs: none would hold for a job that isn't known.
+    """
+    system = kept_back(environment, _environments_above())
+    if system is None:
+        return
+    what = f"sudo kept back the variables of {system}, by which the job would be known"
+    if policy is not None and policy.sections:
+        raise UsageError(f"{what}, and the policy has sections for jobs", hint=HINT)
+    warn(f"{what}; {HINT}")
+
+
+def kept_back(environment: Mapping[str, str], above: Iterable[Mapping[str, str]]) -> str | None:
+    """Return the CI system that sudo had variables of; None if it had none, or `environment` names a system.
+
+    `above` are the environments of the processes above, the nearest first. All that sudo executes has the
+    same SUDO_ variables; sudo itself is the first process above that hasn't. Without sudo the result is None.
+    """
+    if "SUDO_UID" not in environment or recognise(environment) is not None:
+        return None
+    ours = _of_sudo(environment)
+    for each in above:
+        if _of_sudo(each) != ours:
+            found = recognise(each)
+            return found.name if found else None
+    return None
+
+
+def _of_sudo(environment: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in environment.items() if name.startswith("SUDO_")}
+
+
+def _environments_above() -> Iterator[dict[str, str]]:
+    for process in ancestors(os.getpid()):
+        yield variables(environment_of(process))

@@ -1,0 +1,76 @@
+"""Messages that several commands have in common."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from threading import Timer
+from typing import Any
+
+from exporter.jobs.model import Job
+from exporter.otlp import FLUSH_TIMEOUT_S
+from exporter.pipeline.account import Account
+
+from .messages import Messages
+
+_PATIENCE_S = 1.0
+
+
+def warn(what: str) -> None:
+    """Say that something isn't as it should be."""
+    Messages.current().say(what, level=logging.WARNING)
+
+
+def warn_of_ignored(variables: list[str]) -> None:
+    """Say which of OpenTelemetry's variables have no effect, if any."""
+    if variables:
+        warn(f"ignored: {', '.join(variables)}: evidence is neither sampled nor limited")
+
+
+def tell_act(_: Job, told: str, *, level: int = logging.ERROR, **fields: Any) -> None:
+    """Say what the only job did, or wasn't let do; `fields` appear in JSON only."""
+    Messages.current().say(told, level=level, has_label=False, **fields)
+
+
+def tell_act_of(job: Job, told: str, **fields: Any) -> None:
+    """Say what `job`, one of many, did or wasn't let do; the line names the job."""
+    tell_act(job, f"{told}, {job_told(job)}", job=job.display_name, run_id=job.run_id, **fields)
+
+
+def job_told(job: Job) -> str:
+    """Return a job's name with that of its pipeline, to tell it from other jobs."""
+    return f"job {job.display_name} of {job.pipeline or job.provider}"
+
+
+@contextmanager
+def long_flush_told() -> Iterator[None]:
+    """When the flush in the block takes more than a second, say what the command waits for.
+
+    It is said because no signal cuts the flush short.
+    """
+    told = f"sending the rest of the telemetry, for {FLUSH_TIMEOUT_S:.0f} s at most"
+    timer = Timer(_PATIENCE_S, Messages.current().say, (told,))
+    with suppress(RuntimeError):  # no thread to be had: it isn't said then
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        if timer.ident is not None:
+            timer.join()  # nothing comes behind the account
+
+
+def tell_fault(traceback: str, lost: str = "that event") -> None:
+    """Say that there is a bug, and what is `lost` by it."""
+    Messages.current().say(
+        f"a fault of ci-egress: it goes on without {lost}; please report this",
+        level=logging.ERROR,
+        detail=traceback,
+    )
+
+
+def drops(account: Account) -> Iterator[str]:
+    """Yield how many attempts were dropped, a line for each stage and error type."""
+    for (stage, error_type), attempts in sorted(account.dropped.items()):
+        yield f"{attempts} of {account.attempts} attempts were dropped ({stage}: {error_type})"

@@ -1,0 +1,102 @@
+"""What is said when a job is over: the summary, where the telemetry is, and what went wrong on the way."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from exporter.common.errors import FAIL_ON_STATUS, LOST_STATUS
+from exporter.common.settings import ReportConfig
+from exporter.jobs.model import Job
+from exporter.otlp import Destinations, Telemetry
+from exporter.pipeline.account import Account
+from exporter.pipeline.ruling import DENIED, WOULD_DENY
+from exporter.pipeline.summary import Summary
+
+from .messages import Messages
+from .notices import drops
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """A job that is over."""
+
+    title: str
+    """What the job is called."""
+    job: Job
+    summary: Summary
+    account: Account
+    telemetry: Telemetry
+    destinations: Destinations
+    losses: Sequence[str] = ()
+    """Lost records of its processes, a line for each kind."""
+    failings: Sequence[str] = ()
+    """Why the run fails although COMMAND succeeded, a line each."""
+    remarks: Sequence[str] = ()
+    """What else a person should know, a line each."""
+
+    def tell(self) -> None:
+        """Say all of this on stderr; the account is the last line."""
+        messages = Messages.current()
+        for problem in (*drops(self.account), *self.losses, *self.telemetry.complaints()):
+            messages.say(problem, level=logging.WARNING)
+        for failing in self.failings:
+            messages.say(failing, level=logging.ERROR)
+        if self.destinations.disabled:
+            messages.say("OTEL_SDK_DISABLED is set: nothing was exported", level=logging.WARNING)
+        trace_id = f"{self.job.ids.trace_id:032x}"
+        notes = self.telemetry.notes()
+        if messages.as_json:
+            account = self.account.fields()
+            messages.say(
+                "summary", trace_id=trace_id, account=account, summary=self.summary.fields(), notes=notes
+            )
+            return
+        places = ", ".join(self.destinations.shown) or "nowhere"
+        self.summary.print(
+            sys.stderr,
+            account=str(self.account),
+            title=f"egress of {self.title}",
+            notes=[*notes, *self.remarks, f"trace {trace_id} → {places}"],
+        )
+
+    def exit_status(self, command_status: int, *, is_strict: bool) -> int:
+        """Return the exit status: COMMAND's own if it failed, else that of lost telemetry or of failings.
+
+        Lost telemetry counts only with `is_strict`.
+        """
+        has_losses = self.telemetry.has_losses or any(self.account.dropped.values())
+        if command_status == 0 and is_strict and has_losses:
+            return LOST_STATUS
+        return FAIL_ON_STATUS if command_status == 0 and self.failings else command_status
+
+
+def policy_told(ruleset: str | None, summary: Summary, account: Account, *, is_enforced: bool) -> list[str]:
+    """Return a line about the policy when it was against nothing, since nothing else mentions it then."""
+    if ruleset is None or summary.against[DENIED] or summary.against[WOULD_DENY]:
+        return []
+    how = "enforced: nothing was denied" if is_enforced else "in audit: it would have denied nothing"
+    known = " of what is known" if any(account.dropped.values()) else ""
+    return [f"policy {ruleset}, {how}{known}"]
+
+
+def tree_told(destinations: Destinations, summary: Summary, reports: ReportConfig) -> list[str]:
+    """Return a hint how to make a report, for a user who asked for none and has files to make it of."""
+    folder, (_, attempts) = destinations.folder, summary.totals()
+    if folder is None or reports.report is not None or not attempts:
+        return []
+    return [f"who started whom: {_as_called()} report {shlex.quote(folder)} --report report.html"]
+
+
+def _as_called() -> str:
+    """This program as a shell finds it: by its name where PATH leads to it, else by its path."""
+    name, path = "ci-egress", Path(sys.argv[0])
+    found = shutil.which(name)
+    if path.name != name or (found and path.exists() and path.samefile(found)):
+        return name
+    return shlex.quote(str(path))

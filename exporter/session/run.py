@@ -1,0 +1,268 @@
+"""The second half of `ci-egress run`, imported while the kernel's programs are being compiled."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from exporter.common.clock import boot_ns, system_clock
+from exporter.common.errors import KernelError
+from exporter.common.net.hosts import all_names
+from exporter.common.settings import RunConfig
+from exporter.events.facts import HOST, Event, ProcessKey
+from exporter.jobs.attributes import worker_attributes
+from exporter.jobs.detect import detect, step_of
+from exporter.jobs.model import Job
+from exporter.kernel.frames import TURN_S
+from exporter.kernel.loading import Loading
+from exporter.kernel.tracer import Tracer
+from exporter.kernel.windows import Coverage
+from exporter.otlp import (
+    SpoolFolder,
+    Spooling,
+    Telemetry,
+    default_folder,
+    ignored_variables,
+    resolve_destinations,
+)
+from exporter.pipeline.account import Bookkeeping
+from exporter.pipeline.core import Pipeline
+from exporter.pipeline.flows import Flows
+from exporter.pipeline.job import Outlets, TracedJob, known_by, traced_job
+from exporter.pipeline.metrics import Metrics
+from exporter.pipeline.procfs import Proc, started_ns
+from exporter.pipeline.recording import Beginning, Ending, Recorder
+from exporter.pipeline.spans import traceparent
+from exporter.pipeline.summary import Summary
+from exporter.session.guards.watcher import Guards, Owner, frames_told
+from exporter.session.run_end import tell_leftovers
+
+from .baselines import warn_of_unknown
+from .command import HeldCommand
+from .fail_on import failings
+from .feed import LiveSource, find_everyone, kernel_counts, losses, wait
+from .given import GivenRun
+from .job_policy import Governance, governance, registered
+from .kept_back import tell_kept_back
+from .misplaced import warn_of_doubtful
+from .notices import long_flush_told, tell_act, tell_fault, warn, warn_of_ignored
+from .outcome import JobResult, policy_told, tree_told
+from .reports import Reporting
+from .run_end import end_what_is_left
+from .signals import SignalRelay
+from .survival import go_first
+from .viewing import Ticker, finish, lines, tell_besides
+
+SCOPE = 1
+"""The job's number in the kernel: `run` has one job."""
+
+
+def trace(
+    given: GivenRun,
+    environment: Mapping[str, str],
+    *,
+    relay: SignalRelay,
+    held: HeldCommand,
+    kernel: Loading,
+) -> int:
+    """Let COMMAND go once the hooks are live, trace it to its end, flush, and say what it talked to.
+
+    Returns COMMAND's exit status, or that of lost evidence or of --fail-on. Raises CiEgressError when
+    COMMAND wasn't started.
+    """
+    config = given.config
+    go_first()
+    warn_of_ignored(ignored_variables(environment))
+    destinations = resolve_destinations(environment, otlp_dir=config.output.otlp_dir)
+    job = _job(given, environment)
+    governed = governance(config, given.policy, job)
+    warn_of_unknown(given.baseline, job)
+    with ExitStack() as stack:
+        reporting = stack.enter_context(Reporting(config.reports, environment, config.user))
+        spooling = Spooling(SpoolFolder(default_folder(environment, os.geteuid())))
+        telemetry = stack.enter_context(
+            Telemetry(
+                destinations, worker_attributes(job), spooling=spooling, transcript=reporting.transcript
+            )
+        )
+        telemetry.prepare()
+        reporting.prepare()
+        tracer = _ready(kernel, config)
+        terms = governed.terms if governed else None
+        step = step_of(environment, job_env=config.job_env)
+        beginning = Beginning(job, system_clock(), _root(held), SCOPE, boot_ns(), terms, step)
+        view = lines(environment, is_live=config.is_live)
+        ticker = Ticker(view)
+        showing = ticker if view else None
+        run = _assembled(given, environment, beginning, telemetry, tracer, stack, showing)
+        _follow(run, governed, [SCOPE, *([HOST] if config.host_enforce else [])])
+        held.release(_handed_on(environment, traceparent(run.traced.spans.job_context), job))
+        _begin(run, config, held)
+        ended_ns = wait(run.source, held.pidfd, lambda: _turn(run, relay, held, ticker))
+        _end(run, ended_ns)
+        finish(view)
+        with long_flush_told():
+            telemetry.close(before_logs=run.guards.tell_losses)
+        account, lost = run.books.account(), losses(tracer)
+        title = job.task or job.pipeline or Path(config.command[0]).name
+        failing = failings(config.fail_on, run.traced.denials, run.traced.novelties, account)
+        summary, is_enforced = run.traced.summary, run.traced.metrics.is_enforcing
+        remarks = policy_told(terms.ruleset if terms else None, summary, account, is_enforced=is_enforced)
+        remarks += frames_told(tracer, is_enforced=is_enforced)
+        remarks += tree_told(destinations, summary, config.reports)
+        told = (summary, account, telemetry, destinations, lost, failing, remarks)
+        outcome = JobResult(title, job, *told)
+        reporting.of_run(outcome, terms, given.baseline, given.policy)  # stderr ends with the account
+        if held.poll():
+            warn_of_doubtful(config.command)
+        outcome.tell()
+    return outcome.exit_status(held.wait(lambda: relay.pump(held)), is_strict=config.strict)
+
+
+def _job(given: GivenRun, environment: Mapping[str, str]) -> Job:
+    """Find the job that COMMAND is, and say so if sudo kept its variables back. Raises UsageError."""
+    if given.config.job_env is None:
+        tell_kept_back(environment, given.policy)
+    return detect(environment, job_env=given.config.job_env)
+
+
+class _Run(NamedTuple):
+    """The parts that are at work while COMMAND runs."""
+
+    tracer: Tracer
+    beginning: Beginning
+    books: Bookkeeping
+    traced: TracedJob
+    pipeline: Pipeline
+    recorder: Recorder | None
+    handle: Callable[[Event], None]
+    source: LiveSource
+    guards: Guards
+
+
+def _assembled(  # noqa: PLR0913, PLR0917 - it puts just these together
+    given: GivenRun,
+    environment: Mapping[str, str],
+    beginning: Beginning,
+    telemetry: Telemetry,
+    tracer: Tracer,
+    stack: ExitStack,
+    view: Ticker | None,
+) -> _Run:
+    config, flows = given.config, Flows()
+    books = Bookkeeping(
+        lambda: kernel_counts(tracer),
+        lambda: telemetry.account,
+        lambda: len(flows),
+        lambda: telemetry.earlier,
+    )
+    recorder = _recorder(config, beginning, stack)
+    metrics = Metrics(
+        telemetry.meter, telemetry.add_producer, books.published, has_lineages=config.metric_lineage
+    )
+    spans, say = config.output.process_spans, tell_besides if view else tell_act
+    outlets = Outlets(telemetry, metrics, beginning.clock, spans, say, view)
+    summary = Summary(environment, sees_daemons=config.is_host)
+    traced = traced_job(beginning.job, outlets, summary, beginning.at_ns)
+    novelty = known_by(given.baseline, beginning.job)
+    traced = replace(traced, terms=beginning.terms, novelty=novelty)
+    pipeline = Pipeline(outlets, recorder or Proc(), flows)
+    handle = _handler(pipeline, recorder)
+    source = LiveSource(tracer, handle, books, flows, on_fault=tell_fault)
+    owner = Owner(traced.spans.resource, traced.spans.job_context, warned=summary.warned)
+    guards = Guards(tracer, outlets, books, handle, owner)
+    return _Run(tracer, beginning, books, traced, pipeline, recorder, handle, source, guards)
+
+
+def _follow(run: _Run, governed: Governance | None, scopes: Sequence[int]) -> None:
+    """Register `scopes`, hold them to the policy, and follow COMMAND.
+
+    In the scope HOST, of what is of no job for the kernel, the policy holds only for what runs in containers.
+    """
+    for scope in scopes:
+        run.tracer.register(scope, registered(run.beginning.job, governed))
+    if governed:  # first: nothing that COMMAND does is older than its policy
+        written = run.tracer.scopes.write(governed.compiled)
+        for scope in scopes:
+            run.tracer.scopes.hold(scope, written.number, written.policy, all_names().items())
+    run.tracer.follow(run.beginning.root, SCOPE)
+    for scope in scopes:
+        run.guards.steering.begin(scope)
+    run.tracer.frames.most_s = TURN_S  # from here on others wait meanwhile
+
+
+def _begin(run: _Run, config: RunConfig, held: HeldCommand) -> None:
+    run.pipeline.jobs.begin(SCOPE, run.traced, takes_rest=True)
+    began = run.beginning
+    run.pipeline.table.seed(began.root, SCOPE, began.at_ns, began.step)  # not before: COMMAND may not exist
+    if config.is_host:
+        for found in find_everyone(run.tracer, besides={os.getpid(), held.pid}):
+            run.handle(found)
+
+
+def _turn(run: _Run, relay: SignalRelay, held: HeldCommand, ticker: Ticker) -> None:
+    relay.pump(held)
+    run.pipeline.tick(boot_ns())
+    run.guards.tick()
+    if run.recorder:
+        run.recorder.tick()
+    ticker.tick()
+
+
+def _end(run: _Run, ended_ns: int) -> None:
+    run.guards.look()
+    end_what_is_left(run.tracer, SCOPE, run.source.pump)
+    left_behind = run.tracer.live_pids(SCOPE)
+    run.source.finish()
+    run.pipeline.end(SCOPE, ended_ns, left_behind=left_behind)
+    if run.recorder is not None:
+        run.recorder.end(Ending(ended_ns, kernel_counts(run.tracer), left_behind))
+        run.recorder.close()  # what it has to say stands above the summary
+
+
+def _ready(kernel: Loading, config: RunConfig) -> Tracer:
+    tracer = kernel.ready(Coverage(is_host=config.is_host))
+    tell_leftovers()
+    return tracer
+
+
+def _root(held: HeldCommand) -> ProcessKey:
+    started = started_ns(held.pid)
+    if started is None:
+        raise KernelError(f"/proc doesn't show process {held.pid}", hint="mount -t proc proc /proc")
+    return ProcessKey(held.pid, started)
+
+
+def _recorder(config: RunConfig, beginning: Beginning, stack: ExitStack) -> Recorder | None:
+    if config.record is None:
+        return None
+    recorder = Recorder(config.record, Proc(), on_failure=warn)
+    stack.callback(recorder.close)
+    recorder.begin(beginning)
+    return recorder
+
+
+def _handler(pipeline: Pipeline, recorder: Recorder | None) -> Callable[[Event], None]:
+    if recorder is None:
+        return pipeline.handle
+
+    def record_and_handle(event: Event) -> None:
+        event = pipeline.settled(event)
+        recorder.event(event)
+        pipeline.handle(event)
+
+    return record_and_handle
+
+
+def _handed_on(environment: Mapping[str, str], parent: str, job: Job) -> dict[str, str]:
+    """Return COMMAND's environment: the caller's, with a TRACEPARENT that puts its spans below the job's.
+
+    A tracestate goes with its traceparent: one that came with an invalid one is dropped (W3C Trace Context).
+    """
+    kept = {name: value for name, value in environment.items() if name != "TRACESTATE"}
+    state = {"TRACESTATE": job.ids.trace_state} if job.ids.trace_state else {}
+    return {**kept, "TRACEPARENT": parent, **state}

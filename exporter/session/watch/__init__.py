@@ -1,0 +1,1 @@
+"""The service: finds jobs on a whole machine, holds them, and lets go of them."""

@@ -1,0 +1,392 @@
+"""The part of `ci-egress watch` that is imported while the kernel's programs are being compiled."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from functools import partial
+from typing import Any, Protocol
+
+from exporter.common.clock import boot_ns, system_clock
+from exporter.common.errors import FAIL_ON_STATUS, LOST_STATUS
+from exporter.common.net.hosts import all_names
+from exporter.common.systemd import notify
+from exporter.events.facts import HOST, Environment, Event, Found, ProcessKey
+from exporter.jobs.attributes import worker_attributes
+from exporter.jobs.model import Job
+from exporter.kernel.frames import TURN_S
+from exporter.kernel.tracer import Tracer
+from exporter.kernel.windows import Coverage
+from exporter.otlp import (
+    Rotation,
+    SpoolFolder,
+    Spooling,
+    Telemetry,
+    default_folder,
+    ignored_variables,
+    resolve_destinations,
+)
+from exporter.pipeline.account import Account, Bookkeeping
+from exporter.pipeline.core import Pipeline
+from exporter.pipeline.flows import Flows
+from exporter.pipeline.job import Outlets
+from exporter.pipeline.metrics import Metrics
+from exporter.pipeline.procfs import Proc
+from exporter.pipeline.summary import Summary
+from exporter.session.baselines import warn_of_unknown
+from exporter.session.fail_on import Judged, futile
+from exporter.session.faults import Faults
+from exporter.session.feed import LiveSource, find_everyone, kernel_counts
+from exporter.session.given import GivenWatch
+from exporter.session.guards.watcher import Guards, Owner, frames_told
+from exporter.session.messages import Messages
+from exporter.session.notices import (
+    drops,
+    job_told,
+    long_flush_told,
+    tell_act_of,
+    tell_fault,
+    warn,
+    warn_of_ignored,
+)
+from exporter.session.policy_holder import PolicyHolder
+from exporter.session.reports import Reporting
+from exporter.session.run_end import end_what_is_left, held_unless_asked, tell_leftovers
+from exporter.session.survival import go_first
+from exporter.session.viewing import Ticker, screen, shown
+
+from .agents import Above
+from .job_finder import JobWatch
+from .lost_records import Missed, read_environment
+from .reload import reread
+from .reports import WatchReporting
+from .requests import Requests
+from .steps import Steps
+from .takeover import Takeover
+from .whole_machine import SCOPE as MACHINE
+from .whole_machine import MachineWatch
+
+_LOOK_AROUND_S = 1.0
+_BEGUN_S = 1.0
+"""Seconds until it is reported that a job began, although its processes are still found one by one: a shell
+without the job's variables may give them to one command after the other, without end."""
+_BUSY_INTERVAL_S, _IDLE_INTERVAL_S = 0.005, 0.02
+
+
+class Kernel(Protocol):
+    """The kernel's programs, which may still be compiled and loaded."""
+
+    def ready(self, coverage: Coverage) -> Tracer:
+        """Wait until the programs are attached, and return their tracer. Raises KernelError."""
+
+
+def run(
+    given: GivenWatch,
+    environment: Mapping[str, str],
+    kernel: Kernel,
+    asked: Requests,
+    be_ready: Callable[[], None],
+) -> int:
+    """Watch until `asked` says to end, flush, and report what came of it; returns the exit status.
+
+    `be_ready` is called once nothing is missed any more.
+    """
+    config = given.config
+    warn_of_ignored(ignored_variables(environment))
+    if given.policy and (in_vain := futile(config.fail_on, given.policy.of_others.mode)) is not None:
+        warn(in_vain)
+    rotation = Rotation.within(config.otlp_dir_limit_mib << 20)
+    destinations = resolve_destinations(environment, otlp_dir=config.output.otlp_dir, rotation=rotation)
+    go_first()
+    with ExitStack() as stack:
+        spooling = Spooling(SpoolFolder(default_folder(environment, os.geteuid())))
+        identity = worker_attributes(given.job) if given.job else {}
+        reporting = stack.enter_context(Reporting(config.reports, environment))
+        telemetry = stack.enter_context(
+            Telemetry(destinations, identity, spooling=spooling, transcript=reporting.transcript)
+        )
+        telemetry.prepare()
+        reporting.prepare()
+        tracer = kernel.ready(Coverage(is_host=True, reads_environments=True))
+        daemon = _Daemon(given, environment, tracer, telemetry, reporting)
+        tell_leftovers()
+        for limit in frames_told(tracer, is_enforced=given.policy is not None):
+            warn(limit)
+        daemon.begin()
+        notify("READY=1", environment)
+        be_ready()
+        Messages.current().say(f"watching, telemetry goes to {', '.join(destinations.shown) or 'nowhere'}")
+        if destinations.disabled:
+            warn("OTEL_SDK_DISABLED is set: nothing is exported")
+        with shown(daemon.view), held_unless_asked(tracer):
+            daemon.loop(asked)
+            daemon.end_job(asked)
+        notify("STOPPING=1", environment)
+        account = daemon.finish()
+        for problem in (*drops(account), *daemon.missed.all(), *telemetry.complaints(), *telemetry.notes()):
+            warn(problem)
+        failings = daemon.failings(account)
+        for failing in failings:
+            Messages.current().say(failing, level=logging.ERROR)
+        daemon.reports.finish(account)
+        Messages.current().say(str(account), account=account.fields())
+        has_losses = telemetry.has_losses or any(account.dropped.values())
+    if config.strict and has_losses:
+        return LOST_STATUS
+    return FAIL_ON_STATUS if failings else 0
+
+
+class _Daemon:
+    """A watch, from its beginning to its end."""
+
+    def __init__(
+        self,
+        given: GivenWatch,
+        environment: Mapping[str, str],
+        tracer: Tracer,
+        telemetry: Telemetry,
+        reporting: Reporting,
+    ) -> None:
+        config, policy, _, job, agents, above = given
+        self._config, self._tracer, self._telemetry = config, tracer, telemetry
+        flows = Flows()
+        self._books = Bookkeeping(
+            lambda: kernel_counts(tracer),
+            lambda: telemetry.account,
+            lambda: len(flows),
+            lambda: telemetry.earlier,
+        )
+        metrics = Metrics(
+            telemetry.meter,
+            telemetry.add_producer,
+            self._books.published,
+            has_lineages=config.metric_lineage,
+        )
+        spans = config.output.process_spans
+        self.view = screen(environment, is_live=config.is_live)
+        self._ticker = Ticker(self.view)
+        showing = self._ticker if self.view else None
+        outlets = Outlets(telemetry, metrics, system_clock(), spans, tell_act_of, showing)
+        self._governor = PolicyHolder(tracer, policy, all_names, warn, has_one_job=job is not None)
+        self._begun: list[tuple[float, Job]] = []
+        """Jobs whose beginning isn't reported yet, each with its time by the monotonic clock."""
+        self._adopted_ns = 0
+        """When a process was last found to be of a job, in nanoseconds since boot."""
+        self._judged = Judged()
+        self.reports = WatchReporting(reporting, given, self._books.account)
+        above = above or Above()
+        self._apart = frozenset(above.everyone)
+        """The processes that started the watch: they run beside the job's, and are no part of the job."""
+        self._steps = Steps(tracer, agents, config.job_env, above)
+        self._jobs = self._watch_for_jobs(given, environment, outlets)
+        self._pipeline = Pipeline(outlets, Proc(), flows, self._jobs)
+        self._source = LiveSource(tracer, self._handle, self._books, flows, on_fault=tell_fault)
+        self._takeover: Takeover | None = None
+        if isinstance(self._jobs, JobWatch):
+            self._takeover = Takeover(
+                tracer, outlets, self._pipeline, self._jobs, self._governor, self._books
+            )
+        ends_by_token = config.end_folder is not None
+        agent = above.agent if ends_by_token else None
+        owner = Owner(warned=self._jobs.warned, ends_by_token=ends_by_token, agent=agent)
+        self._guards = Guards(tracer, outlets, self._books, self._handle, owner)
+        self._faults = Faults(self._guards.went_wrong)
+        decide = partial(self._decide, comes_again=False)
+        self.missed = Missed(tracer, self._source, decide, self._jobs)
+        self._source.decide_first(self._decide, self.missed.make_up)
+        self._sleep = tracer.sleep if policy else time.sleep
+        self._pause_s = _IDLE_INTERVAL_S
+
+    def begin(self) -> None:
+        """Find the processes that run already, or go on with those of an instance that was adopted."""
+        self._steps.begin()
+        self._governor.start(self._guards.steering)
+        self._jobs.begin(self._pipeline, boot_ns())
+        if self._takeover is not None and self._tracer.is_adopted:
+            self._takeover.begin(self._source.take)
+            self._steps.find_again()
+            return
+        for found in find_everyone(self._tracer, besides={os.getpid()}, standing=self._steps.standing):
+            self._handle(found)
+            if found.process not in self._apart and not self._steps.is_agent(found.process):
+                read_environment(self._handle, found.process, exec_id=0)
+        self._steps.find_again()
+
+    def loop(self, asked: Requests) -> None:
+        """Watch until `asked` says to end, or nobody is left who could ask for that.
+
+        When a part of a turn fails, that is reported, and the other parts are done all the same.
+        """
+        turn: list[Callable[[], object]] = [
+            self._take_in,
+            lambda: self._jobs.end_some(boot_ns()),
+            lambda: self._sleep(self._pause_s),
+            lambda: self._pipeline.tick(boot_ns()),
+            self._ticker.tick,
+            lambda: self._tracer.note(self._books.settled),
+            lambda: self._heed(asked),
+        ]
+        looked_s = time.monotonic()
+        self._tracer.frames.most_s = TURN_S
+        while not (asked.end or self._guards.is_left_alone):
+            for part in turn:
+                self._faults.stand(part)
+            if time.monotonic() - looked_s >= _LOOK_AROUND_S:
+                looked_s = time.monotonic()
+                for part in self._looks():
+                    self._faults.stand(part)
+                    self._faults.stand(self._source.decide)
+
+    def _take_in(self) -> None:
+        self._pause_s = _IDLE_INTERVAL_S
+        pumped_ns = boot_ns()
+        if self._source.pump():
+            self._pause_s = _BUSY_INTERVAL_S
+        if not self._source.is_behind:
+            self.missed.tell(self._source.hand)
+        if not self._tracer.frames.is_about_to:
+            # Not before the whole job is held to its policy: processes that executed something before their
+            # root was found are found one by one.
+            is_settled = self._adopted_ns < pumped_ns and not self._source.is_behind
+            self._tell_begun(0 if is_settled else _BEGUN_S)
+
+    def _heed(self, asked: Requests) -> None:
+        asked.look()
+        if asked.is_forged:
+            self._guards.end_was_forged()
+        if asked.reread:
+            asked.reread = False
+            reread(self._config, self._governor, self._jobs, self._pipeline, self._source.catch_up)
+
+    def end_job(self, asked: Requests) -> None:
+        """End what the steps of the machine's job left behind, if the job is over and its policy is enforced.
+
+        It is over unless somebody may have it go on: a signal doesn't say that. Processes of steps that still
+        run may go on, unless the watch ends because the agent is gone.
+        """
+        if self._config.end_folder is None or asked.goes_on:
+            return
+        if isinstance(self._jobs, MachineWatch):
+            self._source.catch_up()  # which process is of which step
+            goes_on = partial(self._goes_on, self._jobs)
+            end_what_is_left(self._tracer, MACHINE, self._source.pump, goes_on=goes_on, left_by="the job")
+
+    def _goes_on(self, job: MachineWatch, process: ProcessKey) -> bool:
+        """Whether a step of the machine's job runs that `process` is part of."""
+        is_alone = self._guards.is_left_alone
+        return not is_alone and job.goes_on(process) and self._steps.is_below_agent(process, MACHINE)
+
+    def finish(self) -> Account:
+        """Detach the programs, report the rest, and flush the telemetry; returns the final account."""
+        self._guards.look()
+        self._source.finish()
+        if self._takeover is not None:
+            self._takeover.end()
+        self.reports.ending()
+        self._jobs.finish(boot_ns())
+        with long_flush_told():
+            self._telemetry.close(before_logs=self._guards.tell_losses)
+        return self._books.account()
+
+    def failings(self, account: Account) -> list[str]:
+        """Return why the watch ends with a failure, a line each."""
+        return self._judged.failings(self._config.fail_on, account, self._jobs.turned_away)
+
+    def _watch_for_jobs(
+        self, given: GivenWatch, environment: Mapping[str, str], outlets: Outlets
+    ) -> JobWatch | MachineWatch:
+        job_env, changed, governor = given.config.job_env, self._changed, self._governor
+        baseline = given.baseline
+        if given.job is None:
+            return JobWatch(
+                outlets,
+                job_env=job_env,
+                on_change=changed,
+                governor=governor,
+                baseline=baseline,
+                is_agent=self._tracer.scopes.is_agent,
+            )
+        return MachineWatch(
+            outlets,
+            given.job,
+            environment,
+            job_env=job_env,
+            apart=self._apart,
+            on_change=changed,
+            governor=governor,
+            baseline=baseline,
+            ends_by_token=given.config.end_folder is not None,
+        )
+
+    def _handle(self, event: Event) -> None:
+        if isinstance(event, Environment) and event.process.pid == os.getpid():
+            return  # from before an instance was adopted that had followed this process
+        self._pipeline.handle(event)
+        if isinstance(event, Found | Environment):
+            self._tell_kernel(event)
+
+    def _tell_kernel(self, event: Found | Environment) -> None:
+        program = self._pipeline.table.of(event.process)
+        if program is None:
+            return  # nobody can tell any more whose it was: what was decided early, if anything was, holds
+        if isinstance(event, Environment):
+            self._steps.decide(event, program.scope)
+        elif program.scope != HOST:
+            self._tracer.scopes.adopt(event.process, 0, program.scope)
+        if program.scope != HOST:
+            self._adopted_ns = boot_ns()
+
+    def _decide(self, event: Environment, *, comes_again: bool = True) -> None:
+        """Hold a job's root to its policy, or release a process of no job, before the record is handled."""
+        if event.process.pid == os.getpid() or isinstance(self._jobs, MachineWatch):
+            return  # with one job there is nothing to decide: what may be any job's is that job's
+        scope = self._jobs.decide(event, comes_again=comes_again)
+        if scope is not None:
+            self._steps.decide(event, scope)
+
+    def _changed(self, job: Job, summary: Summary | None) -> None:
+        if self.view is not None:
+            self.view.changed(job, is_over=summary is not None)
+        if summary is None:
+            self._begun.append((time.monotonic(), job))
+        else:
+            self._tell_begun()
+            self._judged.add(job, summary)
+            _tell(job, summary)
+            self.reports.over(job, summary)
+
+    def _tell_begun(self, after_s: float = 0) -> None:
+        """Report the jobs that began at least `after_s` seconds ago."""
+        while self._begun and time.monotonic() - self._begun[0][0] >= after_s:
+            _, job = self._begun.pop(0)
+            _tell(job, None)
+            warn_of_unknown(self._jobs.baseline, job)
+
+    def _looks(self) -> list[Callable[[], object]]:
+        """Return the checks that are made once a second."""
+        return [
+            self._tracer.scopes.sweep,
+            lambda: self._jobs.look_around(boot_ns()),
+            lambda: self._governor.look(lambda scopes: self._tracer.scopes.close(scopes, self._source.take)),
+            self._guards.look_for_agent,
+            self._guards.tick,
+            self._tell_problems,
+        ]
+
+    def _tell_problems(self) -> None:
+        for problem in (*self.missed.news(), *self._telemetry.complaints()):
+            warn(problem)
+
+
+def _tell(job: Job, summary: Summary | None) -> None:
+    trace_id = f"{job.ids.trace_id:032x}"
+    known: dict[str, Any] = {"job": job.display_name, "run_id": job.run_id, "trace_id": trace_id}
+    name = job_told(job)
+    if summary is None:
+        Messages.current().say(f"{name} began", **known)
+        return
+    told = f"{name} ended: {summary.told()}, trace {trace_id}"
+    Messages.current().say(told, **known, summary=summary.fields())

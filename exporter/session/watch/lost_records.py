@@ -1,0 +1,152 @@
+"""Make up for records that the kernel had no room to report to a watch, and say what can't be made up for."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from exporter.common.clock import boot_ns
+from exporter.events import wire
+from exporter.events.facts import Environment, Event, ProcessKey
+from exporter.kernel.tracer import Tracer
+from exporter.pipeline.procfs import environment_of
+from exporter.session.feed import LiveSource, losses
+
+from .job_finder import JOBS_MAX, JobWatch
+from .tenants import KEPT
+from .whole_machine import MachineWatch
+
+_NEWS_S = 60.0
+_LOOK_S, _READ_S = 0.2, 0.005
+"""Seconds between searches of all processes for lost environments, and seconds that one call reads them."""
+LATE_MAX_BYTES = 32 << 20
+"""The most bytes of environments that wait to be handed over.
+
+Beyond that none is read, and steps stay held, until they are.
+"""
+
+
+def read_environment(
+    handle: Callable[[Event], None], process: ProcessKey, exec_id: int, standing: int = 0, agent: int = 0
+) -> None:
+    """Read the environment of `process` from /proc and hand it to `handle`, if /proc shows it.
+
+    `exec_id` is the number of its program. `standing` (wire.STANDING_*) and `agent`, the kind of agent that
+    it is below, are what the kernel has of it.
+    """
+    if block := environment_of(process):
+        handle(_read(process, exec_id, block, standing, agent))
+
+
+def _read(process: ProcessKey, exec_id: int, block: bytes, standing: int, agent: int) -> Environment:
+    return Environment(boot_ns(), process, exec_id, block, False, standing, agent, is_from_proc=True)
+
+
+def _shows_its_job(process: ProcessKey, proc: wire.ProcValue) -> bool:
+    """Whether the job of `process` shows by its own environment, and not by that of a process above it."""
+    return process == (proc.tgid, proc.born_ns) and proc.exec_id == proc.program
+
+
+@dataclass
+class _Round:
+    """A round through all processes, the oldest first: searches that begin anew go on with it."""
+
+    read_ns: int = 0
+    """The time up to which processes had started that are read in this round."""
+    until_ns: int = 0
+    """The time up to which those had that this round is about."""
+
+    def go_on(
+        self, found: list[tuple[ProcessKey, wire.ProcValue]]
+    ) -> deque[tuple[ProcessKey, wire.ProcValue]]:
+        """Return the processes to be read of those that were `found`, the youngest first in both."""
+        if not any(self.read_ns < process.started_ns <= self.until_ns for process, _ in found):
+            self.read_ns, self.until_ns = 0, found[0][0].started_ns if found else 0
+        return deque(each for each in found if each[0].started_ns > self.read_ns)
+
+
+class Missed:
+    """A search for what the kernel had no room to report, and a report of all that got lost."""
+
+    def __init__(
+        self,
+        tracer: Tracer,
+        source: LiveSource,
+        decide: Callable[[Environment], object],
+        jobs: JobWatch | MachineWatch,
+    ) -> None:
+        """`decide` gets each environment that `make_up` reads, before `tell` hands it over."""
+        self._tracer, self._source = tracer, source
+        self._decide = decide
+        self._jobs = jobs
+        self._environments = 0
+        self._unread: deque[tuple[ProcessKey, wire.ProcValue]] = deque()
+        self._round = _Round()
+        self._is_old_ones_turn = False
+        self._look_s = 0.0
+        self._late: list[Environment] = []
+        self._late_bytes = 0
+        self._told: list[str] = []
+        self._next_s = 0.0
+
+    def make_up(self) -> None:
+        """Read lost environments from /proc, of processes that still run: one of them may be a job's root.
+
+        The youngest and the oldest are read in turn, for `_READ_S`; the next calls read the rest. So a root
+        that has just begun is read soon, and one that waits is read however many others begin. A process is
+        read only where its job shows by its own variables: those of a descendant say nothing of the root that
+        made it.
+        """
+        lost = self._tracer.lost_environments() + self._source.failed_environments
+        if lost > self._environments and time.monotonic() >= self._look_s:
+            self._environments, self._look_s = lost, time.monotonic() + _LOOK_S
+            self._unread = self._round.go_on(list(self._tracer.scopes.undecided()))
+        until_s = time.monotonic() + _READ_S
+        while self._late_bytes < LATE_MAX_BYTES and self._unread:
+            process, proc = self._next()
+            if _shows_its_job(process, proc) and (block := environment_of(process)):
+                self._late_bytes += len(block)
+                event = _read(process, proc.program, block, proc.standing, proc.agent)
+                self._decide(event)
+                self._late.append(event._replace(exec_id=proc.exec_id or 1))
+            if time.monotonic() >= until_s:
+                return
+
+    def _next(self) -> tuple[ProcessKey, wire.ProcValue]:
+        self._is_old_ones_turn = not self._is_old_ones_turn
+        if not self._is_old_ones_turn:
+            return self._unread.popleft()
+        found = self._unread.pop()
+        self._round.read_ns = found[0].started_ns
+        return found
+
+    def tell(self, handle: Callable[[Event], None]) -> None:
+        """Hand over the environments that were read. Call it once earlier records have been handled."""
+        late, self._late, self._late_bytes = self._late, [], 0
+        for event in late:
+            handle(event)
+
+    def news(self) -> list[str]:
+        """Return the lines of `all` if they changed, and a minute after the last ones; else nothing."""
+        lines = self.all()
+        if lines == self._told or time.monotonic() < self._next_s:
+            return []
+        self._told, self._next_s = lines, time.monotonic() + _NEWS_S
+        return lines
+
+    def all(self) -> list[str]:
+        """Return all that got lost, a line each."""
+        refused = self._tracer.scopes.refused
+        unheld = (
+            f"{refused} programs of jobs found the kernel's table of them full: they are held to the "
+            "strictest policy where one is enforced, else to none"
+        )
+        why = (
+            f"{JOBS_MAX} jobs ran already, or half as many and {KEPT} from the same step or container, "
+            "or there was no room to hold it"
+        )
+        turned_away = f"{self._jobs.turned_away} processes are of no job: {why}"
+        told = [*([turned_away] if self._jobs.turned_away else []), *([unheld] if refused else [])]
+        return [*losses(self._tracer), *told]

@@ -1,0 +1,140 @@
+"""Tell the kernel which processes may be a job's while that isn't known, and which turn out to be none's."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+from typing import NamedTuple
+
+from exporter.events import wire
+from exporter.events.facts import HOST, Environment, ProcessKey
+from exporter.kernel.tracer import Tracer
+from exporter.pipeline.procfs import ancestors, everyone
+
+from .agents import KNOWN, Above, Agent, agent_of, marks, number_of
+
+_WALKS_MAX = 20
+"""The most walks through all processes. The third finds nothing new, as a rule: what a step makes once it was
+found is one from its fork on."""
+_INIT = 1
+"""The pid of init. It is above the watch, and yet no agent: it makes the host's own services, too."""
+
+
+class Standing(NamedTuple):
+    """The part of a process in jobs: it starts them, is a step of one, or neither."""
+
+    standing: int
+    """One of wire.STANDING_*."""
+    agent: int = 0
+    """Number of the kind of agent that the process is, or is below; 0 for a kind that isn't known."""
+
+
+NOBODY = Standing(wire.STANDING_NONE)
+
+
+class Steps:
+    """The agents and steps of a watch. Steps are held to a policy only where one is enforced."""
+
+    def __init__(
+        self,
+        tracer: Tracer,
+        named: Collection[Agent],
+        job_env: str | None,
+        above: Above,
+    ) -> None:
+        """`named` are agents besides those in KNOWN; `job_env` names the variable that has a job's id.
+
+        `above` are the processes that started the watch: up to the job's agent, each counts as an agent.
+        """
+        self._tracer = tracer
+        self._agents: frozenset[Agent] = frozenset((*KNOWN, *named))
+        self._marks = marks(job_env)
+        self._above = {process for process in above.up_to_agent if process.pid != _INIT}
+        self._has_agent = above.agent is not None
+        self._beyond = set(above.everyone).difference(above.up_to_agent)
+        self._found: dict[int, Standing] = {}
+        """The standings that the walk through all processes found so far, by pid."""
+        self._looked_at: dict[ProcessKey, Agent | None] = {}
+        """Which agent each process is by /proc; None for none."""
+
+    def begin(self) -> None:
+        """Tell the kernel which programs are agents, and which variables jobs are known by."""
+        agents = {agent.key: number_of(agent) for agent in self._agents}
+        self._tracer.know_steps(agents, self._marks)
+
+    def find_again(self) -> None:
+        """Find the agents and steps among the processes that run, until that brings none to light.
+
+        Processes fork meanwhile: what one makes before it is known as a step has to be found, too.
+        """
+        for _ in range(_WALKS_MAX):
+            self._found = {}
+            if not sum(self._find(*each) for each in everyone()):
+                break
+        self._tracer.forget_found()
+
+    def _find(self, process: ProcessKey, parent_pid: int) -> bool:
+        if process.pid == os.getpid():
+            return False
+        standing = self.standing(process, parent_pid)
+        return standing != NOBODY and self._tracer.find(process, *standing)
+
+    def standing(self, process: ProcessKey, parent_pid: int) -> Standing:
+        """Return the standing of a process that ran before the watch; call it for parents first.
+
+        What is below the job's agent is a step, but for what started the watch. Where no agent is known, the
+        processes that those above the watch have made so far are no steps: it may have been anybody's shell.
+        A process above the job's agent may make the next agent, too, which is then known by its name. So it
+        must not be an agent itself: whatever an agent makes is a step.
+        """
+        if process in self._above:
+            starter = Standing(wire.STANDING_AGENT)
+            self._found[process.pid] = starter if self._has_agent else NOBODY
+            return starter
+        if process in self._beyond:
+            return NOBODY
+        found = self._found.get(parent_pid, NOBODY)
+        if found.standing == wire.STANDING_AGENT:
+            found = found._replace(standing=wire.STANDING_STEP)
+        elif found == NOBODY and (agent := self._agent_of(process)) is not None:
+            found = Standing(wire.STANDING_AGENT, number_of(agent))
+        self._found[process.pid] = found
+        return found
+
+    def _agent_of(self, process: ProcessKey) -> Agent | None:
+        if process not in self._looked_at:
+            self._looked_at[process] = agent_of(process.pid, self._agents, self._marks)
+        return self._looked_at[process]
+
+    def is_agent(self, process: ProcessKey) -> bool:
+        """Whether `standing` found that `process` runs an agent."""
+        return self._found.get(process.pid, NOBODY).standing == wire.STANDING_AGENT
+
+    def is_below_agent(self, process: ProcessKey, scope: int) -> bool:
+        """Whether all processes from `process` up to an agent run; those between them are held as of `scope`.
+
+        A process whose parent has ended is below init. Where no agent is known, whoever isn't held may be an
+        agent, apart from init.
+        """
+        for above in ancestors(process.pid):
+            entry = self._tracer.scopes.entry_at(above.pid)
+            if entry is not None and entry.standing == wire.STANDING_AGENT:
+                return True
+            if entry is None or self._tracer.scopes.held_as(entry) != scope:
+                return not self._has_agent and above.pid != _INIT
+        return False
+
+    def decide(self, event: Environment, scope: int) -> None:
+        """Tell the kernel that the process of `event` is of `scope`, or of no job when that is HOST.
+
+        A step whose job nobody can tell stays held. So does a process whose environment wasn't read as a
+        whole, or was read so late that the process may have written it itself.
+        """
+        if scope != HOST:
+            self._tracer.scopes.adopt(event.process, event.exec_id, scope)
+        elif event.standing >= wire.STANDING_MARKED and self._may_let_go(event):
+            self._tracer.scopes.release(event.process, event.exec_id)
+
+    def _may_let_go(self, event: Environment) -> bool:
+        """Whether no step is held, or the environment is whole and can't be of the process's own making."""
+        return not self._tracer.frames.undecided or not (event.is_cut or event.is_from_proc)

@@ -1,0 +1,114 @@
+"""Take over from a watch that was killed: its jobs, the records that wait, and a count of what got lost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from exporter.common.clock import boot_ns
+from exporter.common.text import counted
+from exporter.events.facts import HOST
+from exporter.events.programs import Image
+from exporter.jobs.ids import Identity
+from exporter.jobs.model import Job
+from exporter.kernel.registry import Registered, ResumableJob
+from exporter.kernel.rings import Handler
+from exporter.kernel.tracer import Tracer
+from exporter.otlp import LogRecord, Severity
+from exporter.pipeline.account import Bookkeeping
+from exporter.pipeline.core import Pipeline
+from exporter.pipeline.job import Outlets
+from exporter.pipeline.procfs import Proc, everyone
+from exporter.session.messages import Messages
+from exporter.session.policy_holder import OVERFLOW, PolicyHolder
+
+from .job_finder import JobWatch
+
+EVENT = "cicd.egress.exporter.adopted"
+_GONE = ("process", "exporter_killed")
+"""`egress.stage` and `error.type` of attempts that the killed watch took from the kernel and never sent."""
+
+
+class Takeover:
+    """The takeover of an adopted instance; without one it does nothing."""
+
+    def __init__(  # noqa: PLR0913, PLR0917 - all parts of a watch that have to know
+        self,
+        tracer: Tracer,
+        outlets: Outlets,
+        pipeline: Pipeline,
+        jobs: JobWatch,
+        governor: PolicyHolder,
+        books: Bookkeeping,
+    ) -> None:
+        """Enter what is lost in `books`."""
+        self._tracer, self._outlets, self._pipeline = tracer, outlets, pipeline
+        self._jobs, self._governor, self._books = jobs, governor, books
+
+    def begin(self, take: Handler) -> None:
+        """Take over the processes and jobs that run, and hold them to the policy.
+
+        `take` gets what was counted of scopes that are over.
+        """
+        self._adopt_processes()
+        number = 0
+        for scope, told in sorted(self._tracer.jobs().items()):
+            if scope in (HOST, OVERFLOW):
+                continue
+            if told is None and self._tracer.scopes.is_empty(scope):
+                self._tracer.scopes.close([scope], take)
+                continue
+            self._tell_of(self._jobs.resume(scope, told or self._unknown(scope), boot_ns()))
+            number += 1
+        self._governor.forget_earlier()
+        self._tell(number)
+
+    def end(self) -> None:
+        """Enter attempts that are still missing as lost, once all waiting records are handled.
+
+        The killed watch had taken them from the kernel.
+        """
+        if self._tracer.is_adopted:
+            missing = self._books.account().pending["ring"]
+            if missing:
+                self._books.drop(*_GONE, max(missing, -self._tracer.before.gone))
+
+    def _adopt_processes(self) -> None:
+        parents = {process.pid: parent_pid for process, parent_pid in everyone()}
+        lookup = Proc()
+        for process, exec_id, scope, is_past in self._tracer.running():
+            if process.pid in parents:
+                image = Image() if is_past else lookup.image(process)
+                self._pipeline.table.adopt(process, exec_id, scope, parents[process.pid], image)
+
+    def _unknown(self, scope: int) -> Registered:
+        """Make up a job for a scope of which only the processes are known."""
+        made_up = Identity("", "", "", f"{self._tracer.name}.{scope}", "", "")
+        standing = ResumableJob(identity=made_up.job_span_id, began_ns=boot_ns())
+        return Registered("", "", made_up.trace_id, made_up.job_span_id, standing=standing)
+
+    def _tell_of(self, job: Job) -> None:
+        name, trace_id = job.display_name, f"{job.ids.trace_id:032x}"
+        told = f"job {name} of {job.pipeline or job.provider or 'an unknown pipeline'} goes on"
+        Messages.current().say(told, job=name, run_id=job.run_id, trace_id=trace_id)
+
+    def _tell(self, jobs: int) -> None:
+        before = self._tracer.before
+        if before.gone:
+            self._books.drop(*_GONE, before.gone)
+        told = (
+            f"adopted instance {self._tracer.name} of a watch that was killed: {counted(jobs, 'job')} "
+            f"{'goes' if jobs == 1 else 'go'} on, {counted(before.waiting, 'attempt')} waited to be told"
+        )
+        if before.gone:
+            told += f", {before.gone} that it knew of were lost with it"
+        attributes: Mapping[str, str | int] = {
+            "egress.instance": self._tracer.name,
+            "egress.jobs": jobs,
+            "egress.attempts.waiting": before.waiting,
+            "egress.attempts.lost": before.gone,
+        }
+        Messages.current().say(
+            told, instance=self._tracer.name, jobs=jobs, waited=before.waiting, lost=before.gone
+        )
+        at_ns, resource = self._outlets.clock.wall_ns(boot_ns()), self._outlets.telemetry.resource
+        self._outlets.telemetry.log(LogRecord(EVENT, Severity.WARN, at_ns, attributes, resource, None, told))

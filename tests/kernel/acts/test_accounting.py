@@ -1,0 +1,130 @@
+"""The account holds while each of the kernel's stages is full: nothing is lost without being counted."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.kernel.attached import running, stopped
+from tests.kernel.lab import CLOSED_PORT, PORT, V4, Lab
+from tests.kernel.tracing import copy_of_the_program, exports, trace
+
+from .test_floods import assert_adds_up, attempts, with_outcome
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.kernel.conftest import Programs
+
+ROUNDS_MAX = 200
+"""Far more than it takes: nothing goes on for good where the exporter has ended."""
+
+
+def copy_with(directory: Path, **constants: int) -> dict[str, str]:
+    """A copy of the program whose maps have another size; the environment that runs it."""
+    env = copy_of_the_program(directory)
+    path = directory / "bpf/maps.h"
+    text = path.read_text()
+    for name, value in constants.items():
+        text, times = re.subn(rf"(#define {name}) \d+", rf"\1 {value}", text)
+        assert times == 1, name
+    path.write_text(text)
+    return env
+
+
+def connects(programs: Programs, n: int) -> list[str]:
+    return programs.flood("connects", n, 100, V4.peer, PORT, CLOSED_PORT)
+
+
+@pytest.mark.parametrize(
+    "constants",
+    [
+        pytest.param({"SLOTS_MAX": 4}, id="slots"),
+        pytest.param({"FLOWS_MAX": 8}, id="flows"),
+        pytest.param({"RING_PAGES": 1}, id="rings"),
+        pytest.param({"OPEN_MAX": 1}, id="open-connects"),
+    ],
+)
+def test_with_a_map_that_is_full_every_attempt_is_counted(
+    lab: Lab, programs: Programs, tmp_path: Path, constants: dict[str, int]
+) -> None:
+    env = copy_with(tmp_path / "copy", **constants)
+    n = 4000
+    script = f"{' '.join(connects(programs, n))}; {' '.join(programs.flood('spray', n, PORT))}"
+    seen = trace(lab, ["sh", "-c", script], tmp_path / "otlp", env=env, cwd=tmp_path)
+    assert_adds_up(seen, 2 * n)
+
+
+def test_outcomes_are_right_although_hardly_anything_has_a_record(
+    lab: Lab, programs: Programs, tmp_path: Path
+) -> None:
+    n = 4000
+    seen = trace(
+        lab, connects(programs, n), tmp_path / "otlp", env=copy_with(tmp_path / "copy", RING_PAGES=1)
+    )
+    assert_adds_up(seen, n)
+    assert attempts(with_outcome(seen, "refused")) == n // 4
+    # Of a connect that was told, the outcome may be lost with its own record: then it is open.
+    told = attempts(with_outcome(seen, "established")) + attempts(with_outcome(seen, "open"))
+    assert told == n * 3 // 4
+
+
+def test_processes_that_find_no_room_in_the_table_are_still_the_jobs(
+    lab: Lab, programs: Programs, tmp_path: Path
+) -> None:
+    env = copy_with(tmp_path / "copy", PROCS_MAX=2)
+    n = 20
+    command = programs.lineage("at-once", n, *programs.act("connect", V4.peer, PORT))
+    seen = trace(lab, command, tmp_path / "otlp", env=env, cwd=tmp_path)
+    assert_adds_up(seen, n)
+    assert {span["cicd.pipeline.run.id"] for span in seen.egress} == {seen.job["cicd.pipeline.run.id"]}
+    assert "processes found the table of processes full" in seen.stderr
+
+
+def test_while_the_exporter_is_stopped_the_kernel_goes_on_counting(
+    lab: Lab, programs: Programs, tmp_path: Path
+) -> None:
+    n = 3000
+    crowd = shlex.join(programs.lineage("burst", n, *programs.act("connect", V4.peer, PORT)))
+    script = f"echo ready; read go; {crowd} >/dev/null; echo done; read go"
+    with running(lab.command(["sh", "-c", script]), tmp_path) as run:
+        assert run.next_line() == "ready"
+        with stopped(run.pid):
+            run.tell("go")
+            assert run.next_line() == "done"
+        run.tell("end")
+        seen = run.end()
+    assert_adds_up(seen, n)
+
+
+def test_the_account_that_is_published_holds_at_every_moment(
+    lab: Lab, programs: Programs, tmp_path: Path
+) -> None:
+    file, each = tmp_path / "metrics.jsonl", 20_000
+    flood = f"{shlex.join(programs.flood('sends', each, V4.peer, PORT))} & "
+    flood += f"{shlex.join(connects(programs, 400))} >/dev/null; wait"
+    enough = f"test -e {file} && test $(wc -l <{file}) -ge 10"
+    rounds = f"for _ in $(seq {ROUNDS_MAX}); do {flood}; echo; {enough} && break; done; true"
+    seen = trace(lab, ["sh", "-c", rounds], tmp_path, env={"OTEL_METRIC_EXPORT_INTERVAL": "50"})
+    n = len(seen.stdout) * (each + 400)
+    assert_adds_up(seen, n)
+    moments = published(file)
+    assert len(moments) >= 10
+    assert moments == sorted(moments)
+    for told, settled, pending in moments:
+        assert told == settled + pending
+    assert moments[-1] == [n, n, 0]
+
+
+def published(path: Path) -> list[list[int]]:
+    """Attempts, settled and pending of each export."""
+    return [
+        [
+            sum(point.value for point in found.get(f"cicd.egress.exporter.{name}", ()))
+            for name in ("attempts", "events", "pending")
+        ]
+        for found in exports(path)
+    ]

@@ -1,0 +1,74 @@
+"""The kernel takes each program, whichever compiler made it."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from exporter.kernel.build.btf import kernel_offsets
+from exporter.kernel.build.bytecode import Bytecode, Request
+from exporter.kernel.build.sources import compiler_flags, source_text
+from exporter.kernel.hooks import PROGRAMS
+from exporter.kernel.objects import create_map
+from exporter.kernel.verifier import VerifierError
+from tests.kernel.compilers import BPF, of_this_machine, of_trixie
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from exporter.kernel.programs import Program
+    from tests.kernel.compilers import Installed
+
+COMPILERS = {"llvm14": of_this_machine, "llvm19": of_trixie}
+"""By what Debian's are linked with; the first is that of Debian 12 where bytecode is made ahead."""
+
+
+class Loaded:
+    """The maps of a compiler's bytecode, and its programs to be loaded one by one."""
+
+    def __init__(self, bytecode: Bytecode) -> None:
+        """Make the maps."""
+        self._programs = bytecode.programs
+        self._maps = [create_map(spec) for spec in bytecode.maps]
+
+    def refusal_of(self, program: Program) -> str:
+        """What the verifier says last of it; nothing where it takes it."""
+        try:
+            os.close(program.load(self._programs[program.name], self._maps))
+        except VerifierError as error:
+            return f"{error}: {error.reason}"
+        return ""
+
+    def close(self) -> None:
+        """Let go of the maps."""
+        for descriptor in self._maps:
+            os.close(descriptor)
+
+
+@pytest.fixture(scope="module", params=COMPILERS)
+def loaded(request: pytest.FixtureRequest, made_ahead: Path | None) -> Iterator[Loaded]:
+    name: str = request.param
+    if made_ahead:
+        answer = json.loads((made_ahead / "bytecode" / f"{name}.json").read_text())
+    else:
+        answer = compiled(COMPILERS[name])
+    made = Loaded(Bytecode.of(answer))
+    yield made
+    made.close()
+
+
+def compiled(installed: Callable[[], Installed]) -> dict[str, object]:
+    """What that compiler makes of bpf/ for this kernel."""
+    by = installed()
+    return by.compiler.compile(Request(source_text(BPF), compiler_flags(by.bpf, kernel_offsets()), by.bpf))
+
+
+@pytest.mark.timeout(600)  # a Debian root may have to be made
+@pytest.mark.everywhere(feature="verifier")
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.name)
+def test_the_verifier_takes_each_program(loaded: Loaded, program: Program) -> None:
+    assert loaded.refusal_of(program) == ""

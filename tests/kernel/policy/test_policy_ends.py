@@ -1,0 +1,160 @@
+"""What becomes of connections that a policy kept packets back of, once nothing drops these any more."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from exporter.kernel import dropped
+from exporter.kernel.dropped import Left
+from exporter.kernel.instances import remove
+from exporter.policy.compile import Compiled, compile_policy
+from exporter.policy.model import Mode
+from tests.kernel.agents import Agent, agent
+from tests.kernel.direct import KernelSide, kernel_side
+from tests.kernel.lab import NETWORKS, PORT, V4, V6, Lab, Network, Watch
+from tests.kernel.routes import by_way_of_evil
+from tests.unit.policy.files import rules
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.kernel
+
+USER = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+AGAIN_S = 3
+"""TCP sends again what it isn't rid of, some times within that."""
+MORE_THAN_FITS = 64 << 20
+RESET = "s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))"
+"""Has a close discard what is left to send: else it would be sent beside other tests."""
+
+
+@pytest.fixture
+def kernel() -> Iterator[KernelSide]:
+    with kernel_side() as side:
+        yield side
+
+
+def audited() -> Compiled:
+    return compile_policy(rules(allow=f"any://{V4.peer}\nany://[{V6.peer}]"))
+
+
+def under(network: Network) -> tuple[str, ...]:
+    """Over IPv6 any user can set a route."""
+    return USER if network is V6 else ()
+
+
+def keep_back(kernel: KernelSide, job: Agent, network: Network, *closing: str) -> None:
+    """Have a connection's data dropped, since it would go another way than the connection did."""
+    opened = (f"s = socket.create_connection(('{network.peer}', {PORT}))", "s.sendall(b'hello')")
+    assert job.do(*opened, "assert s.recv(5)", *by_way_of_evil("s", network, network.peer)) == "ok"
+    kernel.change_mode(audited(), Mode.ENFORCE)
+    assert job.do("s.sendall(b'secret')", *closing) == "ok"
+
+
+def detach(kernel: KernelSide) -> None:
+    """Detach the programs, and wait for what TCP may send then."""
+    kernel.tracer.detach()
+    assert kernel.tracer.left == Left()
+    time.sleep(AGAIN_S)
+
+
+def nothing_came_after_hello(watch: Watch, network: Network) -> None:
+    assert watch.arrivals.packets_to(network.evil) == 0
+    assert watch.arrivals.stream_bytes.total() == len(b"hello")
+
+
+@NETWORKS
+@pytest.mark.parametrize("closing", [(), ("s.close()",)], ids=["open", "closed"])
+def test_what_a_route_kept_back_is_not_sent_once_nothing_drops_it(
+    lab: Lab, kernel: KernelSide, network: Network, closing: tuple[str, ...]
+) -> None:
+    with lab.watch() as watch, agent(kernel, lab, audited(), under=under(network)) as job:
+        keep_back(kernel, job, network, *closing)
+        detach(kernel)
+    nothing_came_after_hello(watch, network)
+
+
+@NETWORKS
+def test_nor_is_what_was_dropped_at_its_owners_end(lab: Lab, kernel: KernelSide, network: Network) -> None:
+    """It waited until then, and is nobody's any more."""
+    with lab.watch() as watch:
+        with agent(kernel, lab, audited(), under=under(network)) as job:
+            opened = (f"s = socket.create_connection(('{network.peer}', {PORT}))", "s.sendall(b'hello')")
+            assert job.do(*opened, "assert s.recv(5)", "s.setsockopt(6, socket.TCP_CORK, 1)") == "ok"
+            assert job.do(*by_way_of_evil("s", network, network.peer)) == "ok"
+            kernel.change_mode(audited(), Mode.ENFORCE)
+            assert job.do("s.sendall(b'secret')") == "ok"
+        detach(kernel)
+    nothing_came_after_hello(watch, network)
+
+
+@NETWORKS
+def test_nor_is_it_when_somebody_else_removes_the_programs(
+    lab: Lab, kernel: KernelSide, network: Network
+) -> None:
+    """As `ci-egress stop` does, also what a killed exporter left."""
+    with lab.watch() as watch, agent(kernel, lab, audited(), under=under(network)) as job:
+        keep_back(kernel, job, network, "s.close()")
+        assert remove(kernel.tracer.directory)
+        time.sleep(AGAIN_S)
+    assert watch.arrivals.packets_to(network.evil) == 0
+
+
+def test_the_connections_of_others_go_on(lab: Lab, kernel: KernelSide) -> None:
+    """Also those that nobody has any more, to the same peer and port."""
+    with lab.peer.call(socket.create_server, (V4.peer, 53)).result() as server:
+        stranger = lab.build.call(socket.create_connection, (V4.peer, 53)).result()
+        with server.accept()[0] as accepted:
+            stranger.setblocking(False)
+            sent = fill(stranger)
+            stranger.close()
+            with agent(kernel, lab, audited()) as job:
+                keep_back(kernel, job, V4, "s.close()")
+                kernel.tracer.detach()
+            assert sum(map(len, iter(lambda: accepted.recv(1 << 16), b""))) == sent
+
+
+def fill(sending: socket.socket) -> int:
+    """Send until there is no room; how many bytes that takes."""
+    sent = 0
+    while sent < MORE_THAN_FITS:
+        try:
+            sent += sending.send(bytes(1 << 16))
+        except BlockingIOError:
+            return sent
+    raise AssertionError("it never ends")
+
+
+def test_what_cannot_be_aborted_is_counted(
+    lab: Lab, kernel: KernelSide, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by a kernel without CONFIG_INET_DIAG_DESTROY."""
+    with agent(kernel, lab, audited()) as job:
+        keep_back(kernel, job, V4)
+        with monkeypatch.context() as patched:
+            patched.setattr(dropped, "_DESTROY", 22)
+            kernel.tracer.detach()
+        assert kernel.tracer.left == Left(connections=1)
+        assert job.do(RESET, "s.close()") == "ok", "else it would be sent beside other tests"
+
+
+def test_a_network_that_cannot_be_looked_into_is_counted(
+    lab: Lab, kernel: KernelSide, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nowhere() -> Iterator[int]:
+        with open(os.devnull) as no_namespace:  # noqa: PTH123 - its descriptor is what it is for
+            yield no_namespace.fileno()
+
+    monkeypatch.setattr(dropped, "everywhere", nowhere)
+    kernel.tracer.detach()
+    assert kernel.tracer.left == Left(), "nothing was dropped"
+    with kernel_side() as other, agent(other, lab, audited()) as job:
+        keep_back(other, job, V4)
+        other.tracer.detach()
+        assert other.tracer.left == Left(networks=1)
+        assert job.do(RESET, "s.close()") == "ok", "else it would be sent beside other tests"

@@ -1,0 +1,77 @@
+"""Files that aren't read to their end, nor for as long as that takes."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import ExitStack, suppress
+from typing import TYPE_CHECKING
+
+import pytest
+
+from exporter.common.bounded import READERS_MAX, Readers, beginning_of
+
+PATIENCE_S = 1.0
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def stuck(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """What can't be read before the end of the test; patience lasts for longer than a busy machine needs."""
+    monkeypatch.setattr("exporter.common.bounded.PATIENCE_S", PATIENCE_S)
+    path = tmp_path / "fifo"
+    os.mkfifo(path)
+    yield path
+    with ExitStack() as stack:  # whoever waits for a writer gets one
+        stack.callback(os.close, os.open(path, os.O_RDWR))
+        time.sleep(0.1)
+
+
+@pytest.fixture
+def short(tmp_path: Path) -> Path:
+    path = tmp_path / "file"
+    path.write_bytes(b"content")
+    return path
+
+
+def test_of_a_longer_file_the_beginning_is_read(short: Path) -> None:
+    assert (beginning_of(short, 3), beginning_of(short, 100)) == (b"con", b"content")
+
+
+def test_who_waits_for_one_file_doesnt_keep_another_from_being_read(stuck: Path, short: Path) -> None:
+    readers = Readers()
+    before_s = time.monotonic()
+    for _ in range(READERS_MAX - 1):
+        with pytest.raises(TimeoutError):
+            readers.beginning_of(stuck, 1)
+    assert readers.beginning_of(short, 100) == b"content"
+    assert time.monotonic() - before_s < 4 * PATIENCE_S, "it was waited for patiently more than once"
+
+
+def test_where_all_are_stuck_nothing_is_waited_for_until_one_isnt(stuck: Path, short: Path) -> None:
+    readers = Readers()
+    for _ in range(READERS_MAX):
+        with pytest.raises(TimeoutError):
+            readers.beginning_of(stuck, 1)
+    before_s = time.monotonic()
+    with pytest.raises(OSError, match="busy"):
+        readers.beginning_of(short, 100)
+    assert time.monotonic() - before_s < PATIENCE_S
+    os.close(os.open(stuck, os.O_RDWR))  # all that wait for it go on
+    deadline_s = time.monotonic() + 10
+    block = b""
+    while not block and time.monotonic() < deadline_s:
+        with suppress(OSError):
+            block = readers.beginning_of(short, 100)
+    assert block == b"content"
+
+
+def test_what_cannot_be_read_is_raised_where_it_was_asked_for(tmp_path: Path) -> None:
+    readers = Readers()
+    with pytest.raises(FileNotFoundError):
+        readers.beginning_of(tmp_path / "none", 1)
+    with pytest.raises(IsADirectoryError):
+        readers.beginning_of(tmp_path, 1)

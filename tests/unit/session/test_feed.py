@@ -1,0 +1,272 @@
+"""What is taken from the ring while COMMAND runs, and what of it is counted when it can't be read."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable, Sized
+from typing import TYPE_CHECKING, cast
+
+from exporter.common.clock import boot_ns
+from exporter.events import wire
+from exporter.events.arguments import arguments_of
+from exporter.events.facts import Event, Execed, Tampered, Tampering
+from exporter.kernel.dropped import Left
+from exporter.kernel.inherited import Inherited
+from exporter.kernel.rings import Drained
+from exporter.kernel.tracer import Counts
+from exporter.otlp import LedgerTotals
+from exporter.pipeline.account import Bookkeeping, KernelCounts
+from exporter.session.feed import LiveSource, kernel_counts, losses, wait
+from tests.unit import records
+from tests.unit.records import ACT, AGGREGATE, EXEC, EXIT, TAMPER
+
+if TYPE_CHECKING:
+    from exporter.kernel.rings import Handler
+    from exporter.kernel.tracer import Tracer
+
+LONG = EXEC._replace(arguments=arguments_of(["sh", "-c", "x" * 9000]))
+
+
+class NoFrames:
+    """Nothing is enforced."""
+
+    def __init__(self) -> None:
+        self.alarms: list[Tampered] = []
+
+    def turn(self) -> list[Tampered]:
+        return []
+
+    def alarm(self, event: Tampered) -> None:
+        self.alarms.append(event)
+
+
+class FakeTracer:
+    """A kernel side that hands over batches, and counts as told."""
+
+    def __init__(self, *batches: list[bytes], counts: dict[tuple[int, int], int] | None = None) -> None:
+        self.batches = list(batches)
+        self.counted: list[bytes] = []
+        self.is_detached = False
+        self.frames = NoFrames()
+        self.before = Inherited()
+        self.left = Left()
+        self._counts = counts or {}
+        self._drained = 0
+
+    def drain(self, handle: Handler, *, limit: int, most_s: float) -> Drained:
+        batch = self.batches.pop(0) if self.batches else []
+        self._drained += 1
+        assert len(batch) <= limit
+        for one in batch:
+            handle(memoryview(one), 0, len(one))
+        return Drained(len(batch), is_all=len(batch) < limit and most_s > 0)
+
+    def caught_up(self) -> Callable[[], bool]:
+        left = len(self.batches)
+        return lambda: not self.batches or self._drained >= left
+
+    def finish(self, handle: Handler) -> None:
+        assert self.is_detached
+        for one in self.counted:
+            handle(memoryview(one), 0, len(one))
+
+    def has_counted_open(self) -> bool:
+        return False
+
+    def detach(self) -> None:
+        self.is_detached = True
+
+    def counts(self) -> Counts:
+        indexes = [(kind, what) for kind in range(wire.KINDS) for what in range(wire.COUNTS)]
+        return Counts([self._counts.get(index, 0) for index in indexes])
+
+
+class Live:
+    """A source over a fake kernel side, with what came of it."""
+
+    def __init__(self, *batches: list[bytes], attempts: int = 0, flows: Sized = ()) -> None:
+        self.tracer = FakeTracer(*batches)
+        self.events: list[Event] = []
+        self.books = Bookkeeping(lambda: KernelCounts(attempts, 0), LedgerTotals)
+        self.faults: list[str] = []
+        self.handle = self.events.append
+        self._flows = flows
+        self.source = self.source_of(self.tracer)
+
+    def source_of(self, tracer: FakeTracer) -> LiveSource:
+        books, flows = self.books, self._flows
+        return LiveSource(cast("Tracer", tracer), self._take, books, flows, on_fault=self.faults.append)
+
+    def _take(self, event: Event) -> None:
+        self.handle(event)
+
+
+def test_a_pump_takes_a_batch_and_says_whether_there_was_one() -> None:
+    live = Live([records.acted(ACT), records.exited(EXIT)])
+    assert live.source.pump()
+    assert live.events == [ACT, EXIT]
+    assert not live.source.pump()
+
+
+def test_a_packet_socket_is_an_alarm_and_other_tampering_is_none() -> None:
+    made = TAMPER._replace(what=Tampering.PACKET_SOCKET)
+    live = Live([records.tampered(TAMPER), records.tampered(made)])
+    live.source.pump()
+    assert live.events == [TAMPER, made]
+    assert live.tracer.frames.alarms == [made]
+
+
+def test_an_attempt_that_cannot_be_read_is_counted_as_dropped_and_the_next_is_read() -> None:
+    bad = bytearray(records.acted(ACT))
+    bad[0] ^= 1
+    live = Live([bytes(bad), records.exited(EXIT)[:20], records.acted(ACT)], attempts=2)
+    live.source.pump()
+    assert live.events == [ACT]
+    assert live.books.account().dropped == {("ring", "malformed"): 1}
+
+
+def test_at_the_end_it_takes_what_is_left_and_what_was_only_counted_last() -> None:
+    live = Live([records.acted(ACT)], [records.exited(EXIT)])
+    live.tracer.counted = [records.aggregated(AGGREGATE)]
+    live.source.finish()
+    assert live.events == [ACT, EXIT, AGGREGATE]
+
+
+class BusyTracer(FakeTracer):
+    """A machine on which there is always more by the time that a batch is taken in."""
+
+    def drain(self, handle: Handler, *, limit: int, most_s: float) -> Drained:
+        self.batches.append([records.exited(EXIT)])
+        return super().drain(handle, limit=limit, most_s=most_s)
+
+
+def test_catching_up_and_the_end_come_to_an_end_where_the_machine_does_not_pause() -> None:
+    live = Live()
+    live.tracer = BusyTracer([records.acted(ACT)], [records.acted(ACT)])
+    live.source = live.source_of(live.tracer)
+    live.source.catch_up()
+    assert live.events == [ACT, ACT]
+    live.source.finish()
+    assert live.events[-1] == EXIT
+
+
+def test_at_the_end_it_waits_for_open_connections_but_not_for_ever() -> None:
+    live = Live(flows=[ACT])
+    before = boot_ns()
+    live.source.finish()
+    assert live.tracer.is_detached
+    assert 0.1e9 < boot_ns() - before < 5e9
+
+
+def test_a_fault_costs_all_that_was_counted_together() -> None:
+    live = Live([records.aggregated(AGGREGATE)], attempts=AGGREGATE.attempts)
+
+    def faulty(_: Event) -> None:
+        raise LookupError("a fault")
+
+    live.handle = faulty
+    live.source.pump()
+    assert live.books.account().dropped == {("process", "internal"): AGGREGATE.attempts}
+
+
+def test_at_the_end_an_exec_without_its_last_pieces_comes_too() -> None:
+    live = Live([records.execed(LONG)[0]])
+    live.source.finish()
+    (event,) = live.events
+    assert isinstance(event, Execed)
+    assert event.arguments_cut
+
+
+def test_it_waits_a_moment_for_an_attempt_that_is_on_its_way() -> None:
+    live = Live([], [], [records.acted(ACT)], attempts=1)
+    live.source.finish()
+    assert live.events == [ACT]
+
+
+def test_a_loss_of_processes_is_said_in_numbers() -> None:
+    counts = {
+        (wire.KIND_FORK, wire.COUNT_SEEN): 10,
+        (wire.KIND_FORK, wire.COUNT_LOST): 3,
+        (wire.KIND_FORK, wire.COUNT_UNTRACKED): 2,
+        (wire.KIND_EXIT, wire.COUNT_SEEN): 9,
+        (wire.KIND_EXIT, wire.COUNT_LOST): 1,
+        (wire.KIND_ACT, wire.COUNT_SEEN): 7,
+        (wire.KIND_ACT, wire.COUNT_LOST): 4,
+    }
+    tracer = cast("Tracer", FakeTracer(counts=counts))
+    assert losses(tracer) == [
+        "3 forks of 10 were lost: the ring was full",
+        "1 exit of 9 was lost: the ring was full",
+        "2 processes found the table of processes full: little more than the job is known of what was done",
+    ]
+    assert kernel_counts(tracer) == KernelCounts(attempts=7, lost=4)
+    assert losses(cast("Tracer", FakeTracer())) == []
+
+
+def test_connections_that_may_send_what_was_dropped_are_said_in_numbers() -> None:
+    tracer = FakeTracer()
+    tracer.left = Left(connections=1, networks=2)
+    assert losses(cast("Tracer", tracer)) == [
+        "1 connection couldn't be aborted: from now on it may send what the policy dropped",
+        "2 networks couldn't be looked into: connections there may send what the policy dropped",
+    ]
+
+
+def test_it_pumps_until_the_process_ends_and_says_when_that_was() -> None:
+    live = Live(*[[records.acted(ACT)] for _ in range(3)])
+    looked_around: list[int] = []
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as child:
+
+        def look_around() -> None:
+            looked_around.append(boot_ns())
+            if len(looked_around) == 4 and child.stdin:
+                child.stdin.close()
+
+        pidfd = os.pidfd_open(child.pid)
+        ended = wait(live.source, pidfd, look_around)
+        os.close(pidfd)
+    assert live.events == [ACT] * 3
+    assert looked_around[3] < ended <= boot_ns()
+
+
+def test_a_fault_costs_its_own_event_and_is_told_once() -> None:
+    live = Live(
+        [records.acted(ACT), records.exited(EXIT), records.acted(ACT), records.acted(ACT)], attempts=3
+    )
+    seen: list[Event] = []
+
+    def faulty(event: Event) -> None:
+        seen.append(event)
+        if len(seen) < 3:
+            raise LookupError("a fault")
+
+    live.handle = faulty
+    assert live.source.pump()
+    assert seen == [ACT, EXIT, ACT, ACT]
+    assert live.books.account().dropped == {("process", "internal"): 1}
+    (told,) = live.faults
+    assert "LookupError: a fault" in told
+
+
+def test_a_record_that_is_none_is_told_also_when_no_attempt_is_lost_with_it() -> None:
+    live = Live([records.exited(EXIT)[:-8], records.acted(ACT)], attempts=1)
+    assert live.source.pump()
+    assert live.events == [ACT]
+    assert live.books.account().dropped == {}
+    (told,) = live.faults
+    assert "truncated" in told
+
+
+def test_environments_that_nothing_came_of_are_counted() -> None:
+    def fail(_: Event) -> None:
+        raise RuntimeError("can't start new thread")
+
+    block = b"GITLAB_CI=true\0"
+    head = records.header(wire.KIND_ENVIRONMENT, EXIT.process, 1)
+    environment = records.record(wire.ENVIRONMENT_RECORD, head, len(block), 0, len(block), 0, 0, 0, 0) + block
+    live = Live([environment, records.exited(EXIT)])
+    live.handle = fail
+    live.source.pump()
+    assert live.source.failed_environments == 1
+    assert len(live.faults) == 1, "of the first fault"
