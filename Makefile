@@ -138,7 +138,7 @@ editor: setup-dev ## Write bpf/compile_flags.txt, with which clangd understands 
 	$(BIN)/python -m tools.editor
 
 .PHONY: wire
-wire: setup-dev ## Generate exporter/events/wire.py and exporter/kernel/hooks.py from bpf/
+wire: setup-dev ## Generate exporter/events/wire.py and exporter/kernel/programs/hooks.py from bpf/
 	$(BIN)/python -m tools.wire
 	$(BIN)/python -m tools.hooks
 

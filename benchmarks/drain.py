@@ -31,7 +31,7 @@ from exporter.events import wire
 from exporter.events.decode import Decoder
 from exporter.events.facts import ProcessKey
 from exporter.jobs.detect import detect
-from exporter.kernel.rings import Handler, Ring, drain
+from exporter.kernel.maps.rings import Handler, Ring, drain
 from exporter.otlp import Telemetry, resolve_destinations
 from exporter.pipeline.account import Account
 from exporter.pipeline.core import Pipeline

@@ -21,9 +21,9 @@ from benchmarks.figures import LIMITS, Figure
 from benchmarks.workshop import BenchmarkError, Workshop
 from exporter.events.facts import ProcessKey
 from exporter.jobs.claims import named
-from exporter.kernel.control import Governed, governed, instances, matching, switch
-from exporter.kernel.loading import loading
-from exporter.kernel.registry import JobMode, Registered
+from exporter.kernel.instances.control import Governed, governed, instances, matching, switch
+from exporter.kernel.instances.loading import loading
+from exporter.kernel.maps.registry import JobMode, Registered
 from exporter.pipeline.procfs import started_ns
 from exporter.policy.compile import compile_policy
 from exporter.policy.parse import parse_policy

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from benchmarks.figures import LIMITS, Figure
 from benchmarks.workshop import BenchmarkError, Workshop
-from exporter.kernel.windows import WINDOW_S
+from exporter.kernel.maps.windows import WINDOW_S
 
 _SENDS = 1_000_000
 _SENDS_QUICKLY = 50_000

@@ -22,10 +22,10 @@ from benchmarks.figures import LIMITS, Figure
 from benchmarks.meter import Program, Runs, metering, program_that_does_nothing
 from benchmarks.workshop import BenchmarkError, Workshop
 from exporter.events.facts import ProcessKey
-from exporter.kernel.loading import loading
+from exporter.kernel.instances.loading import loading
 from exporter.kernel.mounts import ensure_bpffs
 from exporter.kernel.tracer import Tracer
-from exporter.kernel.windows import WINDOW_S
+from exporter.kernel.maps.windows import WINDOW_S
 from exporter.pipeline.procfs import started_ns
 
 _BATCHES = 9

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from exporter.common.errors import KernelError
-from exporter.kernel.control import described, instances, leftovers
+from exporter.kernel.instances.control import described, instances, leftovers
 from tests.times import Times
 from tests.turns import turn
 

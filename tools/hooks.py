@@ -1,4 +1,4 @@
-"""Generate exporter/kernel/hooks.py from the lines in bpf/ that say where each program is attached.
+"""Generate exporter/kernel/programs/hooks.py from the lines in bpf/ that say where each program is attached.
 
 `python -m tools.hooks` writes the file; with `--check` it only says whether it is up to date (exit 1 if not).
 """
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from exporter.kernel.build.sources import bpf_directory, source_text
-from exporter.kernel.objects import AttachType, ProgramType
+from exporter.kernel.programs.objects import AttachType, ProgramType
 from tools.generated import ROOT, write_or_check
 
 TARGET = ROOT / "exporter" / "kernel" / "hooks.py"
@@ -74,7 +74,7 @@ def lines() -> Iterator[Line]:
 
 
 def render() -> str:
-    """Return the text of exporter/kernel/hooks.py."""
+    """Return the text of exporter/kernel/programs/hooks.py."""
     rows = [f"    {line.row()}," for line in sorted(lines(), key=Line.rank)]
     return "\n".join(
         [
@@ -82,8 +82,8 @@ def render() -> str:
             "",
             "from __future__ import annotations",
             "",
-            "from exporter.kernel.objects import AttachType, ProgramType",
-            "from exporter.kernel.programs import Continuation, Hook, Program, Reserve, Tracepoint",
+            "from exporter.kernel.programs.objects import AttachType, ProgramType",
+            "from exporter.kernel.programs.kinds import Continuation, Hook, Program, Reserve, Tracepoint",
             "",
             "PROGRAMS: list[Program] = [",
             *rows,

@@ -7,8 +7,8 @@ import struct
 import sys
 
 from exporter.common.errors import KernelError
-from exporter.kernel.control import instances
-from exporter.kernel.instances import is_of_watch
+from exporter.kernel.instances.control import instances
+from exporter.kernel.pins import is_of_watch
 
 
 def is_watching() -> bool:

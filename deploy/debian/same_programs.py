@@ -9,7 +9,7 @@ import sys
 
 from exporter.events import wire
 from exporter.common.errors import KernelError
-from exporter.kernel.instances import config_of, home_of, is_of_watch, layout_of
+from exporter.kernel.pins import config_of, home_of, is_of_watch, layout_of
 from exporter.kernel.mounts import find_bpffs
 from exporter.kernel.build.sources import edition
 

@@ -20,8 +20,8 @@ from exporter.common.text import printable
 from exporter.session.messages import Messages
 
 if TYPE_CHECKING:
-    from exporter.kernel.control import Governed, Instance
-    from exporter.kernel.registry import JobMode
+    from exporter.kernel.instances.control import Governed, Instance
+    from exporter.kernel.maps.registry import JobMode
 
 _F = TypeVar("_F", bound=Callable[..., object])
 _WORDS = {"AUDIT": "audit", "ENFORCE": "enforce"}
@@ -85,7 +85,7 @@ def on(*, cut: bool, job: str | None, instance_id: str | None) -> int:
     ci-egress enforce on                                # all jobs that have a policy
     ci-egress enforce on --job 'release/*' --cut        # and what is open against it ends
     """  # noqa: D301 - click wants a real backspace
-    from exporter.kernel.registry import JobMode
+    from exporter.kernel.maps.registry import JobMode
 
     return _switch(JobMode.ENFORCE, job, instance_id, and_then=_cut if cut else _nothing)
 
@@ -101,7 +101,7 @@ def off(*, job: str | None, instance_id: str | None) -> int:
     ci-egress enforce off                     # the way back, at once
     ci-egress enforce off --job release/build
     """  # noqa: D301 - click wants a real backspace
-    from exporter.kernel.registry import JobMode
+    from exporter.kernel.maps.registry import JobMode
 
     return _switch(JobMode.AUDIT, job, instance_id)
 
@@ -141,7 +141,7 @@ class _Row(NamedTuple):
 
 
 def _rows(pattern: str | None, instance_id: str | None) -> list[_Row]:
-    from exporter.kernel.control import governed, instances, matching, selected
+    from exporter.kernel.instances.control import governed, instances, matching, selected
 
     found = instances()
     rows: list[_Row] = []
@@ -155,7 +155,7 @@ def _rows(pattern: str | None, instance_id: str | None) -> list[_Row]:
 
 def _require(rows: list[_Row], pattern: str | None, instance_id: str | None) -> None:
     """Raise NoMatchError when nothing was selected."""
-    from exporter.kernel.control import NoMatchError
+    from exporter.kernel.instances.control import NoMatchError
 
     if not rows:
         which = "job" if instance_id is None else f"job of instance {instance_id}"
@@ -189,7 +189,7 @@ def _switched(row: _Row, mode: JobMode) -> bool | None:
     Returns True when all that its policy denies is treated as `mode` says, False when packet sockets can
     still send frames against it, and None when the job couldn't be switched.
     """
-    from exporter.kernel.control import switch
+    from exporter.kernel.instances.control import switch
 
     if row.job is None:
         what = f"instance {row.instance.name} is of another version of ci-egress"
@@ -209,7 +209,7 @@ def _switched(row: _Row, mode: JobMode) -> bool | None:
 
 def _cut(job: Governed) -> bool:
     from exporter.common.text import counted
-    from exporter.kernel.cutting import cut
+    from exporter.kernel.instances.denied_connections import cut
 
     try:
         came = cut(job.instance.directory, job.scope)

@@ -71,7 +71,7 @@ def replay(
     from exporter.pipeline.summary import Summary
     from exporter.session.command import inherited_environment
     from exporter.session.notices import long_flush_told, tell_act
-    from exporter.session.outcome import JobResult
+    from exporter.session.job_result import JobResult
     from exporter.session.replay import Replay
     from exporter.session.reports import STEP_SUMMARY, Reporting
 

@@ -35,14 +35,14 @@ from exporter.common.errors import FAIL_ON_STATUS, LOST_STATUS, UsageError
 from exporter.common.settings import FailOn, OnDeath, RunConfig
 from exporter.session.baselines import required_baseline
 from exporter.session.command import HeldCommand, inherited_environment
-from exporter.session.given import GivenRun
+from exporter.session.inputs import GivenRun
 from exporter.session.messages import Messages
-from exporter.session.misplaced import CommandInFront, a_command, warn_of_misplaced
+from .misplaced import CommandInFront, a_command, warn_of_misplaced
 from exporter.session.signals import SignalRelay
 from exporter.session.users import command_user
 
 if TYPE_CHECKING:
-    from exporter.kernel.loading import Loading
+    from exporter.kernel.instances.loading import Loading
     from exporter.policy.model import Policy
 
 
@@ -144,7 +144,7 @@ def _trace(
     relay: SignalRelay,
     held: HeldCommand,
 ) -> int:
-    from exporter.kernel.loading import loading
+    from exporter.kernel.instances.loading import loading
 
     config, policy, _ = given
     with loading(outlives=config.on_exporter_death is OnDeath.CLOSED) as kernel:

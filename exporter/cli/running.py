@@ -11,7 +11,7 @@ from exporter.common.errors import CiEgressError
 if TYPE_CHECKING:
     import click
 
-    from exporter.kernel.control import Instance
+    from exporter.kernel.instances.control import Instance
 
 _PLAIN = re.compile(r"[A-Za-z0-9_./@%+-]+")
 """Names that a shell takes as they are. No others are offered: a pipeline's author chooses job names."""
@@ -24,7 +24,7 @@ def instance_ids(_: click.Context, __: click.Parameter, incomplete: str) -> list
 
 def job_names(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
     """Return the names of all traced jobs that begin with `incomplete`."""
-    from exporter.kernel.control import governed
+    from exporter.kernel.instances.control import governed
 
     names = {job.job.label for each in _instances() if each.is_of_this_version for job in governed(each)}
     return _begun_so(sorted(names), incomplete)
@@ -35,7 +35,7 @@ def _begun_so(names: Iterable[str], incomplete: str) -> list[str]:
 
 
 def _instances() -> list[Instance]:
-    from exporter.kernel.control import instances
+    from exporter.kernel.instances.control import instances
 
     try:
         return instances()

@@ -16,7 +16,7 @@ from exporter.common.errors import UsageError
 from exporter.session.messages import Messages
 
 if TYPE_CHECKING:
-    from exporter.kernel.control import Instance
+    from exporter.kernel.instances.control import Instance
 
 
 @click.command(
@@ -39,7 +39,7 @@ def command(*, instance: str | None, is_all: bool) -> int:
     """  # noqa: D301 - click wants a real backspace
     if instance is not None and is_all:
         raise UsageError("INSTANCE and --all are both given", hint="give one of them")
-    from exporter.kernel.control import instances, matching
+    from exporter.kernel.instances.control import instances, matching
 
     found = instances()
     if instance is not None:
@@ -53,7 +53,7 @@ def command(*, instance: str | None, is_all: bool) -> int:
 
 
 def _is_stopped(instance: Instance) -> bool:
-    from exporter.kernel.control import stop
+    from exporter.kernel.instances.control import stop
 
     if not stop(instance, by=caller()):
         hint = f"see who goes on making files there: `fuser -v {instance.directory}`"

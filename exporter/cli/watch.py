@@ -33,7 +33,7 @@ from exporter.common.errors import UsageError
 from exporter.common.settings import FailOn, OnDeath, WatchConfig
 from exporter.session.baselines import required_baseline
 from exporter.session.command import inherited_environment
-from exporter.session.given import GivenWatch
+from exporter.session.inputs import GivenWatch
 from exporter.session.messages import Messages
 from exporter.session.pid_file import pid_file
 from exporter.session.watch.end_folder import end_folder
@@ -200,7 +200,7 @@ def _job(config: WatchConfig, environment: Mapping[str, str]) -> Job | None:
 
 @contextmanager
 def _kernel(config: WatchConfig, *, has_policy: bool) -> Iterator[Kernel]:
-    from exporter.kernel.loading import loading
+    from exporter.kernel.instances.loading import loading
 
     outlives = config.on_exporter_death is OnDeath.CLOSED
     if config.adopt and not outlives:
@@ -209,7 +209,7 @@ def _kernel(config: WatchConfig, *, has_policy: bool) -> Iterator[Kernel]:
     with ExitStack() as stack:
         adopted = None
         if config.adopt:
-            from exporter.kernel.adopting import adopting
+            from exporter.kernel.instances.adopting import adopting
 
             adopted = stack.enter_context(adopting(has_policy=has_policy))
         yield adopted or stack.enter_context(loading(outlives=outlives))

@@ -4,7 +4,7 @@ No symbolic link is followed at a file, nor, where that is said, at its folder; 
 with a single name is refused, and nothing is waited for.
 
 Standard library only: this text is also run by itself, by the system's Python with another user's rights (see
-exporter/session/handing.py).
+exporter/session/user_files.py).
 """
 
 from __future__ import annotations

@@ -16,10 +16,10 @@ from exporter.kernel import requirements as capabilities
 from exporter.kernel.build.btf import VMLINUX, kernel_offsets
 from exporter.kernel.build.bytecode import Cache, default_cache
 from exporter.kernel.build.compiling import Compiler, our_request, system_compiler
-from exporter.kernel.control import described, instances, leftovers
-from exporter.kernel.exits import Way, way_here
-from exporter.kernel.hooks import PROGRAMS
-from exporter.kernel.loading import loading
+from exporter.kernel.instances.control import described, instances, leftovers
+from exporter.kernel.frames.interface_egress import Way, way_here
+from exporter.kernel.programs.hooks import PROGRAMS
+from exporter.kernel.instances.loading import loading
 from exporter.kernel.mounts import MOUNT_BPFFS, ON_THE_HOST, cgroup2_root, find_bpffs, sees_all_cgroups
 
 _ENDING = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT}

@@ -14,25 +14,25 @@ from pathlib import Path
 from exporter.events import wire
 from exporter.events.facts import HOST, ProcessKey
 from exporter.kernel.bpf import Map
-from exporter.kernel.candidates import early_of, found_value, step_number
-from exporter.kernel.dropped import Left, abort
-from exporter.kernel.executables import Executables
-from exporter.kernel.forks import Forks
-from exporter.kernel.frames import Frames
-from exporter.kernel.grants import Grants
-from exporter.kernel.inherited import Inherited, Running, inherited, running, total
-from exporter.kernel.instances import leave, remove
+from exporter.kernel.maps.candidates import early_of, found_value, step_number
+from .dropped_connections import Left, abort
+from exporter.kernel.maps.executables import Executables
+from exporter.kernel.maps.fork_counts import Forks
+from exporter.kernel.frames.frames import Frames
+from exporter.kernel.maps.grants import Grants
+from exporter.kernel.maps.inheritance import Inherited, Running, inherited, running, total
+from .pins import leave, remove
 from exporter.kernel.locks import changing_modes
-from exporter.kernel.policies import Policies
-from exporter.kernel.queries import Queries
-from exporter.kernel.registry import JobMode, Registered, Registry
-from exporter.kernel.resolvers import trust_units
-from exporter.kernel.rings import Drained, Handler, Ring, drain
+from exporter.kernel.maps.policies import Policies
+from exporter.kernel.maps.queries import Queries
+from exporter.kernel.maps.registry import JobMode, Registered, Registry
+from exporter.kernel.maps.resolvers import trust_units
+from exporter.kernel.maps.rings import Drained, Handler, Ring, drain
 from exporter.kernel.scopes import Scopes, Seeds
-from exporter.kernel.windows import Coverage, Windows
+from exporter.kernel.maps.windows import Coverage, Windows
 from exporter.policy.compile import Compiled
 
-from .attachment import DETACHED, REPLACED, UNPINNED, HeldLinks
+from exporter.kernel.programs.attachment import DETACHED, REPLACED, UNPINNED, HeldLinks
 
 RINGS = ("lineage", "first", "lookups", "events", "environments")
 """The rings in an order: what is on a later one follows from what is on an earlier one."""

@@ -19,7 +19,7 @@ from exporter.pipeline.account import Bookkeeping, KernelCounts
 from exporter.pipeline.procfs import everyone
 
 if TYPE_CHECKING:
-    from exporter.kernel.dropped import Left
+    from exporter.kernel.dropped_connections import Left
     from exporter.kernel.tracer import Tracer
 
 _BUSY_INTERVAL_S = 0.005

@@ -9,7 +9,7 @@ from exporter.common.errors import UsageError
 from exporter.common.net.name_service import dns_obstacles, others_that_ask
 from exporter.common.settings import FailOn, RunConfig, WatchConfig
 from exporter.jobs.model import Job
-from exporter.kernel.registry import JobMode, Registered, ResumableJob, run_hash
+from exporter.kernel.maps.registry import JobMode, Registered, ResumableJob, run_hash
 from exporter.pipeline.ruling import Terms, terms_of
 from exporter.policy.compile import Compiled, check_for_kernel, compile_policy
 from exporter.policy.executables import require_executables

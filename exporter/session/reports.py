@@ -20,9 +20,9 @@ from exporter.otlp import Transcript
 from exporter.otlp.sinks import SpoolError
 from exporter.pipeline.account import Account
 
-from .handing import HandingError, probe
-from .handing import append as append_to
-from .handing import replace as put
+from .user_files import HandingError, probe
+from .user_files import append as append_to
+from .user_files import replace as put
 from .messages import Messages
 from .notices import warn
 from .users import CommandUser, command_user
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from exporter.report.model import Report
     from exporter.report.sheet import Sheet
 
-    from .outcome import JobResult
+    from .job_result import JobResult
 
 STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
 SUMMARY_MAX_BYTES = 1 << 20

@@ -17,10 +17,10 @@ from exporter.events.facts import HOST, Event, ProcessKey
 from exporter.jobs.attributes import worker_attributes
 from exporter.jobs.detect import detect, step_of
 from exporter.jobs.model import Job
-from exporter.kernel.frames import TURN_S
-from exporter.kernel.loading import Loading
+from exporter.kernel.frames.frames import TURN_S
+from exporter.kernel.instances.loading import Loading
 from exporter.kernel.tracer import Tracer
-from exporter.kernel.windows import Coverage
+from exporter.kernel.maps.windows import Coverage
 from exporter.otlp import (
     SpoolFolder,
     Spooling,
@@ -38,24 +38,24 @@ from exporter.pipeline.procfs import Proc, started_ns
 from exporter.pipeline.recording import Beginning, Ending, Recorder
 from exporter.pipeline.spans import traceparent
 from exporter.pipeline.summary import Summary
-from exporter.session.guards.watcher import Guards, Owner, frames_told
+from exporter.session.guards.guards import Guards, Owner, frames_told
 from exporter.session.run_end import tell_leftovers
 
 from .baselines import warn_of_unknown
 from .command import HeldCommand
 from .fail_on import failings
 from .feed import LiveSource, find_everyone, kernel_counts, losses, wait
-from .given import GivenRun
+from .inputs import GivenRun
 from .job_policy import Governance, governance, registered
-from .kept_back import tell_kept_back
-from .misplaced import warn_of_doubtful
+from .sudo import tell_kept_back
+from exporter.cli.misplaced import warn_of_doubtful
 from .notices import long_flush_told, tell_act, tell_fault, warn, warn_of_ignored
-from .outcome import JobResult, policy_told, tree_told
+from .job_result import JobResult, policy_told, tree_told
 from .reports import Reporting
 from .run_end import end_what_is_left
 from .signals import SignalRelay
 from .survival import go_first
-from .viewing import Ticker, finish, lines, tell_besides
+from .live_view import Ticker, finish, lines, tell_besides
 
 SCOPE = 1
 """The job's number in the kernel: `run` has one job."""

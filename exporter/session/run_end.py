@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from exporter.common.errors import CANNOT_TRACE_STATUS
-from exporter.kernel.ending import EndResult, end_scope
-from exporter.kernel.registry import JobMode
+from exporter.kernel.instances.scope_end import EndResult, end_scope
+from exporter.kernel.maps.registry import JobMode
 
 from .messages import Messages
 
@@ -26,8 +26,8 @@ import struct
 from contextlib import suppress
 
 from exporter.common.errors import KernelError
-from exporter.kernel.control import Instance, described, instances, leftovers
-from exporter.kernel.instances import is_enforcing, is_of_watch
+from exporter.kernel.instances.control import Instance, described, instances, leftovers
+from exporter.kernel.pins import is_enforcing, is_of_watch
 
 from .notices import warn
 

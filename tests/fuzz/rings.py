@@ -9,7 +9,7 @@ from collections import deque
 from functools import cache
 from typing import NamedTuple
 
-from exporter.kernel.rings import Ring, drain
+from exporter.kernel.maps.rings import Ring, drain
 from tests.fuzz.draw import Draw
 
 _PAGE = _SIZE = mmap.PAGESIZE

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from exporter.events.decode import Decoder
 from exporter.events.facts import Acted, Aggregated, Event, ProcessKey, Tampered, attempts_of
-from exporter.kernel.loading import loading
+from exporter.kernel.instances.loading import loading
 from exporter.kernel.tracer import Tracer
-from exporter.kernel.windows import Coverage
+from exporter.kernel.maps.windows import Coverage
 from exporter.policy.model import Mode
 
 from .attached import wait_for

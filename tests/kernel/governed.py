@@ -16,7 +16,7 @@ import dns.rrset
 from exporter.events import wire
 from exporter.events.facts import ProcessKey
 from exporter.jobs.claims import named
-from exporter.kernel.grants import Grants
+from exporter.kernel.maps.grants import Grants
 from exporter.pipeline.procfs import started_ns
 from exporter.policy.compile import Compiled, compile_policy
 from exporter.policy.parse import parse_policy

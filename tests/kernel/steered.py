@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from exporter.kernel.links import attached_links
+from exporter.kernel.programs.links import attached_links
 
 from .attached import Running, end_session, in_session, wait_for
 from .tracing import ROOT, RUN_LIMIT_S, environment, run_command

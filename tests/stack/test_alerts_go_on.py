@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from demo.stack.servers import Stack, running_stack
-from exporter.kernel.instances import remove
+from exporter.kernel.pins import remove
 from tests.kernel.attached import instance_of, running
 from tests.kernel.lab import V4, V6, Lab
 from tests.kernel.watching import Runner, watching

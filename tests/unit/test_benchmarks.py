@@ -16,7 +16,7 @@ from benchmarks.records import build, connects, ring_of
 from benchmarks.report import as_json, as_markdown, shown
 from exporter.events.decode import Decoder
 from exporter.events.facts import Acted, Event, Flowed, Outcome, ProcessKey
-from exporter.kernel.rings import Ring, drain
+from exporter.kernel.maps.rings import Ring, drain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -10,7 +10,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.trace import SpanContext
 
 from exporter.common.clock import Rhythm
-from exporter.kernel.attachment import UNPINNED
+from exporter.kernel.programs.attachment import UNPINNED
 from exporter.otlp import LogRecord, Severity
 from exporter.pipeline import tampering
 from exporter.pipeline.job import Outlets

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from exporter.common.clock import Rhythm, boot_ns
 from exporter.events.facts import Switched
-from exporter.kernel.registry import JobMode
+from exporter.kernel.maps.registry import JobMode
 from exporter.pipeline.procfs import user_name
 
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ from exporter.common.systemd import notify
 from exporter.events.facts import HOST, Environment, Event, Found, ProcessKey
 from exporter.jobs.attributes import worker_attributes
 from exporter.jobs.model import Job
-from exporter.kernel.frames import TURN_S
+from exporter.kernel.frames.frames import TURN_S
 from exporter.kernel.tracer import Tracer
-from exporter.kernel.windows import Coverage
+from exporter.kernel.maps.windows import Coverage
 from exporter.otlp import (
     Rotation,
     SpoolFolder,
@@ -40,8 +40,8 @@ from exporter.session.baselines import warn_of_unknown
 from exporter.session.fail_on import Judged, futile
 from exporter.session.faults import Faults
 from exporter.session.feed import LiveSource, find_everyone, kernel_counts
-from exporter.session.given import GivenWatch
-from exporter.session.guards.watcher import Guards, Owner, frames_told
+from exporter.session.inputs import GivenWatch
+from exporter.session.guards.guards import Guards, Owner, frames_told
 from exporter.session.messages import Messages
 from exporter.session.notices import (
     drops,
@@ -52,11 +52,11 @@ from exporter.session.notices import (
     warn,
     warn_of_ignored,
 )
-from exporter.session.policy_holder import PolicyHolder
+from .policy_holder import PolicyHolder
 from exporter.session.reports import Reporting
 from exporter.session.run_end import end_what_is_left, held_unless_asked, tell_leftovers
 from exporter.session.survival import go_first
-from exporter.session.viewing import Ticker, screen, shown
+from exporter.session.live_view import Ticker, screen, shown
 
 from .agents import Above
 from .job_finder import JobWatch

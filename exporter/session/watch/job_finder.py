@@ -18,7 +18,7 @@ from exporter.jobs.claims import contradict
 from exporter.jobs.detect import Outline, host
 from exporter.jobs.ids import further_part
 from exporter.jobs.model import Job
-from exporter.kernel.registry import Registered, ResumableJob
+from exporter.kernel.maps.registry import Registered, ResumableJob
 from exporter.pipeline.core import Discovered, Pipeline
 from exporter.pipeline.job import Outlets, TracedJob, known_by, traced_job
 from exporter.pipeline.processes import Census

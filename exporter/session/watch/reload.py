@@ -16,7 +16,7 @@ from exporter.session.baselines import baseline_of
 from exporter.session.faults import told_of
 from exporter.session.job_policy import source_of
 from exporter.session.messages import Messages
-from exporter.session.policy_holder import PolicyHolder
+from .policy_holder import PolicyHolder
 
 from .job_finder import JobWatch
 from .whole_machine import MachineWatch

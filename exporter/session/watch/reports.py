@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from exporter.jobs.model import Job
 from exporter.pipeline.account import Account
 from exporter.pipeline.summary import Summary
-from exporter.session.given import GivenWatch
+from exporter.session.inputs import GivenWatch
 from exporter.session.reports import Reporting
 
 if TYPE_CHECKING:

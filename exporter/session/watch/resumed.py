@@ -9,7 +9,7 @@ from itertools import product
 from exporter.events.facts import Environment
 from exporter.events.programs import Program
 from exporter.jobs.model import Job, TraceIds
-from exporter.kernel.registry import Registered, run_hash
+from exporter.kernel.maps.registry import Registered, run_hash
 from exporter.pipeline.procfs import environment_of
 from exporter.pipeline.summary import Summary
 

@@ -17,7 +17,7 @@ from exporter.jobs.ids import CONTEXT_VARIABLES
 from exporter.jobs.model import Job
 from exporter.jobs.providers import PROVIDERS, VARIABLES, Provider
 from exporter.jobs.sources import read
-from exporter.kernel.registry import run_hash
+from exporter.kernel.maps.registry import run_hash
 from exporter.pipeline.blind_spots import PROXY_VARIABLES
 from exporter.pipeline.tampering import BLANKED, CONTRADICTING
 

@@ -10,8 +10,8 @@ from exporter.events.facts import HOST
 from exporter.events.programs import Image
 from exporter.jobs.ids import Identity
 from exporter.jobs.model import Job
-from exporter.kernel.registry import Registered, ResumableJob
-from exporter.kernel.rings import Handler
+from exporter.kernel.maps.registry import Registered, ResumableJob
+from exporter.kernel.maps.rings import Handler
 from exporter.kernel.tracer import Tracer
 from exporter.otlp import LogRecord, Severity
 from exporter.pipeline.account import Bookkeeping
@@ -19,7 +19,7 @@ from exporter.pipeline.core import Pipeline
 from exporter.pipeline.job import Outlets
 from exporter.pipeline.procfs import Proc, everyone
 from exporter.session.messages import Messages
-from exporter.session.policy_holder import OVERFLOW, PolicyHolder
+from .policy_holder import OVERFLOW, PolicyHolder
 
 from .job_finder import JobWatch
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from exporter.events.facts import Environment, ProcessKey
 from exporter.events.programs import Program
 from exporter.jobs.model import Job
-from exporter.kernel.registry import ResumableJob, run_hash
+from exporter.kernel.maps.registry import ResumableJob, run_hash
 from exporter.pipeline.core import Discovered, Pipeline
 from exporter.pipeline.job import Outlets, known_by, traced_job
 from exporter.pipeline.procfs import all_pids, is_running

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from exporter.kernel.windows import WINDOW_S
+from exporter.kernel.maps.windows import WINDOW_S
 from tests.kernel.lab import CLOSED_PORT, NETWORKS, PORT, V4, Lab, Network
 from tests.kernel.tracing import CROWD_LIMIT_S, Span, Trace, crowd, trace
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from exporter.kernel.instances import remove
+from exporter.kernel.pins import remove
 from tests.kernel.attached import PINS
 from tests.kernel.lab import PORT, V4, Lab
 from tests.kernel.tracing import names, trace

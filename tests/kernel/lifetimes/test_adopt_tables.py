@@ -12,9 +12,9 @@ import pytest
 
 from exporter.events import wire
 from exporter.events.facts import Acted, ProcessKey
-from exporter.kernel.policies import name_key
+from exporter.kernel.maps.policies import name_key
 from exporter.kernel.tracer import Tracer
-from exporter.kernel.windows import Coverage
+from exporter.kernel.maps.windows import Coverage
 from tests.kernel.attached import wait_for
 from tests.kernel.direct import KernelSide, attempts, kernel_side
 from tests.kernel.governed import compiled

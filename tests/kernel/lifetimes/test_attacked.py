@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from exporter.events import wire
-from exporter.kernel.attachment import DETACHED, REPLACED, UNPINNED
+from exporter.kernel.programs.attachment import DETACHED, REPLACED, UNPINNED
 from exporter.kernel.bpf import bpf, detach_link, open_pinned
-from exporter.kernel.objects import AttachType, ProgramType, load_program, pin
+from exporter.kernel.programs.objects import AttachType, ProgramType, load_program, pin
 from tests.kernel.attached import attached, instance_of, links_in, running, stopped, wait_for
 from tests.kernel.direct import KernelSide, kernel_side
 from tests.kernel.lab import PORT, V4, Lab
@@ -195,7 +195,7 @@ def test_a_watch_tells_that_its_pins_are_gone(tmp_path: Path) -> None:
 PUT_BEHIND = """
 import os, socket, struct, sys
 from exporter.kernel.mounts import cgroup2_root
-from exporter.kernel.objects import AttachType, ProgramType, attach_to_cgroup, load_program
+from exporter.kernel.programs.objects import AttachType, ProgramType, attach_to_cgroup, load_program
 
 to, port, instead = sys.argv[1], int(sys.argv[2]), socket.inet_aton(sys.argv[3])
 rewriting = [  # of what this process connects to alone

@@ -222,7 +222,7 @@ for _ in range(8):
 
 
 HOPS_S = 14
-"""Longer than anybody is after them: LIMIT_S in exporter/kernel/ending.py."""
+"""Longer than anybody is after them: LIMIT_S in exporter/kernel/instances/scope_end.py."""
 
 
 @pytest.mark.timeout(60 * ROUNDS)

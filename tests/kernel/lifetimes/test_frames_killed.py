@@ -17,9 +17,9 @@ import pytest
 
 from exporter.events import wire
 from exporter.kernel.bpf import detach_link, open_pinned
-from exporter.kernel.exits import Way, way_here
-from exporter.kernel.frames import Frames
-from exporter.kernel.objects import ProgramType, attach_to_interface, load_program
+from exporter.kernel.frames.interface_egress import Way, way_here
+from exporter.kernel.frames.frames import Frames
+from exporter.kernel.programs.objects import ProgramType, attach_to_interface, load_program
 from tests.kernel.agents import COMMAND, agent
 from tests.kernel.lab import V4
 from tests.kernel.policy.test_policy_frames import BYPASS, PACKET_SOCKET, frame, gaps, kernel, policy, send
@@ -53,7 +53,7 @@ import signal, sys, threading
 from pathlib import Path
 from exporter.kernel import objects
 from exporter.kernel.bpf import Map
-from exporter.kernel.frames import Frames
+from exporter.kernel.frames.frames import Frames
 
 CHANGES = {6, 28, 29}  # BPF_OBJ_PIN, BPF_LINK_CREATE, BPF_LINK_UPDATE
 plain = objects.bpf

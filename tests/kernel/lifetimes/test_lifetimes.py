@@ -15,7 +15,7 @@ import pytest
 
 from exporter.common.errors import KernelError
 from exporter.kernel.build.compiling import system_compiler
-from exporter.kernel.loading import loading
+from exporter.kernel.instances.loading import loading
 from tests.kernel.attached import (
     LINKS,
     PROGRAMS_IN_CGROUP,

@@ -20,15 +20,15 @@ from exporter.kernel.build.btf import MEMBERS, VMLINUX, kernel_offsets
 from exporter.kernel.build.bytecode import ROOTS_FOLDER, Bytecode, Cache, Request
 from exporter.kernel.build.compiling import compiled, our_request, system_compiler
 from exporter.kernel.build.sources import compiler_flags, source_text
-from exporter.kernel.hooks import PROGRAMS
-from exporter.kernel.instances import new_instance
-from exporter.kernel.loading import is_complete, load
+from exporter.kernel.programs.hooks import PROGRAMS
+from exporter.kernel.pins import new_instance
+from exporter.kernel.instances.loading import is_complete, load
 from exporter.kernel.mounts import ensure_bpffs
-from exporter.kernel.objects import ProgramType, load_program
+from exporter.kernel.programs.objects import ProgramType, load_program
 from exporter.kernel.requirements import version_of
 from exporter.kernel.tracer import PINNED_MAPS, Tracer
-from exporter.kernel.verifier import VerifierError
-from exporter.kernel.windows import Coverage
+from exporter.kernel.programs.verifier import VerifierError
+from exporter.kernel.maps.windows import Coverage
 from exporter.pipeline.procfs import started_ns
 from tests.kernel.attached import nothing_left
 from tests.kernel.compilers import BPF, Installed, of_this_machine, of_trixie

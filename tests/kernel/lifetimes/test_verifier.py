@@ -11,16 +11,16 @@ import pytest
 from exporter.kernel.build.btf import kernel_offsets
 from exporter.kernel.build.bytecode import Bytecode, Request
 from exporter.kernel.build.sources import compiler_flags, source_text
-from exporter.kernel.hooks import PROGRAMS
-from exporter.kernel.objects import create_map
-from exporter.kernel.verifier import VerifierError
+from exporter.kernel.programs.hooks import PROGRAMS
+from exporter.kernel.programs.objects import create_map
+from exporter.kernel.programs.verifier import VerifierError
 from tests.kernel.compilers import BPF, of_this_machine, of_trixie
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from exporter.kernel.programs import Program
+    from exporter.kernel.programs.kinds import Program
     from tests.kernel.compilers import Installed
 
 COMPILERS = {"llvm14": of_this_machine, "llvm19": of_trixie}

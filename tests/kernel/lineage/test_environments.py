@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from exporter.events.environments import variables
 from exporter.events.facts import Environment, Event, Forked, ProcessKey
-from exporter.kernel.loading import loading
-from exporter.kernel.windows import Coverage
+from exporter.kernel.instances.loading import loading
+from exporter.kernel.maps.windows import Coverage
 from exporter.pipeline.procfs import started_ns
 from tests.kernel.attached import wait_for
 from tests.kernel.direct import KernelSide

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from exporter.events.facts import ProcessKey
-from exporter.kernel.loading import loading
+from exporter.kernel.instances.loading import loading
 from tests.kernel.attached import wait_for
 
 if TYPE_CHECKING:

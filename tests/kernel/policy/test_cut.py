@@ -213,6 +213,6 @@ CUT = """
 import sys
 from pathlib import Path
 from exporter.events.facts import HOST
-from exporter.kernel.cutting import cut
+from exporter.kernel.instances.denied_connections import cut
 print(cut(Path("/sys/fs/bpf/ci-egress", sys.argv[1]), HOST))
 """

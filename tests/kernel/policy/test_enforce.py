@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from exporter.jobs.claims import named
-from exporter.kernel.control import governed, instances, matching, switch
-from exporter.kernel.registry import JobMode, Registered
+from exporter.kernel.instances.control import governed, instances, matching, switch
+from exporter.kernel.maps.registry import JobMode, Registered
 from exporter.policy.compile import compile_policy
 from exporter.policy.parse import parse_policy
 from exporter.policy.sections import effective

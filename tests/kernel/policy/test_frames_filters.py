@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from exporter.kernel import frames
-from exporter.kernel.exits import Way
-from exporter.kernel.instances import remove
+from exporter.kernel.frames import frames
+from exporter.kernel.frames.interface_egress import Way
+from exporter.kernel.pins import remove
 from tests.kernel.agents import agent
 from tests.kernel.direct import KernelSide, kernel_side
 from tests.kernel.lab import V4
@@ -151,7 +151,7 @@ def test_an_interface_that_appears_or_moves_is_no_way_out(lab: Lab, kernel: Kern
 
 WITHOUT_DESCRIPTORS = """
 import ctypes, os, resource
-from exporter.kernel.clsact import has_clsact
+from exporter.kernel.frames.clsact import has_clsact
 
 assert ctypes.CDLL(None).unshare(0x40000000) == 0
 resource.setrlimit(resource.RLIMIT_NOFILE, (0, 100))

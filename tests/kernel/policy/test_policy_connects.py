@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from exporter.events.facts import RULE_OF_NOTHING_SENT, Act, Acted, Verdict
-from exporter.kernel.windows import Coverage
+from exporter.kernel.maps.windows import Coverage
 from exporter.policy.compile import Compiled, compile_policy
 from tests.kernel.agents import Agent, acts, agent
 from tests.kernel.arrivals import UDP, Endpoint, Packet

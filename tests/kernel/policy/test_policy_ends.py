@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from exporter.kernel import dropped
-from exporter.kernel.dropped import Left
-from exporter.kernel.instances import remove
+from exporter.kernel import dropped_connections as dropped
+from exporter.kernel.dropped_connections import Left
+from exporter.kernel.pins import remove
 from exporter.policy.compile import Compiled, compile_policy
 from exporter.policy.model import Mode
 from tests.kernel.agents import Agent, agent

@@ -140,7 +140,7 @@ def test_a_look_that_fails_forgets_nothing_that_the_next_one_has_to_remove(
     executables.name([str(tool)])
     (named,) = set(files) - before
     with monkeypatch.context() as patch:
-        patch.setattr("exporter.kernel.executables.inode_at", lambda *_: None)
+        patch.setattr("exporter.kernel.maps.executables.inode_at", lambda *_: None)
         with pytest.raises(KernelError, match="cannot tell which file"):
             executables.look_again()
     tool.unlink()

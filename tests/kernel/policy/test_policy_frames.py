@@ -19,12 +19,13 @@ from demo.namespaces import Namespace
 from exporter.common.errors import CANNOT_TRACE_STATUS, KernelError
 from exporter.events.facts import Tampered, Tampering
 from exporter.events.wire import LAYOUT
-from exporter.kernel import control, exits, frames, guarded
-from exporter.kernel.attachment import UNPINNED
+from exporter.kernel.instances import control
+from exporter.kernel.frames import (interface_egress as exits, frames, guarded_namespaces as guarded)
+from exporter.kernel.programs.attachment import UNPINNED
 from exporter.kernel.bpf import detach_link, link_info, open_pinned
-from exporter.kernel.instances import remove, sweep
+from exporter.kernel.pins import remove, sweep
 from exporter.kernel.locks import changing_modes
-from exporter.kernel.registry import JobMode, Registered
+from exporter.kernel.maps.registry import JobMode, Registered
 from exporter.policy.compile import Compiled, compile_policy
 from tests.kernel.agents import COMMAND, Agent, agent
 from tests.kernel.arrivals import UDP, Endpoint, Packet

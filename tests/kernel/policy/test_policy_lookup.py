@@ -14,9 +14,9 @@ from hypothesis import given, settings
 
 import tests.examples  # noqa: F401
 from exporter.events.facts import RULE_OF_NAMES, Acted, ProcessKey, Verdict
-from exporter.kernel.instances import open_map
-from exporter.kernel.verdicts import MAPS, Peer, Process, Verdicts
-from exporter.kernel.verdicts import Said as Found
+from exporter.kernel.pins import open_map
+from exporter.kernel.maps.verdicts import MAPS, Peer, Process, Verdicts
+from exporter.kernel.maps.verdicts import Said as Found
 from exporter.pipeline.procfs import started_ns
 from exporter.policy.compile import compile_policy
 from exporter.policy.decide import EgressRequest

@@ -18,7 +18,7 @@ from tests.kernel.lookups import packed
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from exporter.kernel.policies import WrittenPolicy
+    from exporter.kernel.maps.policies import WrittenPolicy
 
 pytestmark = pytest.mark.kernel
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import pytest
 
 from exporter.kernel.mounts import cgroup2_root
-from exporter.kernel.resolvers import UNITS
+from exporter.kernel.maps.resolvers import UNITS
 from tests.kernel.arrivals import TCP, Endpoint, Packet
 from tests.kernel.asking import NAME, Asking, policy, udp
 from tests.kernel.attached import nothing_left

@@ -15,7 +15,7 @@ import tests.examples  # noqa: F401
 from exporter.kernel.bpf import Map
 from exporter.kernel.build.bytecode import MapSpec
 from exporter.kernel.mounts import ensure_bpffs
-from exporter.kernel.objects import create_map, pin
+from exporter.kernel.programs.objects import create_map, pin
 from exporter.policy.compile import compile_policy
 from exporter.policy.endpoints import NAME_MAX
 from exporter.policy.entries import AddressKey, Choice, EntryVerdict, NameKey

@@ -13,13 +13,13 @@ import pytest
 
 from demo.namespaces import Namespace
 from exporter.events.facts import HOST, ProcessKey, Tampered, Tampering
-from exporter.kernel import exits
-from exporter.kernel.clsact import put_filter
-from exporter.kernel.exits import AT_ONCE, Round, Way, way_here
-from exporter.kernel.guarded import Guarded
-from exporter.kernel.later import LaterLinks
-from exporter.kernel.objects import programs_at_interface
-from exporter.kernel.spare import KEPT_FREE
+from exporter.kernel.frames import interface_egress as exits
+from exporter.kernel.frames.clsact import put_filter
+from exporter.kernel.frames.interface_egress import AT_ONCE, Round, Way, way_here
+from exporter.kernel.frames.guarded_namespaces import Guarded
+from exporter.kernel.frames.late_links import LaterLinks
+from exporter.kernel.programs.objects import programs_at_interface
+from exporter.kernel.frames.spare_descriptors import KEPT_FREE
 from tests.kernel.direct import kernel_side
 
 if TYPE_CHECKING:

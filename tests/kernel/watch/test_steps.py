@@ -18,13 +18,13 @@ import pytest
 from exporter.common.clock import boot_ns
 from exporter.events import wire
 from exporter.events.facts import HOST, ProcessKey, Tampered, Tampering
-from exporter.kernel.cutting import Cut, cut
-from exporter.kernel.grants import IN_USE_NS, Grants
-from exporter.kernel.instances import live_processes
-from exporter.kernel.loading import loading
-from exporter.kernel.queries import PATIENCE_NS, Queries
+from exporter.kernel.instances.denied_connections import Cut, cut
+from exporter.kernel.maps.grants import IN_USE_NS, Grants
+from exporter.kernel.pins import live_processes
+from exporter.kernel.instances.loading import loading
+from exporter.kernel.maps.queries import PATIENCE_NS, Queries
 from exporter.kernel.scopes import SWEPT_FROM, Named
-from exporter.kernel.windows import Coverage
+from exporter.kernel.maps.windows import Coverage
 from exporter.pipeline.procfs import started_ns
 from exporter.session.watch.agents import Agent as Starter
 from exporter.session.watch.agents import marks

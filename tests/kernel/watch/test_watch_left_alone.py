@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from exporter.kernel.instances import live_processes
+from exporter.kernel.pins import live_processes
 from tests.integration.drive_command import is_gone
 from tests.kernel.attached import instance_of, nothing_left, wait_for
 from tests.kernel.lab import PORT

@@ -6,7 +6,7 @@ import pytest
 
 from exporter.kernel import requirements as capabilities
 from exporter.kernel.doctor import frames
-from exporter.kernel.exits import Way
+from exporter.kernel.frames.interface_egress import Way
 
 
 @pytest.fixture(autouse=True)

@@ -11,9 +11,9 @@ from exporter.common.clock import boot_ns
 from exporter.events import wire
 from exporter.events.arguments import arguments_of
 from exporter.events.facts import Event, Execed, Tampered, Tampering
-from exporter.kernel.dropped import Left
-from exporter.kernel.inherited import Inherited
-from exporter.kernel.rings import Drained
+from exporter.kernel.dropped_connections import Left
+from exporter.kernel.maps.inheritance import Inherited
+from exporter.kernel.maps.rings import Drained
 from exporter.kernel.tracer import Counts
 from exporter.otlp import LedgerTotals
 from exporter.pipeline.account import Bookkeeping, KernelCounts
@@ -22,7 +22,7 @@ from tests.unit import records
 from tests.unit.records import ACT, AGGREGATE, EXEC, EXIT, TAMPER
 
 if TYPE_CHECKING:
-    from exporter.kernel.rings import Handler
+    from exporter.kernel.maps.rings import Handler
     from exporter.kernel.tracer import Tracer
 
 LONG = EXEC._replace(arguments=arguments_of(["sh", "-c", "x" * 9000]))

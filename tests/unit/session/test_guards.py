@@ -10,7 +10,7 @@ import pytest
 
 from exporter.events.facts import ProcessKey
 from exporter.pipeline.procfs import started_ns
-from exporter.session.guards.watcher import Guards, Owner
+from exporter.session.guards.guards import Guards, Owner
 from tests.unit.samples import CLOCK
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from exporter.kernel.ending import end_scope
-from exporter.kernel.registry import JobMode
+from exporter.kernel.instances.scope_end import end_scope
+from exporter.kernel.maps.registry import JobMode
 from exporter.session import run_end as leaving
 from exporter.session.run_end import end_what_is_left, held_unless_asked
 

@@ -6,7 +6,7 @@ import pytest
 
 from exporter.events.destinations import Destination
 from exporter.jobs.detect import detect
-from exporter.session.viewing import Ticker, finish
+from exporter.session.live_view import Ticker, finish
 from tests.unit.samples import attempt
 
 WHERE = Destination("a.example", 443, "tcp", None)

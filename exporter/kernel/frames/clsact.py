@@ -1,0 +1,173 @@
+"""Filters at the egress of interfaces, set by netlink: how programs are attached there before Linux 6.6.
+
+A filter is in force when the call returns and needs no link, so it stays whoever is killed. It stays even
+when its instance's pins are gone, and is found again by its name. Filters of others are left alone, and so is
+the clsact qdisc, which all filters share: removing it would remove those that others added meanwhile.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import NamedTuple
+
+from .network_namespaces import everywhere, inside
+
+# include/uapi/linux/netlink.h, rtnetlink.h, pkt_sched.h, pkt_cls.h, if_ether.h
+_HEADER, _TRAFFIC, _ATTRIBUTE = struct.Struct("=IHHII"), struct.Struct("=B3xiIII"), struct.Struct("=HH")
+_ERROR = struct.Struct("=i")
+_NEW_QDISC, _NEW_FILTER, _DEL_FILTER, _GET_FILTER = 36, 44, 45, 46
+_REQUEST, _ACK, _DUMP, _EXCL, _CREATE = 1, 4, 0x300, 0x200, 0x400
+_IS_ERROR, _IS_DONE = 2, 3
+_KIND, _OPTIONS = 1, 2
+_FD, _NAME, _FLAGS = 6, 7, 8
+_DIRECT_ACTION = 1
+_CLSACT, _HANDLE, _EGRESS = 0xFFFFFFF1, 0xFFFF0000, 0xFFFFFFF3
+_ALL_PROTOCOLS = 0x0003
+_TYPE_MASK = 0x3FFF
+_ROOM = 1 << 16
+_NO_PROGRAM = 0xFFFFFFFF
+_LACKS = (errno.ENOENT, errno.EOPNOTSUPP, errno.EINVAL)
+"""The errors by which the kernel says that it has no such qdisc, or no such kind of filter."""
+_PRIORITIES = range(1, 9)
+"""The priorities to try: filters of another kind, or for another protocol, may have taken the first one."""
+
+
+class _Filter(NamedTuple):
+    handle: int
+    info: int
+    """The priority in the high 16 bits, the protocol in the low ones."""
+    name: str
+
+
+def filter_name(instance: str) -> str:
+    """Return the name of an instance's filters, as `tc filter show` prints it."""
+    return f"ci-egress/{instance}"
+
+
+def put_filter(program: int, index: int, name: str) -> bool:
+    """Put `program` at the egress of an interface of this thread's namespace; return whether it was missing.
+
+    It comes before other filters of its kind. Raises OSError: ENOENT where the kernel has no clsact, or no
+    cls_bpf.
+    """
+    with _Netlink() as netlink:
+        if any(found.name == name for found in netlink.filters(index)):
+            return False
+        with suppress(FileExistsError):
+            netlink.ask(_NEW_QDISC, _CREATE | _EXCL, (index, _HANDLE, _CLSACT, 0), _text(_KIND, "clsact"))
+        options = _number(_FD, program) + _text(_NAME, name) + _number(_FLAGS, _DIRECT_ACTION)
+        attributes = _text(_KIND, "bpf") + _attribute(_OPTIONS, options)
+        for priority in _PRIORITIES:
+            info = priority << 16 | socket.htons(_ALL_PROTOCOLS)
+            try:
+                # Without a handle: nobody can have one there already. Of two that come at once both stay.
+                netlink.ask(_NEW_FILTER, _CREATE | _EXCL, (index, 0, _EGRESS, info), attributes)
+            except OSError as error:
+                if error.errno != errno.EINVAL or priority == _PRIORITIES[-1]:
+                    raise
+            else:
+                break
+    return True
+
+
+def has_clsact(index: int) -> bool:
+    """Whether the kernel has clsact and cls_bpf, tried at an interface without a program: no filter is made.
+
+    True unless the kernel says that it lacks them: where this can't be tried now, as without a free
+    descriptor, the lack shows when a filter is needed.
+    """
+    try:
+        put_filter(_NO_PROGRAM, index, filter_name("try"))
+    except OSError as error:
+        return error.errno not in _LACKS
+    return True
+
+
+def remove_filters(name: str) -> None:
+    """Remove the filters called `name` in every network namespace that can be found."""
+    for namespace in everywhere():
+        with suppress(OSError):  # it may not be entered, or is gone
+            inside(namespace, lambda: _remove_here(name))
+
+
+def _remove_here(name: str) -> None:
+    with _Netlink() as netlink:
+        for index, _ in socket.if_nameindex():
+            for found in netlink.filters(index):
+                if found.name == name:
+                    place = (index, found.handle, _EGRESS, found.info)
+                    with suppress(OSError):  # somebody else did
+                        netlink.ask(_DEL_FILTER, 0, place, _text(_KIND, "bpf"))
+
+
+class _Netlink:
+    """A netlink socket in this thread's network namespace."""
+
+    def __enter__(self) -> _Netlink:
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    def ask(self, kind: int, flags: int, place: tuple[int, int, int, int], attributes: bytes = b"") -> None:
+        """Send a request, and wait until it is done. Raises OSError."""
+        for _ in self._answers(kind, flags | _ACK, place, attributes):
+            pass
+
+    def filters(self, index: int) -> list[_Filter]:
+        """Return the BPF filters at the egress of an interface, in the order in which they run."""
+        found = []
+        for answer in self._answers(_GET_FILTER, _DUMP, (index, 0, _EGRESS, 0)):
+            _, _, handle, _, info = _TRAFFIC.unpack_from(answer)
+            attributes = dict(_attributes(answer[_TRAFFIC.size :]))
+            if attributes.get(_KIND) == b"bpf\0" and handle:
+                name = dict(_attributes(attributes.get(_OPTIONS, b""))).get(_NAME, b"")
+                found.append(_Filter(handle, info, name.rstrip(b"\0").decode(errors="replace")))
+        return found
+
+    def _answers(
+        self, kind: int, flags: int, place: tuple[int, int, int, int], attributes: bytes = b""
+    ) -> Iterator[bytes]:
+        body = _TRAFFIC.pack(socket.AF_UNSPEC, *place) + attributes
+        self._socket.send(_HEADER.pack(_HEADER.size + len(body), kind, flags | _REQUEST, 0, 0) + body)
+        while True:
+            data = self._socket.recv(_ROOM)
+            while data:
+                length, answer, *_ = _HEADER.unpack_from(data)
+                payload, data = data[_HEADER.size : length], data[length + 3 & ~3 :]
+                if answer == _IS_DONE:
+                    return
+                if answer == _IS_ERROR:
+                    code = -_ERROR.unpack_from(payload)[0]
+                    if code:
+                        raise OSError(code, os.strerror(code))
+                    return
+                yield payload
+
+
+def _attribute(kind: int, value: bytes) -> bytes:
+    padding = bytes(-len(value) % 4)
+    return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), kind) + value + padding
+
+
+def _number(kind: int, value: int) -> bytes:
+    return _attribute(kind, struct.pack("=I", value))
+
+
+def _text(kind: int, value: str) -> bytes:
+    return _attribute(kind, value.encode() + b"\0")
+
+
+def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
+    while len(data) >= _ATTRIBUTE.size:
+        length, kind = _ATTRIBUTE.unpack_from(data)
+        if length < _ATTRIBUTE.size:
+            return
+        yield kind & _TYPE_MASK, data[_ATTRIBUTE.size : length]
+        data = data[length + 3 & ~3 :]

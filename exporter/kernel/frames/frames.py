@@ -1,0 +1,333 @@
+"""Stopping the frames that packet sockets send, while a job's policy is enforced.
+
+No cgroup hook sees these frames. So a program, `on_frame` in bpf/frame.bpf.c, is put at the egress of every
+interface, in every network namespace where such a job has a process. The kernel announces interfaces that
+appear (rtnetlink), but no namespaces: they are found by their processes, once a second, sooner where an
+interface came or went, and at once where a packet socket was made. Where none is in it any more by then, the
+socket itself leads there (sought.py). Links are pinned like the instance's others, and stay when the exporter
+is killed.
+
+Frames could get past that program by PACKET_QDISC_BYPASS or through XDP sockets. Both need a socket option,
+which `on_setsockopt` denies; it also judges who joins multicast groups. It is attached before the policy of
+any job is enforced: a socket keeps such an option for as long as it lives.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+
+from exporter.common.clock import boot_ns
+from exporter.common.errors import KernelError
+from exporter.events import wire
+from exporter.events.facts import ProcessKey, Tampered, Tampering
+from exporter.kernel.bpf import Map
+from exporter.kernel.maps.candidates import all_of, held_as, one_of
+from .interface_egress import Way, exits, way_here
+from .guarded_namespaces import Guarded
+from .late_links import LaterLinks
+from exporter.kernel.locks import changing_modes
+from exporter.kernel.mounts import cgroup2_root
+from .network_namespaces import prepare
+from exporter.kernel.programs.objects import AttachType, attach_to_cgroup
+from .packet_sockets import SocketAt
+from .abandoned_namespaces import Sought
+from exporter.kernel.programs.verifier import failures_told
+
+LOOK_S, TURN_S = 1.0, 0.05
+"""The seconds between looks, and the most seconds that one turn may take where others wait."""
+CALM_S = 0.05
+"""The seconds after a look in which no news starts another: a flapping interface would fill every turn."""
+
+_NUMBER = struct.Struct("=I")
+_OPTIONS = "on_setsockopt"
+_EVERYWHERE, _UNREADABLE = 0, 1
+"""Keys for failures that are of no one namespace; no namespace has these numbers."""
+
+
+class Frames:
+    """The programs that stop frames; a turn is cheap while nothing changes."""
+
+    def __init__(
+        self, pins: Path, maps: Mapping[str, Map], *, outlives: bool = True, way: Way | None = None
+    ) -> None:
+        """`pins` is the instance's directory; an earlier exporter may have left programs attached.
+
+        With `outlives` the attached programs stay when this process ends. `way` is how they are put at
+        interfaces; None: as this kernel can.
+        """
+        prepare()
+        self._pins, self._procs, self._modes = pins, maps["procs"], maps["modes"]
+        self._candidates = maps["candidates"]
+        self._told: list[Tampered] = []
+        self._links = LaterLinks(pins, outlives=outlives)
+        self.way = way or way_here()
+        """How frames are stopped; NONE: on this kernel they can't be."""
+        self._exits = exits(self.way, pins, self._links)
+        self._guarded = Guarded(self._exits, self._tell)
+        self._sought = Sought(self._pids, self._found_by)
+        self.most_s = float("inf")
+        """The seconds after which a call ends, or little later: the next turns do the rest."""
+        self._under_way: Iterator[None] | None = None
+        """The look that was begun and isn't finished; None: there is none."""
+        self._is_withdrawing = False
+        """Whether that look detaches what isn't needed any more."""
+        self._next_s = self._calm_until_s = 0.0
+        self._until_s = 0.0
+        self._is_over = False
+        self.undecided = 0
+        """The scope whose policy is enforced for processes that may be a job's; 0: there is none."""
+
+    def close(self) -> None:
+        """Attach no more programs; pins keep those that are attached."""
+        self._is_over, self._under_way = True, None
+        self._guarded.keep_only(())
+        self._links.close()
+
+    def detach(self) -> None:
+        """Attach no more programs, and detach those that are attached."""
+        self._is_over, self._under_way = True, None
+        self._withdraw()
+
+    def unpinned(self) -> frozenset[str]:
+        """Return the names of pins that somebody else removed."""
+        return self._links.unpinned()
+
+    @property
+    def is_about_to(self) -> bool:
+        """Whether interfaces lack a program that the next turns will attach, within a second or so."""
+        return self._guarded.is_about_to
+
+    @property
+    def is_looking(self) -> bool:
+        """Whether the time of a call was up before its look was over, or every interface was covered."""
+        return self._under_way is not None or self.is_about_to
+
+    def turn(self) -> list[Tampered]:
+        """Attach the programs wherever they are needed; return the places where that failed or came late."""
+        if not self._is_over:
+            if self._guarded.look_again():
+                self._next_s = 0.0
+            if self._under_way is None and time.monotonic() >= max(self._next_s, self._calm_until_s):
+                self._under_way = self._looking(())
+            self._go_on()
+            self._sought.turn()
+        return self.found()
+
+    def found(self) -> list[Tampered]:
+        """Return what looks have had to report since the last call."""
+        told, self._told = self._told, []
+        return told
+
+    def alarm(self, event: Tampered) -> None:
+        """Look after the network in which a packet socket was made.
+
+        It may be a namespace of one thread's own, which no look finds, or one that nobody is in any more.
+        """
+        network = event.network
+        is_known = network in self._guarded or self._guarded.has_failed(network)
+        if self._is_over or is_known:
+            return
+        event = event._replace(scope=event.scope or self._held_yet(event.process))
+        if event.scope not in self._enforced():
+            return
+        self._begin_turn()
+        for path in Path(f"/proc/{event.process.pid}/task").glob("*/ns/net"):
+            with suppress(OSError):
+                if path.stat().st_ino == network and not self._guarded.has_failed(network):
+                    self._guarded.take_in(path, event, self._until_s)
+        if not self._guarded.has_failed(network):
+            self._tell(event, 0)
+            if network not in self._guarded:
+                self._sought.seek(network, event)
+
+    def arrived(self, process: ProcessKey, scope: int) -> None:
+        """Look after the network of `process`, about to be of `scope`, if that scope's policy is enforced."""
+        value = self._modes.lookup(_NUMBER.pack(scope))
+        if not self._is_over and value is not None and _is_enforcing(value):
+            self._begin_turn()
+            self._take_in(_told_of(process, 0, scope))
+
+    def look(self, *, about_to_be: Collection[int] = ()) -> None:
+        """Look now: what is enforced has changed, or namespaces or their interfaces have.
+
+        Scopes that are `about_to_be` enforced are treated as if they were. The next turn, or `found`, returns
+        what there is to report.
+        """
+        self._guarded.look_again()
+        if self._under_way is None or (about_to_be and self._is_withdrawing):
+            self._under_way = self._looking(about_to_be)
+        else:
+            self._next_s = 0.0  # by then these scopes are enforced
+        self._go_on()
+
+    def require_options(self) -> None:
+        """Deny the options by which sockets get past the program to all who are held. Raises KernelError."""
+        if not self._is_over and self._pins.exists():
+            with failures_told("attach", _OPTIONS):
+                self._hold_options()
+
+    def _begin_turn(self) -> None:
+        self._until_s = time.monotonic() + self.most_s
+
+    def _go_on(self) -> None:
+        """Continue the look under way, for as long as a call may take."""
+        self._begin_turn()
+        if not self._guarded.cover(self._until_s):
+            self._next_s = 0.0  # a look takes in again what was given up, or reports it
+        if self._under_way is None:
+            return
+        for _ in self._under_way:
+            if time.monotonic() >= self._until_s:
+                return
+        self._under_way = None
+        self._calm_until_s = time.monotonic() + CALM_S
+
+    def _looking(self, about_to_be: Collection[int]) -> Iterator[None]:
+        """Do a look; it can be interrupted at each process."""
+        self._next_s = time.monotonic() + LOOK_S
+        self._is_withdrawing = False
+        if not self._pins.exists():
+            return  # somebody stopped the instance, or removed its pins, which is told elsewhere
+        scopes = self._enforced().union(about_to_be)
+        self._links.find()
+        if not scopes:
+            self._is_withdrawing = True
+            yield from self._withdrawing()
+            return
+        if self._links.forget_gone():
+            self._guarded.look_again(at_all=True)
+            self._guarded.cover(self._until_s)
+        with suppress(OSError, KernelError):  # a failure is reported for a process, below
+            self._hold_options()
+        found: set[int] = set()
+        for pid, value in self._processes(scopes):
+            yield
+            who = _told_of(ProcessKey(pid, value.started_ns), value.exec_id, value.scope)
+            number = self._take_in(who, but=found)
+            if number is not None:
+                found.add(number)
+        found |= self._guarded.in_use()
+        self._guarded.keep_only(found, (_EVERYWHERE, _UNREADABLE))
+
+    def _take_in(self, who: Tampered, but: Collection[int] = ()) -> int | None:
+        """Look after a process's namespace, unless it is in `but`; return its number, None if it is gone."""
+        path = Path(f"/proc/{who.process.pid}/ns/net")
+        number = None
+        try:
+            number = path.stat().st_ino
+            if number not in but:
+                self._guarded.take_in(path, who, self._until_s)
+        except (FileNotFoundError, ProcessLookupError):
+            return number
+        except OSError as error:
+            self._guarded.fail(_UNREADABLE, who, error)
+        self._hold_options_of(who)
+        return number
+
+    def _enforced(self) -> set[int]:
+        """Return the scopes whose policies are enforced."""
+        return {_NUMBER.unpack(key)[0] for key, value in self._modes.items() if _is_enforcing(value)}
+
+    def _processes(self, scopes: Collection[int]) -> Iterator[tuple[int, wire.ProcValue]]:
+        """Iterate over the processes of `scopes`, each with its pid.
+
+        Includes those that haven't acted since their scope was found.
+        """
+        found = all_of(self._candidates)
+        for key, value in self._procs.items():
+            process = wire.ProcValue.unpack(value)
+            scope = self._held_here(process, found.get)
+            if scope in scopes:
+                yield _NUMBER.unpack(key)[0], process._replace(scope=scope)
+
+    def _pids(self) -> Iterator[int]:
+        """Iterate over the processes whose policies are enforced."""
+        return (pid for pid, _ in self._processes(self._enforced()))
+
+    def _found_by(self, packet_socket: SocketAt, event: Tampered) -> None:
+        """Look after the network of a packet socket. Raises OSError."""
+        self._guarded.take_in(packet_socket, event, self._until_s)
+
+    def _held_yet(self, process: ProcessKey) -> int:
+        """Return the scope that holds a process for which the kernel reported none; 0: none does."""
+        value = self._procs.lookup(_NUMBER.pack(process.pid))
+        proc = value and wire.ProcValue.unpack(value)
+        if not proc or proc.started_ns != process.started_ns:
+            return 0
+        return self._held_here(proc, partial(one_of, self._candidates))
+
+    def _held_here(self, process: wire.ProcValue, found: Callable[[bytes], int | None]) -> int:
+        """Return the scope whose policy holds what is in the network of a process; 0: no policy does.
+
+        In an agent's network, steps are held from their first instruction on.
+        """
+        is_agent = process.standing == wire.STANDING_AGENT
+        return held_as(process, found, self.undecided) or (self.undecided if is_agent else 0)
+
+    def _hold_options_of(self, who: Tampered) -> None:
+        """Attach the program that denies the options; where that fails, report it once, for `who`."""
+        if self._guarded.has_failed(_EVERYWHERE):
+            return
+        try:
+            self._hold_options()
+        except OSError as error:
+            self._guarded.fail(_EVERYWHERE, who, error)
+
+    def _hold_options(self) -> None:
+        """Keep sockets from sending past the program, by denying the options for that. Raises OSError."""
+        if _OPTIONS in self._links:
+            return
+        cgroup = os.open(cgroup2_root(), os.O_RDONLY | os.O_DIRECTORY)
+        with _closed(cgroup):
+            attach = partial(attach_to_cgroup, cgroup=cgroup, attach_type=AttachType.SETSOCKOPT)
+            with suppress(FileExistsError):  # another process was quicker, and this one denies, too
+                self._links.attach(_OPTIONS, attach)
+
+    def _withdrawing(self) -> Iterator[None]:
+        """Detach a program at each step, as long as no policy is enforced: somebody may be turning one on."""
+        with suppress(KernelError):
+            while len(self._links) or self._guarded.is_any_failed:
+                with changing_modes(self._pins):
+                    if self._enforced():
+                        self._guarded.look_again(at_all=True)  # some may have been taken away
+                        return
+                    if len(self._links) > 1:
+                        self._links.detach_one()
+                    else:
+                        self._withdraw()
+                yield
+
+    def _withdraw(self) -> None:
+        """Detach all programs: no job's policy is enforced any more."""
+        self._exits.withdraw()
+        self._links.detach_all()
+        self._guarded.keep_only(())
+
+    def _tell(self, who: Tampered, reason: int) -> None:
+        event = who._replace(at_ns=boot_ns(), what=Tampering.FRAMES, detail=reason, times=1)
+        with suppress(OSError):
+            event = event._replace(uid=Path(f"/proc/{who.process.pid}").stat().st_uid)
+        self._told.append(event)
+
+
+def _is_enforcing(value: bytes) -> bool:
+    return bool(wire.ModeValue.unpack(value).is_enforcing)
+
+
+def _told_of(process: ProcessKey, exec_id: int, scope: int) -> Tampered:
+    """Return the event that would report a process, if there is anything to report."""
+    return Tampered(boot_ns(), process, exec_id, 0, 0, scope, Tampering.FRAMES, 0, 1)
+
+
+@contextmanager
+def _closed(descriptor: int) -> Iterator[int]:
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,221 @@
+"""Attaching a program to the egress of interfaces, in the way that the kernel has for that."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import secrets
+import socket
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Protocol
+
+from exporter.kernel.bpf import program_id
+from .clsact import filter_name, has_clsact, put_filter, remove_filters
+from exporter.kernel.pins import FILTERS
+from .late_links import LaterLinks, pinned_program
+from exporter.kernel.programs.objects import attach_to_interface, programs_at_interface
+from .spare_descriptors import require_share
+
+_LOOPBACK = 1
+_CLONE_NEWNET = 0x40000000
+_IS_GONE = (errno.ENODEV, errno.ENOLINK)
+_OTHERS_WITHIN_S, _OTHERS_LOOK_S = 2.0, 0.005
+"""The seconds to wait for another process to attach the program, which takes a tenth, and between looks."""
+AT_ONCE = 32
+"""The interfaces covered between looks at the clock: one takes microseconds, unless it is changed."""
+
+
+class Way(Enum):
+    """A way to attach programs to the egress of interfaces."""
+
+    TCX = "tcx"
+    """Links, since Linux 6.6."""
+    CLSACT = "clsact"
+    """Filters of the clsact qdisc."""
+    NONE = "none"
+    """Neither: the kernel was built without, or the modules sch_ingress and cls_bpf aren't there."""
+
+
+@dataclass
+class Round:
+    """A round through the interfaces of one network namespace, which may be continued later."""
+
+    scope: int
+    """The scope whose process was found in the namespace."""
+    is_stale: bool = True
+    """Whether interfaces came, went or changed since they were listed: another round follows."""
+    _left: list[int] = field(default_factory=list, init=False)
+
+    def go_on(self, until_s: float, cover: Callable[[int], bool]) -> bool:
+        """Call `cover` for the interfaces that are left, the newest first; return whether none is left.
+
+        `cover` gets an interface's index, and returns whether it changed anything there. After `until_s`
+        (monotonic) this stops at the first interface that was changed, and after AT_ONCE of them at the
+        latest. Raises OSError.
+        """
+        looked_at = 0
+        while self._is_any_left():
+            looked_at += 1
+            is_due = self._cover_next(cover) or looked_at % AT_ONCE == 0
+            if is_due and time.monotonic() >= until_s:
+                return not self._left and not self.is_stale
+        return True
+
+    def _is_any_left(self) -> bool:
+        if not self._left and self.is_stale:
+            self._left, self.is_stale = sorted(index for index, _ in socket.if_nameindex()), False
+        return bool(self._left)
+
+    def _cover_next(self, cover: Callable[[int], bool]) -> bool:
+        """Call `cover` for the next interface; return whether it changed anything there.
+
+        An interface that is gone counts as unchanged.
+        """
+        try:
+            return cover(self._left.pop())
+        except OSError as error:
+            if error.errno not in _IS_GONE:
+                raise
+        return False
+
+
+class Exits(Protocol):
+    """One instance's program at the egress of interfaces, however it is attached."""
+
+    def cover(self, through: Round, until_s: float, besides: int) -> bool:
+        """Put the program on every interface of this thread's namespace; return whether it is on all of them.
+
+        `until_s` is as for `Round.go_on`; `besides` is the number of descriptors that networks of the same
+        scope take. Raises OSError: EMFILE where the scope would have more than its share of descriptors.
+        """
+
+    def held_for(self, scope: int) -> int:
+        """Return how many descriptors are kept for the interfaces in the networks of `scope`."""
+
+    def withdraw(self) -> None:
+        """Remove the program from all interfaces."""
+
+
+class TcxExits:
+    """The program attached by tcx links, ahead of all others.
+
+    A link stays with an interface that moves to another namespace.
+    """
+
+    def __init__(self, pins: Path, links: LaterLinks) -> None:
+        """`links` has the links that are there already."""
+        self._pins, self._links = pins, links
+
+    def cover(self, through: Round, until_s: float, besides: int) -> bool:
+        """See `Exits`."""
+        with pinned_program(self._pins, "on_frame") as descriptor:
+            program = program_id(descriptor)
+        cover = partial(self._cover_interface, program=program, scope=through.scope, besides=besides)
+        return through.go_on(until_s, cover)
+
+    def _cover_interface(self, index: int, *, program: int, scope: int, besides: int) -> bool:
+        """Attach the program unless it is there; return whether it was missing. Raises OSError."""
+        attach = partial(attach_to_interface, index=index)
+        deadline_s = time.monotonic() + _OTHERS_WITHIN_S
+        has_changed = False
+        while program not in programs_at_interface(index):
+            has_changed = True
+            require_share(besides + self.held_for(scope) + 1)
+            try:
+                self._links.attach("on_frame", attach, f"_{scope}_{secrets.token_hex(8)}")
+            except FileExistsError:
+                # Another process is about to do it, and lets everything pass until it has, or is killed.
+                if time.monotonic() > deadline_s:
+                    raise OSError(errno.EBUSY, os.strerror(errno.EBUSY)) from None
+                time.sleep(_OTHERS_LOOK_S)
+                self._links.find()
+        return has_changed
+
+    def held_for(self, scope: int) -> int:
+        """Return the number of links: one for each interface, even in a network that has too many."""
+        return self._links.number_of(f"on_frame_{scope}_")
+
+    def withdraw(self) -> None:
+        """Do nothing: these links are detached along with the other later links."""
+
+
+class ClsactExits:
+    """The program attached by clsact filters, which stay until the instance is removed."""
+
+    def __init__(self, pins: Path) -> None:
+        """Make no filter yet."""
+        self._pins, self._name = pins, filter_name(pins.name)
+
+    def cover(self, through: Round, until_s: float, besides: int) -> bool:
+        """See `Exits`."""
+        del besides
+        (self._pins / FILTERS).mkdir(exist_ok=True)  # first: who removes the instance looks for them then
+        with pinned_program(self._pins, "on_frame") as program:
+            return through.go_on(until_s, lambda index: put_filter(program, index, self._name))
+
+    def held_for(self, scope: int) -> int:
+        """Return 0: filters need no descriptors."""
+        del scope
+        return 0
+
+    def withdraw(self) -> None:
+        """See `Exits`."""
+        if (self._pins / FILTERS).exists():
+            remove_filters(self._name)
+
+
+class NoExits:
+    """No program at interfaces: frames can't be stopped on this kernel, a limit that is reported once."""
+
+    def cover(self, through: Round, until_s: float, besides: int) -> bool:
+        """Return True: there is nothing to do, now or later."""
+        del through, until_s, besides
+        return True
+
+    def held_for(self, scope: int) -> int:
+        """Return 0: there is nothing that needs descriptors."""
+        del scope
+        return 0
+
+    def withdraw(self) -> None:
+        """Do nothing: there is no program."""
+
+
+def exits(way: Way, pins: Path, links: LaterLinks) -> Exits:
+    """Return the exits of the instance whose pins are in `pins`, by `way`."""
+    if way is Way.TCX:
+        return TcxExits(pins, links)
+    return ClsactExits(pins) if way is Way.CLSACT else NoExits()
+
+
+@lru_cache(maxsize=1)
+def way_here() -> Way:
+    """Find out which way this kernel has."""
+    try:
+        programs_at_interface(_LOOPBACK)
+    except OSError as error:
+        if error.errno == errno.EINVAL:
+            return Way.CLSACT if _has_filters() else Way.NONE
+    return Way.TCX
+
+
+def _has_filters() -> bool:
+    """Whether filters work, tried in a namespace of a thread's own, where nobody else is.
+
+    True as well where no namespace can be made.
+    """
+
+    def try_it() -> bool:
+        if ctypes.CDLL(None, use_errno=True).unshare(_CLONE_NEWNET):
+            return True
+        return has_clsact(_LOOPBACK)
+
+    with ThreadPoolExecutor(1, "network") as thread:
+        return thread.submit(try_it).result()

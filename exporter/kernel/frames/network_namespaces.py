@@ -1,0 +1,140 @@
+"""Network namespaces of other processes: calling functions inside them, and news of their interfaces."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import TypeVar
+
+from exporter.kernel.grace_period import thread
+from .packet_sockets import SocketAt
+
+_CLONE_NEWNET = 0x40000000
+_RTMGRP_LINK, _RTMGRP_TC = 1, 8  # include/uapi/linux/rtnetlink.h
+_NEWS_BYTES = 65536
+_OWN = Path("/proc/thread-self/ns/net")
+_T = TypeVar("_T")
+
+Place = Path | SocketAt
+"""Where a namespace is found: at its file, or by a packet socket that was made in it."""
+
+
+def opened(place: Place) -> int:
+    """Return a descriptor of the namespace that is found at `place`. Raises OSError."""
+    return place.opened() if isinstance(place, SocketAt) else os.open(place, os.O_RDONLY | os.O_CLOEXEC)
+
+
+def number_at(place: Place) -> int:
+    """Return the number of the namespace that is found at `place`. Raises OSError."""
+    if isinstance(place, Path):
+        return place.stat().st_ino
+    descriptor = place.opened()
+    try:
+        return os.fstat(descriptor).st_ino
+    finally:
+        os.close(descriptor)
+
+
+def inside(namespace: int, function: Callable[[], _T]) -> _T:
+    """Call `function` in a thread that is in `namespace` (a descriptor).
+
+    Raises OSError: EPERM without CAP_SYS_ADMIN, unless the namespace is the caller's own.
+    """
+    if os.fstat(namespace).st_ino == _OWN.stat().st_ino:
+        return function()
+    return _traveller().inside(namespace, function)
+
+
+@cache
+def _traveller() -> Traveller:
+    return Traveller()
+
+
+def prepare() -> None:
+    """Start the thread that `inside` needs: later there may be no room for it."""
+    _traveller()
+
+
+class Traveller:
+    """A thread that enters namespaces, and stays in none of them, so that it keeps none alive."""
+
+    def __init__(self) -> None:
+        """Start the thread in the caller's namespace.
+
+        Raises OSError, and RuntimeError where no thread can start.
+        """
+        self._thread = thread("network")
+        self._home = os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC)
+
+    def inside(self, namespace: int, function: Callable[[], _T]) -> _T:
+        """Have the thread call `function` in `namespace` (a descriptor). Raises OSError."""
+
+        def go_and_call() -> _T:
+            _enter(namespace)
+            try:
+                return function()
+            finally:
+                _enter(self._home)
+
+        return self._thread.submit(go_and_call).result()
+
+
+def _enter(namespace: int) -> None:
+    if ctypes.CDLL(None, use_errno=True).setns(namespace, _CLONE_NEWNET):
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+
+
+def everywhere() -> Iterator[int]:
+    """Iterate over the network namespaces that threads are in, or that are mounted.
+
+    Each descriptor is valid until the next one.
+    """
+    seen = set()
+    for path in [*Path("/proc").glob("[0-9]*/task/*/ns/net"), *_mounted()]:
+        with suppress(OSError):  # it has ended
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                number = os.fstat(descriptor).st_ino
+                if number not in seen:
+                    seen.add(number)
+                    yield descriptor
+            finally:
+                os.close(descriptor)
+
+
+def _mounted() -> list[Path]:
+    lines = (line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines())
+    return [Path(words[4]) for words in lines if words[3].startswith("net:[")]
+
+
+class LinkNews:
+    """A subscription to changes of interfaces, and of filters at them, in the namespace where it is made."""
+
+    def __init__(self) -> None:
+        """Subscribe from now on. Raises OSError."""
+        self._socket = socket.socket(
+            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE
+        )
+        self._socket.bind((0, _RTMGRP_LINK | _RTMGRP_TC))
+
+    def close(self) -> None:
+        """Unsubscribe; until then the namespace doesn't go away."""
+        self._socket.close()
+
+    def came(self) -> bool:
+        """Whether there was any news since the last call. What it says isn't looked at."""
+        has_come = False
+        while True:
+            try:
+                self._socket.recv(_NEWS_BYTES)
+            except BlockingIOError:
+                return has_come
+            except OSError:  # ENOBUFS: there was more than it could keep
+                pass
+            has_come = True

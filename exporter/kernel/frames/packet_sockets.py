@@ -1,0 +1,94 @@
+"""Packet sockets of other processes, and the network namespaces that they were made in.
+
+Nothing is asked of a file that isn't a socket: its file system, which any user may have made, needn't answer.
+So each descriptor is looked at without being opened.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from exporter.common.bounded import readers
+from .descriptors import copied, pidfd
+
+_SIOCGSKNS = 0x894C  # include/uapi/linux/sockios.h
+_PROTOCOL = "system.sockprotoname"
+_PACKET = b"PACKET\0"
+
+
+class SocketAt(NamedTuple):
+    """A descriptor of a thread that is, or was, a packet socket."""
+
+    pid: int
+    thread: int
+    number: int
+
+    def opened(self) -> int:
+        """Return a descriptor of the network namespace in which the socket there was made.
+
+        Raises OSError: EBADF where no packet socket is there.
+        """
+        name = _packet_socket(self._path)
+        if not name:
+            raise _not_there()
+        return readers().within(partial(self._copied, name))
+
+    @property
+    def _path(self) -> str:
+        return f"/proc/{self.pid}/task/{self.thread}/fd/{self.number}"
+
+    def _copied(self, name: str) -> int:
+        """Go by a copy of the descriptor. Meanwhile another file may be there, which may hang when closed."""
+        of = pidfd(self.pid, self.thread)
+        try:
+            copy = copied(of, self.number)
+        finally:
+            os.close(of)
+        try:
+            if _name(copy) != name:
+                raise _not_there()
+            return fcntl.ioctl(copy, _SIOCGSKNS)
+        finally:
+            os.close(copy)
+
+
+def packet_sockets(pid: int) -> Iterator[SocketAt | None]:
+    """Iterate over the descriptors of all threads of `pid`; None stands for one that is no packet socket."""
+    with suppress(OSError), os.scandir(f"/proc/{pid}/task") as threads:
+        for thread in threads:
+            with suppress(OSError), os.scandir(f"{thread.path}/fd") as descriptors:
+                for each in descriptors:
+                    is_one = bool(_packet_socket(each.path))
+                    yield SocketAt(pid, int(thread.name), int(each.name)) if is_one else None
+
+
+def _packet_socket(path: str) -> str:
+    """Return what tells the packet socket at a descriptor's path from other files; empty: there is none."""
+    try:
+        held = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except OSError:
+        return ""
+    try:
+        name = _name(held)
+        is_socket = name.startswith("socket:[")
+        return name if is_socket and os.getxattr(f"/proc/self/fd/{held}", _PROTOCOL) == _PACKET else ""
+    except OSError:
+        return ""
+    finally:
+        os.close(held)
+
+
+def _name(descriptor: int) -> str:
+    """Return what a descriptor of this process is of; for a socket the kernel alone says it."""
+    return str(Path(f"/proc/self/fd/{descriptor}").readlink())
+
+
+def _not_there() -> OSError:
+    return OSError(errno.EBADF, os.strerror(errno.EBADF))

@@ -1,0 +1,197 @@
+"""Taking over the instance of a killed watch, whose programs have gone on running unchanged."""
+
+from __future__ import annotations
+
+import os
+import struct
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from exporter.common.errors import KernelError
+from exporter.events import wire
+from exporter.kernel.bpf import Map
+from exporter.kernel.build.sources import edition
+from exporter.kernel.programs.hooks import PROGRAMS
+from exporter.kernel.pins import (config_of, has_links, home_of, is_needed, is_of_watch, is_ours_alone, layout_of, open_map, sweep)
+from exporter.kernel.programs.links import pinned_links
+from exporter.kernel.locks import MODES, lock, locked
+from exporter.kernel.mounts import ensure_bpffs
+from exporter.kernel.programs.kinds import Hook, Reserve, Tracepoint
+from exporter.kernel.requirements import require_host
+from exporter.kernel.tracer import PINNED_MAPS, Tracer
+from exporter.kernel.maps.windows import Coverage
+
+_KEY = struct.Struct("=I")
+_NAME_BYTES = 15
+"""The most bytes of a program's name that the kernel keeps."""
+_PATIENCE_S, _PAUSE_S = 1.0, 0.01
+
+
+class Adopted:
+    """An instance that this process has taken over."""
+
+    def __init__(self, directory: Path, stack: ExitStack) -> None:
+        """Closing `stack` gives up the lock on the instance, and closes what `ready` opened."""
+        self._directory = directory
+        self._stack = stack
+
+    def ready(self, coverage: Coverage) -> Tracer:
+        """Open the instance's maps for a tracer; its programs have been running all the time.
+
+        Raises KernelError.
+        """
+        assert coverage.is_host and coverage.reads_environments  # noqa: S101, PT018 - what watches follow
+        try:
+            return Tracer(self._directory, self._stack, coverage, is_adopted=True)
+        except (OSError, ValueError, struct.error) as error:
+            raise _unfit(self._directory, f"it can't be read: {error}") from None
+
+
+@contextmanager
+def adopting(*, has_policy: bool) -> Iterator[Adopted | None]:
+    """Take over the instance of a killed watch; yields None where there is none.
+
+    If this fails, or the caller's work with the instance, the instance stays as it is: only detaching its
+    programs removes it. Raises KernelError when a watch is still running, when several instances could be
+    meant, or when the instance doesn't fit.
+    """
+    require_host()
+    home = home_of(os.geteuid(), ensure_bpffs())
+    with ExitStack() as stack:
+        directory = None
+        if home.exists() and is_ours_alone(home):  # else a start moves it aside
+            with locked(home):
+                directory = _take(home, stack)
+                if directory is not None:
+                    _require_whole(directory)
+                    _require_policy(directory, has_policy=has_policy)
+                    _put_in_charge(directory)
+                    sweep(home)
+        yield None if directory is None else Adopted(directory, stack)
+
+
+def _take(home: Path, stack: ExitStack) -> Path | None:
+    """Find the instance to adopt, and lock it until `stack` ends; None where there is none."""
+    others = stack.enter_context(ExitStack())
+    dead, living = dict[Path, int](), list[Path]()
+    for directory in sorted(path for path in home.iterdir() if path.is_dir()):
+        if not has_links(directory) or not _is_watchs(directory):
+            continue
+        held = _lock(directory)
+        if held is not None:
+            dead[directory] = held
+            others.callback(os.close, held)
+        elif layout_of(directory) == wire.LAYOUT:
+            living.append(directory)
+    if not dead and living:
+        what = f"a watch runs already: instance {living[0].name}"
+        raise KernelError(what, hint="end that one first; only what a killed watch left can be adopted")
+    chosen = [directory for directory in dead if _is_needed(directory)] or list(dead)[:1]
+    if len(chosen) > 1:
+        names = ", ".join(directory.name for directory in chosen)
+        what = f"several watches were killed and left something that goes on: instances {names}"
+        raise KernelError(
+            what, hint="`ci-egress enforce status` tells what they do; stop all but one of them"
+        )
+    if not chosen:
+        return None
+    stack.callback(os.close, os.dup(dead[chosen[0]]))  # the duplicate holds the same lock
+    others.close()
+    return chosen[0]
+
+
+def _is_watchs(directory: Path) -> bool:
+    """Whether a watch made the instance, or may have: nobody can tell who made one of another version."""
+    try:
+        layout = layout_of(directory)
+        if layout == wire.LAYOUT:
+            return is_of_watch(directory)
+    except (OSError, ValueError, struct.error):
+        return False
+    return layout != 0
+
+
+def _is_needed(directory: Path) -> bool:
+    try:
+        return is_needed(directory)
+    except (OSError, ValueError, struct.error):
+        return True
+
+
+def _lock(directory: Path) -> int | None:
+    """Lock `directory`; None if its exporter is alive, and still holds the lock after a second.
+
+    A process that only looks whether the exporter is alive holds the lock for a moment.
+    """
+    deadline_s = time.monotonic() + _PATIENCE_S
+    while (held := lock(directory, blocking=False)) is None and time.monotonic() < deadline_s:
+        time.sleep(_PAUSE_S)
+    return held
+
+
+def _require_whole(directory: Path) -> None:
+    """Check that this version made the instance, and that its programs are attached. Raises KernelError."""
+    try:
+        if layout_of(directory) != wire.LAYOUT or config_of(directory).edition != edition():
+            raise _unfit(directory, "it is of another version of ci-egress")
+        pins = {path.name for path in directory.iterdir()}
+        wanted = {f"map_{name}" for name in PINNED_MAPS}
+        wanted |= {f"prog_{each.name}" for each in PROGRAMS if isinstance(each, Reserve)}
+        if missing := sorted(wanted - pins):
+            raise _unfit(directory, f"{missing[0]} isn't pinned any more")
+        numbers = {_number(directory / name) for name in pins if name.startswith("map_")}
+        attached = {
+            name
+            for name, link in pinned_links(directory)
+            if link.program == name[:_NAME_BYTES] and link.maps & numbers
+        }
+        if detached := [name for name in _linked() if name not in attached]:
+            raise _unfit(directory, f"{detached[0]} isn't attached any more")
+    except (OSError, ValueError, struct.error) as error:
+        raise _unfit(directory, f"it can't be read: {error}") from None
+
+
+def _linked() -> list[str]:
+    """Return the names of the programs that every instance has attached."""
+    return [
+        each.name
+        for each in PROGRAMS
+        if isinstance(each, Hook) or (isinstance(each, Tracepoint) and not each.is_optional)
+    ]
+
+
+def _number(pin: Path) -> int:
+    opened = Map(pin)
+    try:
+        return opened.number
+    finally:
+        opened.close()
+
+
+def _require_policy(directory: Path, *, has_policy: bool) -> None:
+    with open_map(directory, "modes") as modes:
+        if not has_policy and any(True for _ in modes):
+            what = f"instance {directory.name}, which a killed watch left, holds jobs to a policy"
+            hint = (
+                f"give --policy FILE or --allowed-endpoints TEXT; `ci-egress stop {directory.name}` ends it"
+            )
+            raise KernelError(what, hint=hint)
+
+
+def _put_in_charge(directory: Path) -> None:
+    """Enter this process as the instance's exporter, which isn't traced."""
+    (directory / MODES).mkdir(mode=0o700, exist_ok=True)  # somebody may have removed it
+    with open_map(directory, "config") as config, open_map(directory, "procs") as procs:
+        value = config_of(directory)._replace(self_pid=os.getpid())
+        config.update(_KEY.pack(0), wire.CONFIG_VALUE.pack(*value))
+        procs.delete(_KEY.pack(os.getpid()))
+
+
+def _unfit(directory: Path, why: str) -> KernelError:
+    what = f"instance {directory.name}, which a killed ci-egress left, can't be adopted: {why}"
+    hint = (
+        f"`ci-egress stop {directory.name}` ends it, and then what it denies is allowed; start again after it"
+    )
+    return KernelError(what, hint=hint)

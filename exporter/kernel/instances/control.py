@@ -1,0 +1,278 @@
+"""Instances as other processes see them, by their pins, whether or not their exporters are alive."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import shutil
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, nullcontext, suppress
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import partial
+from pathlib import Path
+
+from exporter.common.errors import KernelError
+from exporter.events import wire
+from exporter.kernel.bpf import Map, detach_link
+from exporter.kernel.programs.hooks import PROGRAMS
+from exporter.kernel.pins import (has_links, home_of, is_needed, layout_of, live_processes, open_map, remove)
+from exporter.kernel.programs.links import Link, attached_links, attached_pins
+from exporter.kernel.locks import changing_modes, is_locked
+from exporter.kernel.mounts import find_bpffs
+from exporter.kernel.programs.kinds import Hook
+from exporter.kernel.maps.registry import JobMode, Registered, Registry
+from exporter.kernel.requirements import tracing_capabilities
+from .stop_frames import Gap, stopping
+from exporter.kernel.tracer import mode_of
+
+_HOME = re.compile(r"ci-egress(-[0-9]+)?")
+_KEY = struct.Struct("=I")
+_UNREADABLE = (OSError, ValueError, struct.error)
+_HOOKS = frozenset(program.name for program in PROGRAMS if isinstance(program, Hook))
+"""The names of the programs without which some acts aren't seen, and so not denied."""
+LOCKED_S = 1.0
+"""The most seconds spent on stopping frames while others wait for the lock: they give up after a few."""
+
+
+@dataclass(frozen=True)
+class Instance:
+    """An instance, as its exporter pinned it."""
+
+    directory: Path
+    is_alive: bool
+    """Whether its exporter is running."""
+    layout: int
+    """The edition of bpf/egress.h that it was made with; 0: it never began to run; -1: it can't be read."""
+
+    @property
+    def name(self) -> str:
+        """The instance's id."""
+        return self.directory.name
+
+    @property
+    def is_of_this_version(self) -> bool:
+        """Whether this version can read its maps."""
+        return self.layout == wire.LAYOUT
+
+
+@dataclass(frozen=True)
+class Governed:
+    """A job of an instance, and what the kernel does with it now."""
+
+    instance: Instance
+    scope: int
+    job: Registered
+    mode: JobMode
+    """The mode in the instance's maps; NONE: the job has no policy."""
+    is_attached: bool
+    """Whether all programs are attached: otherwise some acts go unseen."""
+
+    @property
+    def effective(self) -> JobMode:
+        """The mode that takes effect on what the policy denies; NONE: nothing is done about it."""
+        return self.mode if self.is_attached else JobMode.NONE
+
+
+def instances() -> list[Instance]:
+    """List this user's instances, or for root all users'. Raises KernelError without the right to look."""
+    tracing_capabilities()
+    bpffs = find_bpffs()
+    if bpffs is None:
+        return []
+    found = []
+    for home in _homes(bpffs):
+        with suppress(FileNotFoundError):  # it may go meanwhile
+            found += [path for path in sorted(home.iterdir()) if path.is_dir() and not path.is_symlink()]
+    return [instance for path in found for instance in _looked_at(path)]
+
+
+def _homes(bpffs: Path) -> list[Path]:
+    if os.geteuid() != 0:
+        return [home_of(os.geteuid(), bpffs)]
+    homes = (path for path in sorted(bpffs.iterdir()) if _HOME.fullmatch(path.name))
+    return [home for home in homes if home.is_dir() and not home.is_symlink()]
+
+
+def _looked_at(directory: Path) -> Iterator[Instance]:
+    layout = -1
+    with suppress(*_UNREADABLE):
+        layout = layout_of(directory)
+    with suppress(FileNotFoundError):
+        yield Instance(directory, is_locked(directory), layout)
+
+
+def matching(found: list[Instance], name: str) -> Instance:
+    """Return the instance called `name`, or the only one whose id begins with that.
+
+    Raises KernelError when there isn't exactly one.
+    """
+    matches = [instance for instance in found if instance.name.startswith(name)]
+    exact = [instance for instance in matches if instance.name == name]
+    if len(exact or matches) == 1:
+        return (exact or matches)[0]
+    hint = "`ci-egress enforce status` lists them"
+    if not matches:
+        raise NoMatchError(f"there is no instance {name!r}", hint=hint)
+    raise NoMatchError(f"{name!r} begins the id of {len(matches)} instances", hint=hint)
+
+
+class NoMatchError(KernelError):
+    """An error: what was asked for matches no instance or no job, or several instances."""
+
+    exit_status = 1
+
+
+def governed(instance: Instance) -> list[Governed]:
+    """List the jobs of `instance`, which is of this version. Raises KernelError when it can't be read."""
+    directory = instance.directory
+    try:
+        with open_map(directory, "jobs") as jobs, open_map(directory, "modes") as modes:
+            is_attached = _attached(directory) >= _HOOKS
+            return [
+                Governed(instance, scope, job, mode_of(modes.lookup(_KEY.pack(scope))), is_attached)
+                for scope, job in Registry(jobs, partial(changing_modes, directory))
+            ]
+    except FileNotFoundError:
+        return []  # it begins, or ends
+    except _UNREADABLE as error:
+        raise KernelError(f"instance {instance.name} can't be read: {error}", hint=_hint(instance)) from None
+
+
+def _attached(directory: Path) -> frozenset[str]:
+    """Return the names of the attached programs, by pinned links, else by those that the exporter holds."""
+    if has_links(directory):
+        return attached_pins(directory)
+    return frozenset(link.program for link in _unpinned(directory))
+
+
+def _unpinned(directory: Path) -> Iterator[Link]:
+    """Iterate over the attached links of programs that use maps of this instance."""
+    numbers = {_number(pin) for pin in directory.glob("map_*")}
+    return (link for link in attached_links() if link.maps & numbers)
+
+
+def _number(pin: Path) -> int:
+    with closing(Map(pin)) as opened:
+        return opened.number
+
+
+def _hint(instance: Instance) -> str:
+    return f"`ci-egress stop {instance.name}` removes it"
+
+
+def selected(job: Governed, pattern: str | None) -> bool:
+    """Whether `pattern` (as in a shell) matches the job's pipeline, or pipeline/task; None matches all."""
+    return pattern is None or any(fnmatchcase(name, pattern) for name in job.job.names)
+
+
+def switch(job: Governed, mode: JobMode, *, by: int) -> list[Gap]:
+    """Have what the policy of `job` denies denied, or only reported, from the next act on.
+
+    This writes one entry of a map, however many rules there are. An exporter that writes a mode meanwhile
+    waits, and keeps what user `by` chose. Returns the gaps through which frames still leave. Raises
+    KernelError: if the job has no policy, nothing is changed; if not all of its programs are attached, the
+    mode is changed all the same.
+    """
+    directory = job.instance.directory
+    name = f"{job.job.label} (instance {job.instance.name})"
+    try:
+        with _stopping(job, mode) as stop_frames:
+            stop_frames(math.inf)  # now: it may take a while, and others wait for the lock
+            with (
+                open_map(directory, "jobs") as jobs,
+                open_map(directory, "modes") as modes,
+                changing_modes(directory),
+            ):
+                key = _KEY.pack(job.scope)
+                value = modes.lookup(key)
+                if value is None:
+                    what = f"{name} has no policy: there is nothing to {_verb(mode)}"
+                    raise KernelError(what, hint="start it with --policy FILE or --allowed-endpoints TEXT")
+                gaps = stop_frames(LOCKED_S)  # before it is in force: nobody comes between, whoever is killed
+                # First who chose, then what: whoever sees the one knows the other.
+                Registry(jobs, partial(changing_modes, directory)).switch(job.scope, mode, by)
+                before = wire.ModeValue.unpack(value)
+                is_enforcing = int(mode is JobMode.ENFORCE)
+                modes.update(key, wire.MODE_VALUE.pack(*before._replace(is_enforcing=is_enforcing)))
+    except _UNREADABLE as error:
+        raise KernelError(f"{name} can't be changed: {error}", hint=_hint(job.instance)) from None
+    if not job.is_attached:
+        what = f"{name}: its programs are not all attached, so not all that it does is looked at"
+        raise KernelError(what, hint=f"{_hint(job.instance)}; then start it again")
+    return gaps
+
+
+def _stopping(job: Governed, mode: JobMode) -> AbstractContextManager[Callable[[float], list[Gap]]]:
+    """Return a context whose value stops the job's frames, if its denials outlive its exporter.
+
+    The exporter may be gone already, or end now, so this process has to stop them. Otherwise the value does
+    nothing.
+    """
+    directory = job.instance.directory
+    if mode is not JobMode.ENFORCE or job.mode is JobMode.NONE or not has_links(directory):
+        return nullcontext(lambda _: [])
+    return stopping(directory, job.scope)
+
+
+def _verb(mode: JobMode) -> str:
+    return "enforce" if mode is JobMode.ENFORCE else "turn off"
+
+
+def stop(instance: Instance, *, by: int) -> bool:
+    """Detach and unpin everything of `instance`; return whether it is gone. A living exporter notices."""
+    directory = instance.directory
+    if directory.lstat().st_uid != os.geteuid():
+        # Its owner may have put links there to what belongs to others.
+        shutil.rmtree(directory, ignore_errors=True)
+        return not directory.exists()
+    if instance.is_of_this_version:
+        with suppress(*_UNREADABLE, KernelError):
+            _tell_of_the_end(directory, by)
+    if not has_links(directory):
+        with suppress(*_UNREADABLE):
+            _detach_unpinned(directory)
+    return remove(directory)
+
+
+def _tell_of_the_end(directory: Path, by: int) -> None:
+    with open_map(directory, "jobs") as jobs, changing_modes(directory):
+        registry = Registry(jobs, partial(changing_modes, directory))
+        for scope, _ in registry:
+            registry.switch(scope, JobMode.STOPPED, by)
+
+
+def _detach_unpinned(directory: Path) -> None:
+    for link in _unpinned(directory):
+        detach_link(link.descriptor)
+
+
+def leftovers(found: list[Instance]) -> list[Instance]:
+    """Return the instances in `found` that go on although their exporters are dead, or that can't be read."""
+    return [instance for instance in found if not instance.is_alive and _goes_on(instance)]
+
+
+def _goes_on(instance: Instance) -> bool:
+    try:
+        return is_needed(instance.directory)
+    except _UNREADABLE:
+        return True
+
+
+def described(instance: Instance) -> str:
+    """Describe what a leftover still does, in words."""
+    name = f"instance {instance.name}"
+    if not instance.is_of_this_version:
+        return f"{name} of another version of ci-egress is still attached, without its exporter"
+    with suppress(*_UNREADABLE, KernelError):
+        enforcing = [job for job in governed(instance) if job.effective is JobMode.ENFORCE]
+        # Once each: with --host-enforce the job of `run` has its containers' row, too.
+        jobs = dict.fromkeys(job.job.label for job in enforcing if job.job.is_job)
+        whom = f" for {', '.join(jobs)}" if jobs else ""
+        does = f"denies{whom}" if enforcing else "is attached"
+        live = len(live_processes(instance.directory))
+        of_it = f"{live} of its processes run" if live > 1 else f"{live or 'none'} of its processes runs"
+        return f"{name} still {does}, although its exporter is gone; {of_it}"
+    return f"{name} is left over and can't be read"

@@ -1,0 +1,182 @@
+"""Ending the connections that a job's policy denies and that are older than the policy's enforcement.
+
+The sockets are found in the processes that hold them, in whatever network namespace, and ended through a copy
+of the descriptor: a connect without an address makes the kernel forget the peer. Over TCP it also sends a
+reset, and whoever waits for the socket gets an error. The policy says nothing about connections that others
+opened: those accepted at a listening port are left alone.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import socket
+import struct
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, suppress
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+from exporter.events import wire
+from exporter.events.facts import HOST
+from exporter.kernel.bpf import Map
+from exporter.kernel.maps.candidates import all_of, held_as
+from exporter.kernel.frames.descriptors import copied, pidfd
+from exporter.kernel.pins import open_map
+from exporter.kernel.maps.verdicts import MAPS, Peer, Process, Verdicts
+from exporter.policy.entries import EntryVerdict
+
+_LISTEN = "0A"
+"""TCP_LISTEN, as /proc/net/tcp shows it."""
+_LOCAL, _STATE = 1, 3
+
+
+def listening_ports(pid: int) -> frozenset[int]:
+    """Return the TCP ports that listen in the network namespace of `pid`; none when the process is gone."""
+    return frozenset(port for name in ("tcp", "tcp6") for port in _ports(Path(f"/proc/{pid}/net/{name}")))
+
+
+def _ports(table: Path) -> list[int]:
+    """Return the listening ports of a table; it is read line by line, since every socket has one."""
+    try:
+        with table.open(encoding="ascii", errors="replace") as lines:
+            rows = (line.split() for line in islice(lines, 1, None))
+            return [int(row[_LOCAL].rpartition(":")[2], 16) for row in rows if row[_STATE] == _LISTEN]
+    except OSError:
+        return []
+
+
+_KEY = struct.Struct("=I")
+_NO_ADDRESS = struct.pack("=H14x", socket.AF_UNSPEC)
+_SO_PEERNAME, _SO_COOKIE = 28, 57
+_NAME_BYTES = {socket.AF_INET: 16, socket.AF_INET6: 28}
+"""The size of a peer's address in bytes, by family: the kernel refuses to fill a larger buffer."""
+_TCP_CLOSE = 7
+_MPTCP, _UDPLITE = 262, 136
+_STREAMS, _DATAGRAMS = {socket.IPPROTO_TCP, _MPTCP}, {socket.IPPROTO_UDP, _UDPLITE}
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Cut(NamedTuple):
+    """The result of `cut`."""
+
+    ended: int
+    """The number of connections that were ended."""
+    failed: list[str]
+    """The processes in which connections couldn't be looked at or ended, each as `pid: why`."""
+
+
+class _Found(NamedTuple):
+    pid: int
+    process: Process
+
+
+def cut(instance: Path, scope: int) -> Cut:
+    """End the connections of `scope`'s processes that its policy denies. Raises OSError without the right."""
+    ended: set[int] = set()
+    failed: list[str] = []
+    with ExitStack() as stack:
+        names = (*MAPS, "procs", "candidates", "config")
+        maps = {name: stack.enter_context(open_map(instance, name)) for name in names}
+        verdicts = Verdicts(maps)
+        for found in _processes(maps, scope):
+            try:
+                ended |= set(_cut_of(found, scope, verdicts))
+            except OSError as error:
+                failed.append(f"{found.pid}: {error.strerror}")
+    return Cut(len(ended), failed)
+
+
+def _processes(maps: Mapping[str, Map], scope: int) -> Iterator[_Found]:
+    """Iterate over the processes held as of `scope`; for HOST only over those in containers.
+
+    That is the rule of `is_governed` in bpf/process.bpf.c.
+    """
+    found, procs = all_of(maps["candidates"]), maps["procs"]
+    undecided = _undecided(maps["config"])
+    for key in list(procs):
+        value = procs.lookup(key)
+        proc = value and wire.ProcValue.unpack(value)
+        if proc and held_as(proc, found.get, undecided) == scope and (scope != HOST or proc.is_guest):
+            early = proc.early if proc.standing >= wire.STANDING_STEP else 0
+            yield _Found(_KEY.unpack(key)[0], Process(proc.held, early))
+
+
+def _undecided(config: Map) -> int:
+    """Return the scope to whose policy is held what may be a job's; HOST: to none."""
+    value = config.lookup(_KEY.pack(0))
+    return HOST if value is None else int(wire.ConfigValue.unpack(value).undecided)
+
+
+def _cut_of(found: _Found, scope: int, verdicts: Verdicts) -> Iterator[int]:
+    """End the denied connections of one process; yields the cookies of their sockets."""
+    listening = listening_ports(found.pid)
+    for opened in _sockets(found.pid):
+        with opened:
+            peer = _peer(opened)
+            if peer is None or (peer.protocol in _STREAMS and opened.getsockname()[1] in listening):
+                continue
+            said = verdicts.decide(scope, peer, found.process)
+            if said is not None and said.verdict is not EntryVerdict.ALLOW:
+                _end(opened)
+                yield int.from_bytes(opened.getsockopt(socket.SOL_SOCKET, _SO_COOKIE, 8), "little")
+
+
+def _sockets(pid: int) -> Iterator[socket.socket]:
+    """Iterate over copies of the sockets of all threads of `pid`: each may have descriptors of its own."""
+    met: set[str] = set()
+    with suppress(FileNotFoundError, ProcessLookupError):
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            with suppress(FileNotFoundError, ProcessLookupError):
+                yield from _sockets_of(pid, int(thread.name), met)
+
+
+def _sockets_of(pid: int, thread: int, met: set[str]) -> Iterator[socket.socket]:
+    with ExitStack() as stack:
+        of = -1
+        for link in Path(f"/proc/{pid}/task/{thread}/fd").iterdir():
+            target = _target(link)
+            if not target.startswith("socket:[") or target in met:
+                continue
+            if of < 0:
+                of = pidfd(pid, thread)
+                stack.callback(os.close, of)
+            with suppress(OSError):  # closed meanwhile
+                copy = socket.socket(fileno=copied(of, int(link.name)))
+                met.add(target)
+                yield copy
+
+
+def _target(link: Path) -> str:
+    try:
+        return str(link.readlink())
+    except OSError:
+        return ""
+
+
+def _peer(opened: socket.socket) -> Peer | None:
+    """Return the peer that a socket is connected or connecting to; None where no policy is about it."""
+    is_known = opened.proto in _STREAMS | _DATAGRAMS
+    if opened.family not in _NAME_BYTES or not is_known:
+        return None
+    try:
+        # Unlike getpeername(2), this has the peer of a socket that is still connecting, too.
+        name = opened.getsockopt(socket.SOL_SOCKET, _SO_PEERNAME, _NAME_BYTES[opened.family])
+        if (
+            opened.proto in _STREAMS
+            and opened.getsockopt(socket.SOL_TCP, socket.TCP_INFO, 1)[0] == _TCP_CLOSE
+        ):
+            return None
+    except OSError:
+        return None
+    address = name[8:24] if opened.family == socket.AF_INET6 else bytes(10) + b"\xff\xff" + name[4:8]
+    return Peer(address, int.from_bytes(name[2:4]), opened.proto)
+
+
+def _end(opened: socket.socket) -> None:
+    """End the connection of a socket. Raises OSError."""
+    if _libc.connect(opened.fileno(), _NO_ADDRESS, len(_NO_ADDRESS)) != 0:
+        # Some kernels refuse while another thread waits for the socket.
+        opened.shutdown(socket.SHUT_RDWR)
+        _libc.connect(opened.fileno(), _NO_ADDRESS, len(_NO_ADDRESS))

@@ -1,0 +1,87 @@
+"""What an exporter that ended leaves to the one that adopts its instance: counts, records, processes.
+
+Its programs went on. What it hadn't read waits on the rings and in the tables of aggregated acts, for whoever
+reads them next. What it had read is gone with it, unless it was exported; it noted how much it had exported
+or given up, so that the missing rest can be counted.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from exporter.events import wire
+from exporter.events.facts import ProcessKey
+from exporter.kernel.bpf import Map, possible_cpus
+from .rings import Ring
+from .windows import Windows
+
+_KEY = struct.Struct("=I")
+_TRIES = 50
+_SEEN = wire.KIND_ACT * wire.COUNTS + wire.COUNT_SEEN
+_LOST = wire.KIND_ACT * wire.COUNTS + wire.COUNT_LOST
+
+
+class Inherited(NamedTuple):
+    """Attempts that the kernel counted before this exporter took over, by what became of them."""
+
+    settled: int = 0
+    """Attempts that earlier exporters reported, or gave up."""
+    lost: int = 0
+    """Attempts besides these that the rings had no room for, as the earlier exporter noted."""
+    gone: int = 0
+    """Attempts that killed exporters had read and not reported yet: nobody can report them any more."""
+    waiting: int = 0
+    """Attempts that nobody has read yet: they are this exporter's to report."""
+
+
+class Running(NamedTuple):
+    """A process that was followed already, and goes on."""
+
+    process: ProcessKey
+    exec_id: int
+    """Which of its programs it ran when the oldest unread record was written."""
+    scope: int
+    is_past: bool
+    """Whether it runs another program by now: that exec is among the unread records."""
+
+
+def inherited(maps: Mapping[str, Map], rings: Sequence[Ring], windows: Windows) -> Inherited:
+    """Sum up the attempts so far; while more are counted all the time, `gone` may be too small by those."""
+    noted = wire.AccountValue.unpack(maps["account"].lookup(_KEY.pack(0)) or b"")
+    counters = maps["counters"]
+    for _ in range(_TRIES):
+        seen, lost = total(counters, _SEEN), total(counters, _LOST)
+        waiting = sum(header.kind == wire.KIND_ACT for ring in rings for header in ring.waiting())
+        waiting += windows.attempts
+        if (seen, lost) == (total(counters, _SEEN), total(counters, _LOST)):
+            break
+    taken = max(0, seen - lost - waiting)
+    # An exporter may have reported records that it hadn't freed yet: they come once more.
+    settled = min(noted.settled, taken)
+    return Inherited(settled, noted.lost, taken - settled, waiting)
+
+
+def running(procs: Map, lineage: Ring, scope_of: Callable[[wire.ProcValue], int]) -> Iterator[Running]:
+    """Iterate over the processes in `procs`, oldest first, without those whose forks wait on `lineage`."""
+    entries = [(_KEY.unpack(key)[0], wire.ProcValue.unpack(value)) for key, value in procs.items()]
+    born, execs = set(), dict[ProcessKey, int]()
+    for header in lineage.waiting():
+        process = ProcessKey(header.pid, header.started_ns)
+        if header.kind == wire.KIND_FORK:
+            born.add(process)
+        elif header.kind == wire.KIND_EXEC:
+            execs.setdefault(process, header.exec_id)
+    for pid, proc in sorted(entries, key=lambda entry: entry[1].started_ns):
+        process = ProcessKey(pid, proc.started_ns)
+        if process not in born:
+            first = execs.get(process)
+            exec_id = proc.exec_id if first is None else first - 1
+            yield Running(process, exec_id, scope_of(proc), is_past=first is not None)
+
+
+def total(counters: Map, index: int) -> int:
+    """Return one of the counters, summed up over all CPUs."""
+    value = counters.lookup(_KEY.pack(index)) or b""
+    return sum(struct.unpack_from(f"={possible_cpus()}Q", value))

@@ -1,0 +1,218 @@
+"""Acts that the kernel only counts: collected window by window, once no program can count there any more."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+from exporter.events import wire
+from exporter.kernel.bpf import Map
+from exporter.kernel.build.sources import edition
+from exporter.kernel.grace_period import NAME, Grace, thread, wait_for_programs
+from .rings import Handler
+
+WINDOW_S = 1.0
+
+_KEY = struct.Struct("=I")
+_SCOPE_KEY = struct.Struct("=Q")
+_COUNT = struct.Struct("=Q")
+_SLOT = wire.AGGREGATE_RECORD.size
+_WINDOW = struct.Struct("=I")
+_KIND_AT = wire.OFFSETS["aggregate_record"][1]["header.kind"]
+_EMPTY = wire.AggregateRecord.unpack(bytes(_SLOT))
+_ATTEMPTS_AT = wire.OFFSETS["aggregate_record"][1]["attempts"]
+_WINDOW_AT = wire.OFFSETS["aggregate_record"][1]["window"]
+
+
+class Coverage(NamedTuple):
+    """The processes that are followed, and whether jobs are found among them."""
+
+    is_host: bool = False
+    """Whether processes of no job are followed, too."""
+    reads_environments: bool = False
+    """Whether the environments that these execute with come as events, to find jobs by."""
+
+
+class Windows:
+    """Acts that got no record of their own, handed over as aggregate records.
+
+    The kernel's programs count in the maps of the current window, odd or even. Once another window has begun,
+    and every program that may still be in the old one has ended, the old one's numbers are final.
+    """
+
+    def __init__(self, maps: Mapping[str, Map], coverage: Coverage, *, goes_on: bool = False) -> None:
+        """Begin the first window, or with `goes_on` continue where an exporter that ended stopped."""
+        thread(NAME)  # now, when there is room for it
+        self._coverage = coverage
+        self._config, self._others, self._others_told = maps["config"], maps["others"], maps["others_told"]
+        self._flows = (maps["flows_even"], maps["flows_odd"])
+        self._open_connects = maps["open_connects"]
+        self._free_slots = maps["free_slots"]
+        number = maps["slots"].max_entries
+        self._slots = mmap.mmap(maps["slots"].fileno(), -(-number * _SLOT // mmap.PAGESIZE) * mmap.PAGESIZE)
+        self._end = number * _SLOT
+        self._told_others: Counter[bytes] = Counter()
+        self._grace: Grace | None = None
+        self._number = 0
+        self._has_policies = self._has_executables = False
+        self._undecided = 0
+        if goes_on:
+            self._go_on()
+        else:
+            self._free_slots.push(_KEY.pack(index) for index in range(number - 1, 0, -1))
+            self._begin_next()
+
+    @property
+    def number(self) -> int:
+        """The number of the current window."""
+        return self._number
+
+    @property
+    def attempts(self) -> int:
+        """The attempts that are counted here now, and weren't handed over."""
+        starts = (
+            index * _SLOT for index, kind in enumerate(self._slots[_KIND_AT : self._end : _SLOT]) if kind
+        )
+        slots = sum(_COUNT.unpack_from(self._slots, at + _ATTEMPTS_AT)[0] for at in starts)
+        others = sum(_COUNT.unpack(value)[0] - self._told_others[key] for key, value in self._others.items())
+        return int(slots + others) + sum(1 for _ in self._open_connects.items())
+
+    def close(self) -> None:
+        """Unmap."""
+        self._slots.close()
+
+    def follow(self, scope: int) -> None:
+        """Begin to count those acts of `scope` that have no other place to be counted."""
+        for key in _others_keys(scope):
+            self._others.insert(key, _COUNT.pack(0))
+
+    def forget(self, scope: int, handle: Handler) -> None:
+        """Hand over the rest of the count that `follow` began, and end it: no process of `scope` is left."""
+        for record in self._further_others(_others_keys(scope)):
+            handle(memoryview(record), 0, _SLOT)
+        for key in _others_keys(scope):
+            self._others.delete(key)
+            self._others_told.delete(key)
+            del self._told_others[key]
+
+    def judge(self, *, has_executables: bool) -> None:
+        """Have acts judged by policies from now on; with `has_executables`, some policy names executables."""
+        self._has_policies, self._has_executables = True, has_executables
+        self._configure()
+
+    def hold_undecided(self, scope: int) -> None:
+        """Hold what may be a job's to the policy of `scope` until its job is known; 0: to none."""
+        self._undecided = scope
+        self._configure()
+
+    def follow_jobs_alone(self) -> None:
+        """Have processes that aren't followed yet stay so, and the environments of no job's unread."""
+        self._coverage = Coverage()
+        self._configure()
+
+    def turn(self, handle: Handler) -> None:
+        """Hand over what was counted in a window that is over; begin another when this one was long enough.
+
+        Never waits. Call it when the rings are drained, so that the processes of what was counted are known.
+        """
+        if self._grace is not None:
+            if self._grace.is_over():
+                self._grace = None
+                self._collect(handle)
+        elif time.monotonic() - self._began_s >= WINDOW_S and self._is_used():
+            self._begin_next()
+            self._grace = Grace()
+
+    def finish(self, handle: Handler) -> None:
+        """Hand over everything counted. Call it when the programs are detached; it waits for them to end."""
+        if self._grace is not None:
+            self._grace.wait()
+            self._grace = None
+            self._collect(handle)
+        self._begin_next()
+        wait_for_programs()
+        self._collect(handle)
+        for record in self._still_open():
+            handle(memoryview(record), 0, _SLOT)
+
+    def has_open(self) -> bool:
+        """Whether there are counted connects whose outcome isn't known yet."""
+        return any(True for _ in self._open_connects)
+
+    def _is_used(self) -> bool:
+        return any(True for _ in self._flows[self._number & 1])
+
+    def _begin_next(self) -> None:
+        self._number += 1
+        self._began_s = time.monotonic()
+        self._configure()
+
+    def _go_on(self) -> None:
+        """Continue the current window; the one before may not have been collected, or only in part."""
+        config = wire.ConfigValue.unpack(self._config.lookup(_KEY.pack(0)) or b"")
+        self._number, self._began_s = config.window, time.monotonic()
+        self._has_policies, self._has_executables = bool(config.has_policies), bool(config.has_executables)
+        self._undecided = config.undecided
+        self._told_others.update({key: _COUNT.unpack(value)[0] for key, value in self._others_told.items()})
+        self._configure()
+        self._grace = Grace()
+
+    def _configure(self) -> None:
+        policies = (self._has_policies, self._has_executables)
+        rest = (edition(), self._undecided)
+        values = (wire.LAYOUT, self._number, os.getpid(), *self._coverage, *policies, *rest)
+        self._config.update(_KEY.pack(0), wire.CONFIG_VALUE.pack(*values))
+
+    def _collect(self, handle: Handler) -> None:
+        kinds = self._slots[_KIND_AT : self._end : _SLOT]
+        for at in (index * _SLOT for index, kind in enumerate(kinds) if kind):
+            if _WINDOW.unpack_from(self._slots, at + _WINDOW_AT)[0] != self._number:
+                record = self._slots[at : at + _SLOT]
+                self._slots[at : at + _SLOT] = bytes(_SLOT)
+                self._free_slots.push([_KEY.pack(at // _SLOT)])
+                handle(memoryview(record), 0, _SLOT)
+        self._flows[self._number + 1 & 1].clear()
+        for record in self._further_others(self._others):
+            handle(memoryview(record), 0, _SLOT)
+
+    def _further_others(self, keys: Iterable[bytes]) -> Iterator[bytes]:
+        for key in keys:
+            (number,) = _COUNT.unpack(self._others.lookup(key) or bytes(8))
+            further = number - self._told_others[key]
+            if further > 0:
+                self._told_others[key] = number
+                self._others_told.update(key, _COUNT.pack(number))
+                yield _aggregate(attempts=further, **_of_others(key), other=1)
+
+    def _still_open(self) -> Iterator[bytes]:
+        for key in self._open_connects:
+            value = self._open_connects.lookup(key)
+            if value is not None:
+                yield _still_open(wire.ActValue.unpack(value))
+
+
+def _others_keys(scope: int) -> list[bytes]:
+    acts = range(wire.ACT_CONNECT, wire.ACTS)
+    return [
+        _SCOPE_KEY.pack(scope << 16 | verdict << 8 | act) for verdict in range(wire.VERDICTS) for act in acts
+    ]
+
+
+def _of_others(key: bytes) -> dict[str, int]:
+    (packed,) = _SCOPE_KEY.unpack(key)
+    return {"scope": packed >> 16, "verdict": packed >> 8 & 0xFF, "act": packed & 0xFF}
+
+
+def _still_open(act: wire.ActValue) -> bytes:
+    members = {name: value for name, value in act._asdict().items() if name in wire.AggregateRecord._fields}
+    return _aggregate(**{**members, "outcome": wire.OUTCOME_OPEN, "attempts": 1})
+
+
+def _aggregate(**members: int | bytes) -> bytes:
+    record = _EMPTY._replace(layout=wire.LAYOUT, kind=wire.KIND_AGGREGATE, **members)  # type: ignore[arg-type]
+    return wire.AGGREGATE_RECORD.pack(*record)

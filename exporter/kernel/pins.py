@@ -1,0 +1,235 @@
+"""Pin directories: one for each instance, locked while it lives, swept when it died without tidying up."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import stat
+import struct
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+from exporter.common.errors import KernelError
+from exporter.events import wire
+from exporter.kernel.bpf import Map, detach_link, open_pinned
+from exporter.kernel.maps.candidates import all_of, known_scope
+from exporter.kernel.frames.clsact import filter_name, remove_filters
+from .dropped_connections import MAPS, abort
+from exporter.kernel.locks import MODES, lock, locked
+
+_KEY = struct.Struct("=I")
+_LEFT = "left"
+"""The name of a directory beside the pins, by which an instance stays although its exporter ended."""
+FILTERS = "filters"
+"""The name of a directory beside the pins of an instance that has, or had, filters (exits.py)."""
+_REMOVALS = 3
+"""The number of times that removing an instance is tried."""
+
+
+@contextmanager
+def new_instance(bpffs: Path) -> Iterator[Path]:
+    """Make a pin directory under `bpffs`; at the end, remove it with everything pinned in it.
+
+    First sweeps what dead instances left. Raises KernelError when bpffs can't be written.
+    """
+    home = home_of(os.geteuid(), bpffs)
+    try:
+        _claim(home)
+        with locked(home):
+            sweep(home)
+            directory = home / secrets.token_hex(8)
+            directory.mkdir(mode=0o700)
+            (directory / MODES).mkdir(mode=0o700)
+            held = lock(directory, blocking=True)  # somebody may just be looking whether it is free
+    except OSError as error:
+        raise KernelError(
+            f"cannot use {home}: {error.strerror}",
+            hint="see that bpffs is mounted read-write, and that this user may write to it",
+        ) from None
+    assert held is not None  # noqa: S101 - nobody else has a reason to remove it yet
+    try:
+        yield directory
+    finally:
+        if not (directory / _LEFT).exists():
+            remove(directory)
+        os.close(held)
+
+
+def leave(directory: Path) -> None:
+    """Let the instance stay when its exporter ends: what it denies stays denied until it is stopped."""
+    (directory / _LEFT).mkdir(exist_ok=True)
+
+
+def home_of(uid: int, bpffs: Path) -> Path:
+    """Return the directory of a user's instances: each user has one, since nobody may look into another's."""
+    return bpffs / ("ci-egress" if uid == 0 else f"ci-egress-{uid}")
+
+
+def _claim(home: Path) -> None:
+    """Make `home` unless it is there. Raises KernelError when it is somebody else's.
+
+    Where anyone may write to bpffs, somebody could have made it first, to hold its lock or to move instances
+    away. Root moves such a directory aside; another user can't.
+    """
+    with suppress(FileExistsError):
+        home.mkdir(mode=0o700)
+    if is_ours_alone(home):
+        return
+    owner = home.lstat().st_uid
+    try:
+        home.rename(home.with_name(f"{home.name}.not-ours.{secrets.token_hex(4)}"))
+    except PermissionError:
+        raise KernelError(
+            f"{home} is not ours alone: it belongs to user {owner}",
+            hint=f"as root: mv {home} {home}.not-ours",
+        ) from None
+    home.mkdir(mode=0o700)
+
+
+def is_ours_alone(home: Path) -> bool:
+    """Whether nobody but this user can have put anything into `home`. Raises OSError."""
+    status = home.lstat()
+    is_own = stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
+    return is_own and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+
+
+def sweep(home: Path) -> list[Path]:
+    """Remove the instances that nobody needs any more, and return them.
+
+    An instance is removed when its lock is free, it doesn't enforce, and no process of its jobs is alive.
+    """
+    swept = []
+    for directory in sorted(path for path in home.iterdir() if path.is_dir()):
+        held = lock(directory, blocking=False)
+        if held is None:
+            continue
+        try:
+            if _try_remove(directory):
+                swept.append(directory)
+        finally:
+            os.close(held)
+    return swept
+
+
+def _try_remove(directory: Path) -> bool:
+    """Remove the instance if nobody needs it; return whether it is gone.
+
+    What can't be read or removed stays, and hinders nobody: a killed exporter may be at its last call,
+    another version may have pinned other things, and anything may have been put there by hand.
+    """
+    try:
+        return not is_needed(directory) and remove(directory)
+    except (OSError, ValueError, struct.error):
+        return False
+
+
+def is_needed(directory: Path) -> bool:
+    """Whether the instance of a dead exporter still does anything for somebody.
+
+    Without links it does nothing: its start was interrupted, or it detached by itself with its exporter.
+    Raises OSError, ValueError or struct.error when it can't be read.
+    """
+    if not has_links(directory):
+        return False
+    is_strange = layout_of(directory) not in (0, wire.LAYOUT)
+    return is_strange or is_enforcing(directory) or bool(live_processes(directory))
+
+
+def has_links(directory: Path) -> bool:
+    """Whether there are pinned links, by which programs go on without their exporter."""
+    return any(directory.glob("link_*"))
+
+
+def layout_of(directory: Path) -> int:
+    """Return the instance's edition of bpf/egress.h; 0: it never began. Raises OSError."""
+    with suppress(FileNotFoundError):
+        with open_map(directory, "config") as config:
+            value = config.lookup(_KEY.pack(0)) or b""
+        return int(_KEY.unpack_from(value)[0])
+    return 0
+
+
+def config_of(directory: Path) -> wire.ConfigValue:
+    """Return the settings of an instance of this version, as its exporter wrote them. Raises OSError."""
+    with open_map(directory, "config") as config:
+        return wire.ConfigValue.unpack(config.lookup(_KEY.pack(0)) or b"")
+
+
+def is_of_watch(directory: Path) -> bool:
+    """Whether a watch made the instance, which is of this version. Raises OSError.
+
+    Only a watch follows the whole host and reads environments.
+    """
+    config = config_of(directory)
+    return bool(config.is_host and config.reads_environments)
+
+
+def is_enforcing(directory: Path) -> bool:
+    """Whether some policy of the instance is enforced; False for one whose start was interrupted."""
+    with suppress(FileNotFoundError), open_map(directory, "modes") as modes:
+        values = filter(None, map(modes.lookup, list(modes)))
+        return any(wire.ModeValue.unpack(value).is_enforcing for value in values)
+    return False
+
+
+def live_processes(directory: Path) -> list[int]:
+    """Return the pids of jobs' processes that are still there; attached programs keep this up to date.
+
+    Processes that belong to no job don't count: on a host that is followed as a whole there always are some.
+    """
+    with suppress(FileNotFoundError):
+        with open_map(directory, "candidates") as candidates, open_map(directory, "procs") as procs:
+            found = all_of(candidates)
+            pids = [_KEY.unpack(key)[0] for key in procs if _is_of_a_job(procs.lookup(key), found)]
+        return [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+    return []
+
+
+def _is_of_a_job(value: bytes | None, found: Mapping[bytes, int]) -> bool:
+    """Whether an entry of `procs` is of a job's process; None is one that ended meanwhile."""
+    proc = value and wire.ProcValue.unpack(value)
+    return bool(proc and known_scope(proc, found.get))
+
+
+def remove(directory: Path) -> bool:
+    """Detach and unpin everything in `directory`, and remove the directory itself; return whether it is gone.
+
+    Links of cgroups and interfaces are detached one by one: after a mere unpinning the kernel would do it at
+    some later time. What others put there goes too, also meanwhile, like the pin of an interface that just
+    came; if they go on doing so, the directory stays for the next start to sweep.
+    """
+    with suppress(OSError), ExitStack() as stack:
+        abort(*(stack.enter_context(open_map(directory, name)) for name in MAPS))
+    if (directory / FILTERS).exists():
+        with suppress(OSError), open_map(directory, "modes") as modes:
+            modes.clear()  # a filter that isn't found drops nothing any more
+        remove_filters(filter_name(directory.name))
+    for _ in range(_REMOVALS):
+        for pin in sorted(directory.glob("link_*")):
+            with suppress(OSError):
+                _detach(pin)
+        with suppress(OSError):
+            shutil.rmtree(directory)
+        if not directory.exists():
+            return True
+    return False
+
+
+def _detach(pin: Path) -> None:
+    descriptor = open_pinned(pin)
+    try:
+        detach_link(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def open_map(directory: Path, name: str) -> Iterator[Map]:
+    """Open a map of the instance. Raises OSError: FileNotFoundError where it has none of that name."""
+    opened = Map(directory / f"map_{name}")
+    try:
+        yield opened
+    finally:
+        opened.close()

@@ -1,0 +1,72 @@
+"""Whether an instance is still what was loaded: its programs attached, its pins in their places."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from exporter.kernel.bpf import LinkInfo, detach_link, link_info, open_pinned
+
+UNPINNED, DETACHED, REPLACED = "unpinned", "detached", "replaced"
+"""What can happen to a pin, and (the last two) to a program."""
+
+LATER = "link_later_"
+"""The prefix of the pins of links that come and go (exporter/kernel/frames/frames.py), which `HeldLinks` leaves out."""
+_CGROUP_LINK = 3  # enum bpf_link_type
+
+
+class HeldLinks:
+    """The links of an instance, held open: while this exists, no program goes when its pin is removed."""
+
+    def __init__(self, directory: Path, unpinned: Mapping[str, int]) -> None:
+        """Open the links pinned in `directory`; `unpinned` are others, by program. Raises OSError."""
+        self._directory = directory
+        self._pins = _inodes(directory)
+        self._held = dict(unpinned)
+        for name in sorted(self._pins):
+            if name.startswith("link_"):
+                self._held[name.removeprefix("link_")] = open_pinned(directory / name)
+        self._programs = {name: link_info(link).program_id for name, link in self._held.items()}
+
+    def lost(self) -> Mapping[str, frozenset[str]]:
+        """Return the names of pins and programs that aren't as they were, by what happened to them."""
+        pins, links = self._pins_now(), {name: link_info(link) for name, link in self._held.items()}
+        detached = {name for name, link in links.items() if not _is_attached(link)}
+        replaced = {name for name, link in links.items() if link.program_id != self._programs[name]}
+        unpinned = {name for name, inode in self._pins.items() if pins.get(name) != inode}
+        found = {UNPINNED: unpinned, DETACHED: detached, REPLACED: replaced - detached}
+        return {what: frozenset(names) for what, names in found.items()}
+
+    def _pins_now(self) -> Mapping[str, int]:
+        """Return the pins there are, or the first ones if reading fails, as without a free descriptor."""
+        try:
+            return _inodes(self._directory)
+        except FileNotFoundError:
+            return {}
+        except OSError:
+            return self._pins
+
+    def detach(self) -> None:
+        """Detach all links at once, whoever else holds them."""
+        for link in self._held.values():
+            with suppress(OSError):
+                detach_link(link)
+        self.close()
+
+    def close(self) -> None:
+        """Close the links; pins keep them attached."""
+        while self._held:
+            os.close(self._held.popitem()[1])
+
+
+def _is_attached(link: LinkInfo) -> bool:
+    """Whether a link is attached: only cgroup links can be detached while somebody holds them."""
+    return link.type != _CGROUP_LINK or link.anchor != 0
+
+
+def _inodes(directory: Path) -> dict[str, int]:
+    """Return the inode of each pin, by name: another inode if it was replaced. Raises OSError."""
+    with os.scandir(directory) as entries:
+        return {entry.name: entry.inode() for entry in entries if not entry.name.startswith(LATER)}

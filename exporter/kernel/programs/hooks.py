@@ -1,0 +1,41 @@
+"""The programs and where they are attached: `make wire` generates this from bpf/*.bpf.c."""
+
+from __future__ import annotations
+
+from .objects import AttachType, ProgramType
+from .kinds import Continuation, Hook, Program, Reserve, Tracepoint
+
+PROGRAMS: list[Program] = [
+    Tracepoint("on_newtask", "task_newtask"),
+    Tracepoint("on_exit", "sched_process_exit"),
+    Tracepoint("before_exec", "sched_process_exec"),
+    Tracepoint("on_exec", "sched_process_exec"),
+    Tracepoint("after_exec", "sched_process_exec"),
+    Tracepoint("on_sys_exit", "sys_exit"),
+    Tracepoint("on_sys_enter", "sys_enter"),
+    Tracepoint("on_uring_submit", "io_uring_submit_req", is_optional=True),
+    Tracepoint("on_signal", "signal_generate"),
+    Continuation("on_next", ProgramType.CGROUP_SKB, AttachType.INET_INGRESS, "later", 0),
+    Continuation("on_grant", ProgramType.CGROUP_SKB, AttachType.INET_INGRESS, "later", 1),
+    Continuation("on_alias", ProgramType.CGROUP_SKB, AttachType.INET_INGRESS, "later", 2),
+    Continuation("on_name", ProgramType.CGROUP_SKB, AttachType.INET_EGRESS, "questions", 1),
+    Continuation("on_lookup", ProgramType.CGROUP_SKB, AttachType.INET_EGRESS, "questions", 0),
+    Continuation("on_packet", ProgramType.CGROUP_SKB, AttachType.INET_EGRESS, "packets", 0),
+    Hook("on_answer", ProgramType.CGROUP_SKB, AttachType.INET_INGRESS),
+    Hook("on_sock_ops", ProgramType.SOCK_OPS, AttachType.SOCK_OPS),
+    Hook("on_sock_release", ProgramType.CGROUP_SOCK, AttachType.SOCK_RELEASE),
+    Hook("on_egress", ProgramType.CGROUP_SKB, AttachType.INET_EGRESS),
+    Hook("on_connect4", ProgramType.CGROUP_SOCK_ADDR, AttachType.INET4_CONNECT),
+    Hook("on_connect6", ProgramType.CGROUP_SOCK_ADDR, AttachType.INET6_CONNECT),
+    Hook("on_sendmsg4", ProgramType.CGROUP_SOCK_ADDR, AttachType.UDP4_SENDMSG),
+    Hook("on_sendmsg6", ProgramType.CGROUP_SOCK_ADDR, AttachType.UDP6_SENDMSG),
+    Hook("on_bind4", ProgramType.CGROUP_SOCK, AttachType.INET4_POST_BIND),
+    Hook("on_bind6", ProgramType.CGROUP_SOCK, AttachType.INET6_POST_BIND),
+    Hook("on_sock_create", ProgramType.CGROUP_SOCK, AttachType.INET_SOCK_CREATE),
+    Hook("on_query", ProgramType.CGROUP_SKB, AttachType.INET_EGRESS, "questions", 2),
+    Reserve("on_frame", ProgramType.SCHED_CLS),
+    Reserve("idle_frame", ProgramType.SCHED_CLS),
+    Reserve("on_setsockopt", ProgramType.CGROUP_SOCKOPT, AttachType.SETSOCKOPT),
+    Reserve("idle_setsockopt", ProgramType.CGROUP_SOCKOPT, AttachType.SETSOCKOPT),
+]
+"""In the order in which they are attached."""

@@ -1,0 +1,137 @@
+"""Checks made beside the events: for losses, and for what others do to the instance and its programs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.trace import SpanContext
+
+from exporter.common.clock import boot_ns
+from exporter.events.facts import ProcessKey, Switched
+from exporter.kernel.frames.interface_egress import Way
+from exporter.kernel.tracer import Tracer
+from exporter.otlp import LogRecord, Severity
+from exporter.pipeline import tampering
+from exporter.pipeline.account import Bookkeeping
+from exporter.pipeline.job import Outlets
+from exporter.pipeline.procfs import has_ended
+from exporter.session.messages import Messages
+from exporter.session.notices import warn
+
+from .integrity import Integrity
+from .loss import LossReporter
+from .steering import Steering
+
+
+@dataclass(frozen=True)
+class Owner:
+    """The job that an instance is for; a watch leaves `resource` and `context` out."""
+
+    resource: Resource | None = None
+    """The resource of the only job; None: the exporter's own is used."""
+    context: SpanContext | None = None
+    """The context of that job's span; None without one."""
+    warned: Callable[[str], object] = lambda _: None
+    """Called with each tampering, in words."""
+    ends_by_token: bool = False
+    """Whether a token alone ends the watch: the machine is the job's, and nobody on it is outside of the job.
+
+    Then what ci-egress's own commands do to the instance is tampering, too.
+    """
+    agent: ProcessKey | None = None
+    """The agent of the job's CI system, which keeps the token; None when none is known."""
+
+
+def frames_told(tracer: Tracer, *, is_enforced: bool) -> list[str]:
+    """Return a warning when a policy is enforced and this kernel can't stop the frames of packet sockets."""
+    if not is_enforced or tracer.frames.way is not Way.NONE:
+        return []
+    return ["frames of packet sockets aren't stopped on this kernel: `ci-egress doctor` says what it needs"]
+
+
+class Guards:
+    """The checks of one instance; what they find is said on stderr, and sent as log records."""
+
+    def __init__(
+        self,
+        tracer: Tracer,
+        outlets: Outlets,
+        books: Bookkeeping,
+        handle: Callable[[Switched], object],
+        owner: Owner,
+    ) -> None:
+        """Set up the checks; `handle` gets an event when enforcement is turned on or off for a scope."""
+        self._outlets = outlets
+        self._resource, self._context = whose = owner.resource or outlets.telemetry.resource, owner.context
+        self._loss = LossReporter(books.account, outlets.telemetry.log, *whose)
+        self._warned = owner.warned
+        self._moved = set[Path]()
+        self._is_end_forged = False
+        self._agent = owner.agent
+        self.is_left_alone = False
+        """Whether the agent is gone, and with it whoever may end the watch."""
+        self._integrity = Integrity(tracer, outlets, self._lost, *whose)
+        say = Messages.current().say
+        self.steering = Steering(tracer, handle, say, self._tampered, ends_by_token=owner.ends_by_token)
+
+    def look_for_agent(self) -> None:
+        """Report once when the agent is gone. Raises OSError when /proc doesn't show whether it is."""
+        if self._agent is not None and not self.is_left_alone and has_ended(self._agent):
+            self.is_left_alone = True
+            gone = f"the job's agent (process {self._agent.pid}) is gone"
+            self._tampered(tampering.END, f"{gone}, and nobody is left who may end the tracing: it ends now")
+
+    def tick(self) -> None:
+        """Make the checks that are due; cheap enough for a loop."""
+        self.steering.look()
+        self._integrity.tick()
+        self._loss.tick()
+        self._tell_moved()
+
+    def look(self) -> None:
+        """Make the checks once more, before the programs are detached."""
+        self.steering.look()
+        self._integrity.look()
+
+    def tell_losses(self) -> None:
+        """Report the losses that aren't reported yet, and files that the last telemetry found moved."""
+        self._loss.tell()
+        self._tell_moved()
+
+    def end_was_forged(self) -> None:
+        """Report that somebody asked for the end without the token; once, however often that is done."""
+        if not self._is_end_forged:
+            self._is_end_forged = True
+            told = "the end was asked for without the token: --end-folder has a name that isn't it"
+            self._tampered(tampering.END, told)
+
+    def went_wrong(self, told: str, where: str) -> None:
+        """Report a fault of ci-egress as tampering, since a job may have brought it about.
+
+        `told` says it in a line; `where` is the traceback.
+        """
+        self._tampered(tampering.FAULT, told, detail=where)
+
+    def _tell_moved(self) -> None:
+        """Report the folders from which telemetry's files were moved away, each once."""
+        for folder in self._outlets.telemetry.moved():
+            if folder not in self._moved:
+                self._moved.add(folder)
+                self._tampered(tampering.MOVED, tampering.moved_sentence(str(folder)))
+
+    def _lost(self, told: str) -> None:
+        warn(f"tampering: {told}")
+        self._warned(told)
+
+    def _tampered(self, kind: str, told: str, *, detail: str = "") -> None:
+        self._warned(told)
+        Messages.current().say(told, level=logging.ERROR, detail=detail)
+        attributes = {"egress.tamper.kind": kind}
+        event, at_ns = tampering.EVENT_NAME, self._outlets.clock.wall_ns(boot_ns())
+        self._outlets.telemetry.log(
+            LogRecord(event, Severity.ERROR, at_ns, attributes, self._resource, self._context, told)
+        )

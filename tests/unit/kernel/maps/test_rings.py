@@ -1,0 +1,343 @@
+"""The consumer's side of a ring, over shared memory laid out as the kernel does."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.common.clock import boot_ns
+from exporter.events import wire
+from exporter.kernel.maps.rings import Handler, Ring
+from exporter.kernel.maps.rings import drain as drain_rings
+
+PAGE = mmap.PAGESIZE
+SIZE = PAGE
+BUSY, DISCARDED = 1 << 31, 1 << 30
+
+
+class Producer:
+    """Writes into a memory file: the consumer's page, the producer's page, and the data twice."""
+
+    def __init__(self) -> None:
+        self.descriptor = os.memfd_create("ring")
+        os.ftruncate(self.descriptor, 2 * PAGE + 2 * SIZE)
+        self.produced = 0
+
+    def submit(self, payload: bytes, flags: int = 0, *, at_ns: int = 0) -> int:
+        """One record; returns where its header stands. Busy or discarded by `flags`."""
+        return self.submit_whole(record(payload, at_ns), flags)
+
+    def submit_whole(self, whole: bytes, flags: int = 0) -> int:
+        """The same, of a record with its header."""
+        at = self.produced
+        self.write(at, struct.pack("=II", len(whole) | flags, 0) + whole)
+        self.produced += (8 + len(whole) + 7) & ~7
+        os.pwrite(self.descriptor, struct.pack("=Q", self.produced), PAGE)
+        return at
+
+    def commit(self, at: int, payload: bytes) -> None:
+        self.write(at, struct.pack("=I", len(record(payload))))
+
+    def write(self, at: int, data: bytes) -> None:
+        """As through the kernel's double mapping: what runs over the end stands at the beginning too."""
+        for number, byte in enumerate(data):
+            place = (at + number) % SIZE
+            for copy in (place, SIZE + place):
+                os.pwrite(self.descriptor, bytes([byte]), 2 * PAGE + copy)
+
+    def start_at(self, position: int) -> None:
+        self.produced = position
+        for page in (0, PAGE):
+            os.pwrite(self.descriptor, struct.pack("=Q", position), page)
+
+    @property
+    def consumed(self) -> int:
+        (position,) = struct.unpack("=Q", os.pread(self.descriptor, 8, 0))
+        return int(position)
+
+
+@pytest.fixture
+def producer() -> Iterator[Producer]:
+    made = Producer()
+    yield made
+    os.close(made.descriptor)
+
+
+@pytest.fixture
+def ring(producer: Producer) -> Iterator[Ring]:
+    made = Ring(producer.descriptor, SIZE)
+    yield made
+    made.close()
+
+
+def record(payload: bytes, at_ns: int = 0) -> bytes:
+    """As all records begin: layout, kind, and the time."""
+    return struct.pack("=IHHQ", 0, 0, 0, at_ns) + payload
+
+
+def drain(*rings: Ring, limit: int = 1000) -> list[bytes]:
+    """The payloads."""
+    seen: list[bytes] = []
+    drain_rings(rings, _kept_in(seen), limit=limit)
+    return seen
+
+
+def _kept_in(seen: list[bytes]) -> Handler:
+    return lambda data, at, length: seen.append(bytes(data[at + len(record(b"")) : at + length]))
+
+
+def test_records_come_in_order_and_their_room_is_free_again(producer: Producer, ring: Ring) -> None:
+    payloads = [b"", b"a", b"12345678", b"x" * 100]
+    for payload in payloads:
+        producer.submit(payload)
+    assert drain(ring) == payloads
+    assert producer.consumed == producer.produced
+    assert drain(ring) == []
+
+
+def test_an_empty_ring_has_nothing_and_is_not_written(producer: Producer) -> None:
+    producer.start_at(SIZE * 3 + 8)
+    with closing(Ring(producer.descriptor, SIZE)) as ring:
+        assert drain_rings([ring], lambda *_: pytest.fail("there is no record"), limit=10) == (0, True)
+    assert producer.consumed == SIZE * 3 + 8
+
+
+def test_what_was_taken_early_comes_again_in_its_turn_and_its_room_is_free(
+    producer: Producer, ring: Ring, second: tuple[Producer, Ring]
+) -> None:
+    seen: list[bytes] = []
+    see = _kept_in(seen)
+    producer.submit(b"first", at_ns=1)
+    second[0].submit(b"between", at_ns=2)
+    busy = producer.submit(b"later", BUSY, at_ns=3)
+    ring.take_early(see, most_s=60)
+    ring.take_early(see, most_s=60)
+    assert (seen, producer.consumed) == ([b"first"], busy)
+    producer.commit(busy, b"later")
+    ring.take_early(see, most_s=60)
+    assert seen == [b"first", b"later"]
+    producer.submit(b"last", at_ns=4)
+    assert ring.handed == 0, "what was taken early is still to come"
+    assert drain(ring, second[1]) == [b"first", b"between", b"later", b"last"]
+    assert ring.handed == ring.produced == producer.consumed
+    ring.take_early(see, most_s=60)
+    assert len(seen) == 2
+
+
+def test_while_a_record_is_handed_over_those_behind_it_can_be_taken_early(
+    producer: Producer, ring: Ring
+) -> None:
+    """Each comes once, and the room of the one that is being read isn't free yet."""
+    payloads = [b"a" * 16, b"b" * 300, b"c"]
+    for payload in payloads:
+        producer.submit(payload)
+    seen: list[bytes] = []
+    early: list[bytes] = []
+
+    def handle(data: memoryview, at: int, length: int) -> None:
+        if not early:
+            ring.take_early(_kept_in(early), most_s=1)
+            assert producer.consumed == 0
+        _kept_in(seen)(data, at, length)
+
+    assert drain_rings([ring], handle, limit=10).number == len(payloads)
+    assert (seen, early) == (payloads, payloads[1:])
+    assert producer.consumed == producer.produced
+
+
+def test_what_comes_without_end_is_taken_early_for_a_while_alone(producer: Producer, ring: Ring) -> None:
+    """One each time in any case."""
+    seen: list[bytes] = []
+    for number, most_s in enumerate((0.0, -1.0, 0.0), 1):
+        producer.submit(b"one")
+        producer.submit(b"more")
+        ring.take_early(_kept_in(seen), most_s=most_s)
+        assert len(seen) == number
+
+
+def test_a_busy_record_holds_up_what_stands_behind_it(producer: Producer, ring: Ring) -> None:
+    producer.submit(b"first")
+    at = producer.submit(b"second", flags=BUSY)
+    producer.submit(b"third")
+    assert drain(ring) == [b"first"]
+    assert producer.consumed == at
+    assert drain(ring) == []
+    producer.commit(at, b"second")
+    assert drain(ring) == [b"second", b"third"]
+
+
+def test_a_discarded_record_is_skipped_and_its_room_free_again(producer: Producer, ring: Ring) -> None:
+    producer.submit(b"kept")
+    producer.submit(b"thrown away", flags=DISCARDED)
+    producer.submit(b"kept too")
+    assert drain(ring) == [b"kept", b"kept too"]
+    assert producer.consumed == producer.produced
+
+
+def test_a_record_across_the_end_comes_in_one_piece(producer: Producer) -> None:
+    producer.start_at(SIZE * 5 - 16)
+    payload = bytes(range(200))
+    producer.submit(payload)
+    producer.submit(b"next")
+    with closing(Ring(producer.descriptor, SIZE)) as ring:
+        assert drain(ring) == [payload, b"next"]
+    assert producer.consumed == producer.produced
+
+
+def test_a_limit_leaves_the_rest_for_the_next_time(producer: Producer, ring: Ring) -> None:
+    for number in range(5):
+        producer.submit(bytes([number]))
+    assert drain(ring, limit=2) == [b"\0", b"\1"]
+    assert drain(ring, limit=0) == []
+    assert drain(ring, limit=3) == [b"\2", b"\3", b"\4"]
+
+
+def test_what_takes_long_leaves_the_rest_for_the_next_time_and_says_so(
+    producer: Producer, ring: Ring
+) -> None:
+    for number in range(3):
+        producer.submit(bytes([number]))
+    seen: list[bytes] = []
+    keep = _kept_in(seen)
+
+    def keep_slowly(data: memoryview, at: int, length: int) -> None:
+        time.sleep(0.02)
+        keep(data, at, length)
+
+    assert drain_rings([ring], keep_slowly, limit=10, most_s=0.01) == (1, False)
+    assert drain_rings([ring], keep, limit=1) == (1, False)
+    assert drain_rings([ring], keep_slowly, limit=10, most_s=0.01) == (1, True)
+    assert seen == [b"\0", b"\1", b"\2"]
+
+
+def test_the_number_of_records_is_returned_discarded_ones_left_out(producer: Producer, ring: Ring) -> None:
+    producer.submit(b"a")
+    producer.submit(b"b", flags=DISCARDED)
+    assert drain_rings([ring], lambda *_: None, limit=10) == (1, True)
+
+
+@pytest.fixture
+def second() -> Iterator[tuple[Producer, Ring]]:
+    producer = Producer()
+    ring = Ring(producer.descriptor, SIZE)
+    yield producer, ring
+    ring.close()
+    os.close(producer.descriptor)
+
+
+def test_rings_are_merged_by_time(producer: Producer, ring: Ring, second: tuple[Producer, Ring]) -> None:
+    other, other_ring = second
+    for at_ns in (1, 4, 5):
+        producer.submit(b"%d" % at_ns, at_ns=at_ns)
+    for at_ns in (2, 3, 6):
+        other.submit(b"%d" % at_ns, at_ns=at_ns)
+    assert drain(ring, other_ring, limit=4) == [b"1", b"2", b"3", b"4"]
+    assert drain(ring, other_ring) == [b"5", b"6"]
+
+
+def test_a_record_behind_an_older_one_goes_first_when_it_is_the_cause(
+    producer: Producer, ring: Ring, second: tuple[Producer, Ring]
+) -> None:
+    """A hook that was interrupted between its time and its reservation: times on a ring needn't rise."""
+    other, other_ring = second
+    producer.submit(b"fork", at_ns=20)
+    producer.submit(b"interrupted fork", at_ns=10)
+    other.submit(b"act of that process", at_ns=21)
+    assert drain(ring, other_ring) == [b"fork", b"interrupted fork", b"act of that process"]
+
+
+def test_what_is_younger_than_the_look_waits(
+    producer: Producer, ring: Ring, second: tuple[Producer, Ring]
+) -> None:
+    """Else the exit of a process would come before what it did while the rings were being looked at."""
+    other, other_ring = second
+    producer.submit(b"exit", at_ns=boot_ns() + 3_600_000_000_000)
+    other.submit(b"act", at_ns=1)
+    assert drain(ring, other_ring) == [b"act"]
+    assert drain(ring, other_ring) == []
+
+
+def test_a_busy_record_on_one_ring_holds_up_the_others(
+    producer: Producer, ring: Ring, second: tuple[Producer, Ring]
+) -> None:
+    other, other_ring = second
+    at = producer.submit(b"fork", flags=BUSY, at_ns=1)
+    other.submit(b"act", at_ns=2)
+    assert drain(ring, other_ring) == []
+    producer.commit(at, b"fork")
+    assert drain(ring, other_ring) == [b"fork", b"act"]
+
+
+@given(
+    st.integers(0, 1 << 40).map(lambda number: number & ~7),
+    st.lists(st.tuples(st.binary(max_size=70), st.booleans()), max_size=20),
+    st.integers(1, 7),
+)
+def test_every_record_comes_once_wherever_the_ring_stands(
+    start: int, records: list[tuple[bytes, bool]], limit: int
+) -> None:
+    producer = Producer()
+    producer.start_at(start)
+    ring = Ring(producer.descriptor, SIZE)
+    for payload, is_discarded in records:
+        producer.submit(payload, flags=DISCARDED if is_discarded else 0)
+    seen: list[bytes] = []
+    while batch := drain_rings([ring], _kept_in(seen), limit=limit).number:
+        assert batch <= limit
+    ring.close()
+    os.close(producer.descriptor)
+    assert seen == [payload for payload, is_discarded in records if not is_discarded]
+
+
+def test_what_waits_is_seen_and_goes_on_waiting(producer: Producer) -> None:
+    """Up to what the kernel is still writing."""
+    headers = [wire.RecordHeader(wire.LAYOUT, wire.KIND_ACT, number, 5, 6, number) for number in range(3)]
+    packed = [wire.RECORD_HEADER.pack(*header) for header in headers]
+    producer.start_at(SIZE - 24)
+    with closing(Ring(producer.descriptor, SIZE)) as ring:
+        for number, whole in enumerate(packed):
+            producer.submit_whole(whole)
+            if number == 0:
+                producer.submit_whole(whole, DISCARDED)
+        producer.submit_whole(packed[0], BUSY)
+        assert list(ring.waiting()) == headers
+        assert list(ring.waiting()) == headers
+        assert producer.consumed == SIZE - 24
+
+
+WATCHER = """
+import mmap, sys
+position = memoryview(mmap.mmap(int(sys.argv[1]), mmap.PAGESIZE)).cast("Q")
+last = position[0]
+print("ready", flush=True)
+while last < int(sys.argv[2]):
+    seen = position[0]
+    assert seen >= last, f"{seen} after {last}"
+    last = seen
+"""
+
+
+def test_who_looks_at_any_moment_sees_no_room_taken_back(producer: Producer, ring: Ring) -> None:
+    """The kernel is one who does: it would take the ring for a full one."""
+    while producer.produced < SIZE:
+        producer.submit(b"of 32 B.")  # as wide as divides the ring, so that each lap finds the same there
+    laps = 500
+    command = [sys.executable, "-c", WATCHER, str(producer.descriptor), str(laps * SIZE)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, pass_fds=[producer.descriptor]) as watcher:
+        assert watcher.stdout is not None
+        assert watcher.stdout.readline() == b"ready\n"
+        for lap in range(1, laps + 1):
+            os.pwrite(producer.descriptor, struct.pack("=Q", lap * SIZE), PAGE)
+            while drain_rings([ring], lambda *_: None, limit=1).number:
+                pass
+    assert watcher.returncode == 0
