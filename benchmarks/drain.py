@@ -33,12 +33,11 @@ from exporter.events.facts import ProcessKey
 from exporter.jobs.detect import detect
 from exporter.kernel.maps.rings import Handler, Ring, drain
 from exporter.otlp import Telemetry, resolve_destinations
-from exporter.pipeline.account import Account
+from exporter.pipeline.account import KernelCounts
+from exporter.pipeline.assembly import assemble, begin
 from exporter.pipeline.core import Pipeline
-from exporter.pipeline.flows import Flows
-from exporter.pipeline.job import Outlets, traced_job
-from exporter.pipeline.metrics import Metrics
 from exporter.pipeline.procfs import Proc, started_ns
+from exporter.pipeline.recording import Beginning
 from exporter.pipeline.summary import Summary
 
 _TIMES = 5
@@ -154,13 +153,11 @@ def _export(given: _Input, ring: Ring, environment: Mapping[str, str], folder: P
 
 
 def _pipeline(given: _Input, telemetry: Telemetry) -> Pipeline:
-    account = partial(Account, _acts(given), 0, 0)
-    metrics = Metrics(telemetry.meter, telemetry.add_producer, account)
-    outlets = Outlets(telemetry, metrics, system_clock(), ProcessSpans.NETWORK)
-    pipeline = Pipeline(outlets, Proc(), Flows())
-    job = detect(_JOB, job_env=None)
-    pipeline.jobs.begin(_SCOPE, traced_job(job, outlets, Summary({}), boot_ns()), takes_rest=True)
-    pipeline.table.seed(given.root, _SCOPE, boot_ns())
+    counts = partial(KernelCounts, _acts(given), 0)
+    assembly = assemble(telemetry, counts, system_clock(), ProcessSpans.NETWORK)
+    pipeline, job = assembly.pipeline(Proc()), detect(_JOB, job_env=None)
+    beginning = Beginning(job, system_clock(), given.root, _SCOPE, boot_ns())
+    begin(pipeline, beginning, assembly.job(beginning, Summary({})))
     return pipeline
 
 

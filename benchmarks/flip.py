@@ -18,10 +18,10 @@ from contextlib import contextmanager
 
 from benchmarks.compare import middle
 from benchmarks.figures import LIMITS, Figure
-from benchmarks.workshop import BenchmarkError, Workshop
+from benchmarks.workshop import BenchmarkError, Workshop, hold_to
 from exporter.events.facts import ProcessKey
 from exporter.jobs.claims import named
-from exporter.kernel.instances.control import Governed, governed, instances, matching, switch
+from exporter.kernel.instances.control import InstanceJob, instances, jobs_of, matching, switch
 from exporter.kernel.instances.loading import loading
 from exporter.kernel.maps.registry import JobMode, Registered
 from exporter.pipeline.procfs import started_ns
@@ -61,14 +61,14 @@ def measure(shop: Workshop) -> Iterator[Figure]:
         if started is None:
             raise BenchmarkError("what connects is gone")
         tracer.register(_SCOPE, Registered("release", "build", 1, 1, _RULES, JobMode.AUDIT))
-        tracer.govern(_SCOPE, compiled)
+        hold_to(tracer, _SCOPE, compiled)
         tracer.follow(ProcessKey(child.pid, started), _SCOPE)
-        (job,) = governed(matching(instances(), tracer.name))
+        (job,) = jobs_of(matching(instances(), tracer.name))
         times_ms = [_flip_ms(child, job) for _ in range(shop.rounds(_ROUNDS))]
     yield middle(f"turning enforcement on, {_RULES:,} rules", times_ms, "ms", limit=LIMITS.flip_ms)
 
 
-def _flip_ms(child: subprocess.Popen[str], job: Governed) -> float:
+def _flip_ms(child: subprocess.Popen[str], job: InstanceJob) -> float:
     switch(job, JobMode.AUDIT, by=0)
     assert child.stdin is not None
     assert child.stdout is not None

@@ -18,11 +18,11 @@ from benchmarks.workshop import Workshop
 from exporter.kernel.build.bytecode import Request
 from exporter.kernel.build.compiling import compiled, system_compiler
 from exporter.kernel.build.sources import bpf_directory
-from exporter.kernel.pins import remove
 from exporter.kernel.instances.loading import load
 from exporter.kernel.mounts import ensure_bpffs
-from exporter.kernel.programs.objects import AttachType, ProgramType
+from exporter.kernel.pins import remove
 from exporter.kernel.programs.kinds import Hook
+from exporter.kernel.programs.objects import AttachType, ProgramType
 
 _BATCHES = 9
 _CONNECTS = 4_000

@@ -23,9 +23,9 @@ from benchmarks.meter import Program, Runs, metering, program_that_does_nothing
 from benchmarks.workshop import BenchmarkError, Workshop
 from exporter.events.facts import ProcessKey
 from exporter.kernel.instances.loading import loading
+from exporter.kernel.maps.windows import WINDOW_S
 from exporter.kernel.mounts import ensure_bpffs
 from exporter.kernel.tracer import Tracer
-from exporter.kernel.maps.windows import WINDOW_S
 from exporter.pipeline.procfs import started_ns
 
 _BATCHES = 9

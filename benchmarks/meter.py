@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 from exporter.kernel.build.bytecode import Request
 from exporter.kernel.build.compiling import compiled, system_compiler
 from exporter.kernel.build.sources import bpf_directory
-from exporter.kernel.pins import remove
 from exporter.kernel.instances.loading import load
 from exporter.kernel.mounts import ensure_bpffs
-from exporter.kernel.programs.objects import AttachType, ProgramType
+from exporter.kernel.pins import remove
 from exporter.kernel.programs.kinds import Hook
+from exporter.kernel.programs.objects import AttachType, ProgramType
 
 _SWITCH = Path("/proc/sys/kernel/bpf_stats_enabled")
 _NOTHING = "int on_nothing(struct bpf_sock_addr *ctx)\n{\n\treturn 1;\n}\n"

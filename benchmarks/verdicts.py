@@ -26,7 +26,7 @@ from benchmarks.figures import LIMITS, Figure
 from benchmarks.kernel import key_of, tracing
 from benchmarks.meter import Program, metering
 from benchmarks.policy import policy_text
-from benchmarks.workshop import BenchmarkError, Workshop
+from benchmarks.workshop import BenchmarkError, Workshop, hold_to
 from demo.namespaces import Namespace
 from exporter.jobs.claims import named
 from exporter.kernel.tracer import Tracer
@@ -84,7 +84,7 @@ def _connects(shop: Workshop, tracer: Tracer, program: Program) -> Mapping[_Case
         loads = {case: stack.enter_context(shop.load("connect")) for case in times_ns}
         for scope, (case, load) in enumerate(loads.items(), 1):
             if case.rules:
-                tracer.govern(scope, _policy(case))
+                hold_to(tracer, scope, _policy(case))
             tracer.follow(key_of(load.process.pid), scope)
             load.do(_CONNECTS)  # warms up
         for _ in range(shop.rounds(_ROUNDS)):
@@ -117,7 +117,7 @@ def _answers(shop: Workshop, tracer: Tracer, program: Program) -> Iterator[Figur
         ):
             for scope, what in ((100, "no policy"), (101, "a rule for its name, 10,000 rules")):
                 if scope == 101:
-                    tracer.govern(scope, _policy(_Case(10_000, "enforce")))
+                    hold_to(tracer, scope, _policy(_Case(10_000, "enforce")))
                 tracer.follow(key_of(os.getpid()), scope)
                 _ask(asking)
                 times_us = []

@@ -14,7 +14,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from exporter.kernel.tracer import Tracer
+    from exporter.policy.compile import Compiled
 
 ROOT = Path(__file__).resolve().parent.parent
 _DEADLINE_S = 600
@@ -163,6 +167,12 @@ class Workshop:
     def _run(self, *, is_to_files: bool) -> list[str]:
         files = [f"--otlp-dir={self.otlp}"] if is_to_files else []
         return [sys.executable, "-m", "exporter", "run", *files]
+
+
+def hold_to(tracer: Tracer, scope: int, policy: Compiled) -> None:
+    """Hold `scope` to `policy` from now on."""
+    written = tracer.scopes.write(policy)
+    tracer.scopes.hold(scope, written.number, written.policy)
 
 
 @contextmanager

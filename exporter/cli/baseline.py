@@ -134,7 +134,7 @@ def _bounded(lines: list[str]) -> list[str]:
 
 def _warn(what: str, counts: Counter[str]) -> None:
     from exporter.common.text import counted
-    from exporter.session.notices import warn
+    from exporter.session.shared_messages import warn
 
     for reason, count in counts.most_common():
         warn(f"{counted(count, 'entry', 'entries')} {what}: {reason}")

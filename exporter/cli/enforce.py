@@ -20,7 +20,7 @@ from exporter.common.text import printable
 from exporter.session.messages import Messages
 
 if TYPE_CHECKING:
-    from exporter.kernel.instances.control import Governed, Instance
+    from exporter.kernel.instances.control import Instance, InstanceJob
     from exporter.kernel.maps.registry import JobMode
 
 _F = TypeVar("_F", bound=Callable[..., object])
@@ -136,18 +136,18 @@ def status(*, as_json: bool, job: str | None, instance_id: str | None) -> int:
 
 class _Row(NamedTuple):
     instance: Instance
-    job: Governed | None
+    job: InstanceJob | None
     """None when its jobs can't be read, since another version of ci-egress made the instance."""
 
 
 def _rows(pattern: str | None, instance_id: str | None) -> list[_Row]:
-    from exporter.kernel.instances.control import governed, instances, matching, selected
+    from exporter.kernel.instances.control import instances, jobs_of, matching, selected
 
     found = instances()
     rows: list[_Row] = []
     for instance in found if instance_id is None else [matching(found, instance_id)]:
         if instance.is_of_this_version:
-            rows += [_Row(instance, job) for job in governed(instance) if selected(job, pattern)]
+            rows += [_Row(instance, job) for job in jobs_of(instance) if selected(job, pattern)]
         elif instance.layout and pattern is None:
             rows.append(_Row(instance, None))
     return rows
@@ -163,7 +163,7 @@ def _require(rows: list[_Row], pattern: str | None, instance_id: str | None) -> 
         raise NoMatchError(what, hint="`ci-egress enforce status` lists what there is")
 
 
-def _nothing(_: Governed) -> bool:
+def _nothing(_: InstanceJob) -> bool:
     return True
 
 
@@ -171,7 +171,7 @@ def _switch(
     mode: JobMode,
     pattern: str | None,
     instance_id: str | None,
-    and_then: Callable[[Governed], bool] = _nothing,
+    and_then: Callable[[InstanceJob], bool] = _nothing,
 ) -> int:
     rows = _rows(pattern, instance_id)
     _require(rows, pattern, instance_id)
@@ -207,7 +207,7 @@ def _switched(row: _Row, mode: JobMode) -> bool | None:
     return True
 
 
-def _cut(job: Governed) -> bool:
+def _cut(job: InstanceJob) -> bool:
     from exporter.common.text import counted
     from exporter.kernel.instances.denied_connections import cut
 
@@ -261,7 +261,7 @@ def _show(rows: list[_Row]) -> None:
         console.print(table)
 
 
-def _told(job: Governed | None) -> tuple[str, str, str, str]:
+def _told(job: InstanceJob | None) -> tuple[str, str, str, str]:
     """Return the cells of a job: its name, the mode asked for, the mode in force, the number of rules."""
     if job is None:
         return "of another version", "", "unknown", ""

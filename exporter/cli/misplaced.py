@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import click
 
 from exporter.common.text import printable
-
 from exporter.session.messages import Messages
 
 if TYPE_CHECKING:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,17 +62,14 @@ def replay(
     """Replay `file`; returns the exit status. Raises UsageError for a file that isn't a recording."""
     from exporter.common.errors import UsageError
     from exporter.otlp import Telemetry, resolve_destinations
-    from exporter.pipeline.account import Bookkeeping, KernelCounts
-    from exporter.pipeline.core import Pipeline
-    from exporter.pipeline.flows import Flows
-    from exporter.pipeline.job import Outlets, known_by, traced_job
-    from exporter.pipeline.metrics import Metrics
+    from exporter.pipeline.account import KernelCounts
+    from exporter.pipeline.assembly import assemble
     from exporter.pipeline.summary import Summary
     from exporter.session.command import inherited_environment
-    from exporter.session.notices import long_flush_told, tell_act
     from exporter.session.job_result import JobResult
     from exporter.session.replay import Replay
     from exporter.session.reports import STEP_SUMMARY, Reporting
+    from exporter.session.shared_messages import long_flush_told, tell_act
 
     with ExitStack() as stack:
         try:
@@ -94,20 +90,15 @@ def replay(
         def counts() -> KernelCounts:
             return recording.ending.kernel if recording.ending else KernelCounts(recording.attempts, 0)
 
-        flows = Flows()
-        books = Bookkeeping(counts, lambda: telemetry.account, lambda: len(flows))
-        summary = Summary({})
-        metrics = Metrics(telemetry.meter, telemetry.add_producer, books.account)
-        outlets = Outlets(telemetry, metrics, beginning.clock, output.process_spans, tell_act)
-        pipeline = Pipeline(outlets, recording, flows)
+        assembly = assemble(telemetry, counts, beginning.clock, output.process_spans, say=tell_act)
         warn_of_unknown(baseline, beginning.job)
-        job = traced_job(beginning.job, outlets, summary, beginning.at_ns)
-        job = replace(job, terms=beginning.terms, novelty=known_by(baseline, beginning.job))
-        _play(recording, pipeline, job, file)
+        job = assembly.job(beginning, Summary({}), baseline)
+        _play(recording, assembly.pipeline(recording), job, file)
         with long_flush_told():
             telemetry.close()
         title = beginning.job.display_name
-        outcome = JobResult(title, beginning.job, summary, books.account(), telemetry, destinations)
+        account = assembly.books.account()
+        outcome = JobResult(title, beginning.job, job.summary, account, telemetry, destinations)
         reporting.of_run(outcome, beginning.terms, baseline)
         outcome.tell()
     return 0
@@ -115,9 +106,10 @@ def replay(
 
 def _play(recording: Replay, pipeline: Pipeline, job: TracedJob, file: Path) -> None:
     """Hand the recording to the pipeline, to the job's end or to where `file` breaks off."""
+    from exporter.pipeline.assembly import begin
+
     beginning = recording.beginning
-    pipeline.jobs.begin(beginning.scope, job, takes_rest=True)
-    pipeline.table.seed(beginning.root, beginning.scope, beginning.at_ns, beginning.step)
+    begin(pipeline, beginning, job)
     at_ns = beginning.at_ns
     for event in recording.events():
         at_ns = max(at_ns, event.at_ns)

@@ -15,9 +15,9 @@ from exporter.cli.progress import progress
 from exporter.cli.report_options import report_config, report_options
 from exporter.common.errors import UsageError
 from exporter.session.baselines import baseline_of
-from exporter.session.user_files import HandingError, replace
 from exporter.session.messages import Messages
 from exporter.session.reports import WRITE_HINT, append_summary, encoded
+from exporter.session.user_files import HandingError, replace
 from exporter.session.users import command_user
 
 if TYPE_CHECKING:

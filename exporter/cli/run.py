@@ -1,7 +1,7 @@
 """`ci-egress run`: run COMMAND as a child process and trace it.
 
 Steps that take long are done side by side, so this module imports little: first COMMAND's process is forked,
-then another child compiles the programs while this process imports OpenTelemetry (cli/tracing.py).
+then another child compiles the programs while this process imports OpenTelemetry (session/run.py).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import traceback
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,11 +36,12 @@ from exporter.common.errors import FAIL_ON_STATUS, LOST_STATUS, UsageError
 from exporter.common.settings import FailOn, OnDeath, RunConfig
 from exporter.session.baselines import required_baseline
 from exporter.session.command import HeldCommand, inherited_environment
-from exporter.session.inputs import GivenRun
 from exporter.session.messages import Messages
-from .misplaced import CommandInFront, a_command, warn_of_misplaced
+from exporter.session.run_inputs import RunInputs
 from exporter.session.signals import SignalRelay
 from exporter.session.users import command_user
+
+from .misplaced import CommandInFront, a_command, warn_of_doubtful, warn_of_misplaced
 
 if TYPE_CHECKING:
     from exporter.kernel.instances.loading import Loading
@@ -110,11 +112,12 @@ def command(
 
 def run(config: RunConfig, environment: Mapping[str, str]) -> int:
     """Run COMMAND and trace it; returns the exit status. Raises CiEgressError when COMMAND wasn't started."""
-    policy, baseline = _requested(config), required_baseline(config.baseline, config.fail_on)
+    baseline = required_baseline(config.baseline, config.fail_on)
+    given = RunInputs(config, _requested(config), baseline, partial(warn_of_doubtful, config.command))
     user = command_user(config.user, environment, euid=os.geteuid())
     with SignalRelay() as relay, HeldCommand(config.command, user=user, signals=relay.inherited) as held:
         try:
-            return _trace(GivenRun(config, policy, baseline), environment, relay, held)
+            return _trace(given, environment, relay, held)
         except Exception:
             # Tracing is passive: a fault of ours must not end the build, nor change its status.
             if not held.is_started:
@@ -139,21 +142,21 @@ def _requested(config: RunConfig) -> Policy | None:
 
 
 def _trace(
-    given: GivenRun,
+    given: RunInputs,
     environment: Mapping[str, str],
     relay: SignalRelay,
     held: HeldCommand,
 ) -> int:
     from exporter.kernel.instances.loading import loading
 
-    config, policy, _ = given
+    config = given.config
     with loading(outlives=config.on_exporter_death is OnDeath.CLOSED) as kernel:
         from exporter.session.run import trace
 
         try:
             return trace(given, environment, relay=relay, held=held, kernel=kernel)
         except Exception:
-            if policy is None or not held.is_started:
+            if given.policy is None or not held.is_started:
                 raise
             status = _go_on_untraced(config, relay, held)  # in here the programs go on denying
             _end_what_is_left(kernel)
@@ -161,8 +164,8 @@ def _trace(
 
 
 def _end_what_is_left(kernel: Loading) -> None:
+    from exporter.session.left_processes import end_what_is_left
     from exporter.session.run import SCOPE
-    from exporter.session.run_end import end_what_is_left
 
     if kernel.tracer is not None:
         end_what_is_left(kernel.tracer, SCOPE)

@@ -24,9 +24,9 @@ def instance_ids(_: click.Context, __: click.Parameter, incomplete: str) -> list
 
 def job_names(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
     """Return the names of all traced jobs that begin with `incomplete`."""
-    from exporter.kernel.instances.control import governed
+    from exporter.kernel.instances.control import jobs_of
 
-    names = {job.job.label for each in _instances() if each.is_of_this_version for job in governed(each)}
+    names = {job.job.label for each in _instances() if each.is_of_this_version for job in jobs_of(each)}
     return _begun_so(sorted(names), incomplete)
 
 

@@ -33,10 +33,10 @@ from exporter.common.errors import UsageError
 from exporter.common.settings import FailOn, OnDeath, WatchConfig
 from exporter.session.baselines import required_baseline
 from exporter.session.command import inherited_environment
-from exporter.session.inputs import GivenWatch
 from exporter.session.messages import Messages
-from exporter.session.pid_file import pid_file
 from exporter.session.watch.end_folder import end_folder
+from exporter.session.watch.inputs import WatchInputs
+from exporter.session.watch.pid_file import pid_file
 from exporter.session.watch.requests import requests
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def watch(config: WatchConfig, environment: Mapping[str, str]) -> int:
     agents = _agents(config)
     above = _above(config, agents) if job else None  # at once: of who is gone, nobody knows what it was
     baseline = required_baseline(config.baseline, config.fail_on)
-    given = GivenWatch(config, _policy(config), baseline, job, agents, above)  # before anything is loaded
+    given = WatchInputs(config, _policy(config), baseline, job, agents, above)  # before anything is loaded
     with (
         end_folder(config.end_folder, config.end_digest) as folder,
         requests(folder) as asked,

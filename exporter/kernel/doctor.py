@@ -12,15 +12,14 @@ from pathlib import Path
 from exporter.common.errors import KernelError
 from exporter.common.net.name_service import NameService, dns_obstacles
 from exporter.kernel import requirements
-from exporter.kernel import requirements as capabilities
 from exporter.kernel.build.btf import VMLINUX, kernel_offsets
 from exporter.kernel.build.bytecode import Cache, default_cache
 from exporter.kernel.build.compiling import Compiler, our_request, system_compiler
-from exporter.kernel.instances.control import described, instances, leftovers
 from exporter.kernel.frames.interface_egress import Way, way_here
-from exporter.kernel.programs.hooks import PROGRAMS
+from exporter.kernel.instances.control import described, instances, leftovers
 from exporter.kernel.instances.loading import loading
 from exporter.kernel.mounts import MOUNT_BPFFS, ON_THE_HOST, cgroup2_root, find_bpffs, sees_all_cgroups
+from exporter.kernel.programs.hooks import PROGRAMS
 
 _ENDING = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT}
 
@@ -127,7 +126,7 @@ def _btf() -> str:
 def bpffs(found: Callable[[], Path | None] = find_bpffs) -> str:
     """Say where bpffs is, or that `run` can mount it. Raises KernelError when neither."""
     path = found()
-    if path is None and not capabilities.has_effective(requirements.CAP_SYS_ADMIN):
+    if path is None and not requirements.has_effective(requirements.CAP_SYS_ADMIN):
         raise KernelError("bpffs is not mounted", hint=f"as root: {' '.join(MOUNT_BPFFS)}")
     return str(path) if path else "not mounted, `run` mounts it"
 
@@ -135,7 +134,7 @@ def bpffs(found: Callable[[], Path | None] = find_bpffs) -> str:
 def helpful_capabilities() -> Iterator[Check]:
     """Check the capabilities without which `run` works, but reports less."""
     for name, (number, lost) in _HELPFUL.items():
-        if capabilities.has_effective(number):
+        if requirements.has_effective(number):
             yield Check(name, ok=True, found="there", is_required=False)
         else:
             yield Check(
@@ -186,7 +185,7 @@ def name_resolution(of: NameService = NameService()) -> Check:  # noqa: B008 - i
 def frames(way: Callable[[], Way] = way_here) -> Iterator[Check]:
     """Check how frames of packet sockets can be stopped under an enforced policy, if this user may look."""
     name = "packet sockets"
-    if not capabilities.has_effective(requirements.TRACING_CAPABILITIES["CAP_NET_ADMIN"]):
+    if not requirements.has_effective(requirements.TRACING_CAPABILITIES["CAP_NET_ADMIN"]):
         return
     found = way()
     if found is not Way.NONE:

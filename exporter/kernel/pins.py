@@ -14,16 +14,15 @@ from pathlib import Path
 from exporter.common.errors import KernelError
 from exporter.events import wire
 from exporter.kernel.bpf import Map, detach_link, open_pinned
-from exporter.kernel.maps.candidates import all_of, known_scope
-from exporter.kernel.frames.clsact import filter_name, remove_filters
-from .dropped_connections import MAPS, abort
+from exporter.kernel.frames.clsact import FILTERS, filter_name, remove_filters
 from exporter.kernel.locks import MODES, lock, locked
+from exporter.kernel.maps.candidates import all_of, known_scope
+
+from .dropped_connections import MAPS, abort
 
 _KEY = struct.Struct("=I")
 _LEFT = "left"
 """The name of a directory beside the pins, by which an instance stays although its exporter ended."""
-FILTERS = "filters"
-"""The name of a directory beside the pins of an instance that has, or had, filters (exits.py)."""
 _REMOVALS = 3
 """The number of times that removing an instance is tried."""
 

@@ -12,10 +12,9 @@ from typing import NamedTuple
 from exporter.events import wire
 from exporter.events.facts import HOST, ProcessKey
 from exporter.kernel.bpf import Map
+from exporter.kernel.frames.frames import Frames
 from exporter.kernel.maps.candidates import Candidates, root_key
 from exporter.kernel.maps.fork_counts import Forks
-from exporter.kernel.frames.frames import Frames
-from .grace_period import wait_for_programs
 from exporter.kernel.maps.grants import Early, Grants
 from exporter.kernel.maps.policies import Policies, WrittenPolicy
 from exporter.kernel.maps.queries import Queries
@@ -24,6 +23,8 @@ from exporter.kernel.maps.verdicts import Peer, Verdicts
 from exporter.kernel.maps.windows import Windows
 from exporter.policy.compile import Compiled
 from exporter.policy.compile_names import NamedRules
+
+from .grace_period import wait_for_programs
 
 _KEY = struct.Struct("=I")
 SWEPT_FROM = 1024

@@ -14,25 +14,24 @@ from pathlib import Path
 from exporter.events import wire
 from exporter.events.facts import HOST, ProcessKey
 from exporter.kernel.bpf import Map
+from exporter.kernel.frames.frames import Frames
+from exporter.kernel.locks import changing_modes
 from exporter.kernel.maps.candidates import early_of, found_value, step_number
-from .dropped_connections import Left, abort
 from exporter.kernel.maps.executables import Executables
 from exporter.kernel.maps.fork_counts import Forks
-from exporter.kernel.frames.frames import Frames
 from exporter.kernel.maps.grants import Grants
 from exporter.kernel.maps.inheritance import Inherited, Running, inherited, running, total
-from .pins import leave, remove
-from exporter.kernel.locks import changing_modes
 from exporter.kernel.maps.policies import Policies
 from exporter.kernel.maps.queries import Queries
 from exporter.kernel.maps.registry import JobMode, Registered, Registry
 from exporter.kernel.maps.resolvers import trust_units
 from exporter.kernel.maps.rings import Drained, Handler, Ring, drain
-from exporter.kernel.scopes import Scopes, Seeds
 from exporter.kernel.maps.windows import Coverage, Windows
-from exporter.policy.compile import Compiled
-
 from exporter.kernel.programs.attachment import DETACHED, REPLACED, UNPINNED, HeldLinks
+from exporter.kernel.scopes import Scopes
+
+from .dropped_connections import Left, abort
+from .pins import leave, remove
 
 RINGS = ("lineage", "first", "lookups", "events", "environments")
 """The rings in an order: what is on a later one follows from what is on an earlier one."""
@@ -208,16 +207,6 @@ class Tracer:
         self._windows.hold_undecided(scope)
         self.frames.undecided = scope
 
-    def govern(self, scope: int, policy: Compiled, seeds: Seeds = ()) -> int:
-        """Hold `scope` to `policy` from now on; return the policy's number here.
-
-        `seeds` are the names that addresses (16 bytes) have without being looked up. Raises KernelError when
-        the policy has no room, or can't be enforced.
-        """
-        written = self.scopes.write(policy)
-        self.scopes.hold(scope, written.number, written.policy, seeds)
-        return written.number
-
     @property
     def executables(self) -> Executables:
         """The executables that the policies name."""
@@ -228,7 +217,7 @@ class Tracer:
         self._urgent.poll(most_s * 1000)
 
     def register(self, scope: int, job: Registered) -> None:
-        """Publish the job of `scope` to other processes: before it is governed, and before each change."""
+        """Publish the job of `scope` to other processes: before a policy holds it, and at each change."""
         self._registry.enter(scope, job)
 
     def unregister(self, scope: int) -> None:

@@ -1,4 +1,4 @@
-"""What is told at once: the first denial of a kind, and the first novel act of a kind, as log records and lines."""
+"""Report at once, as log records and lines, the first denial and the first novel act of each kind."""
 
 from __future__ import annotations
 

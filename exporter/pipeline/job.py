@@ -38,6 +38,10 @@ class View(Protocol):
         """Show an attempt of `job`, or several that are alike."""
 
 
+def silent(*_: object, **__: object) -> None:
+    """Show no line."""
+
+
 @dataclass(frozen=True)
 class Outlets:
     """The outlets that the telemetry of all jobs goes to."""
@@ -46,7 +50,7 @@ class Outlets:
     metrics: Metrics
     clock: Clock
     process_spans: ProcessSpans
-    say: Callable[..., object] = lambda *_, **__: None
+    say: Callable[..., object] = silent
     """Function that shows a line about what a job does, at once; its keywords tell programs the same."""
     view: View | None = None
     """Display of acts for somebody who watches; None: nobody does."""

@@ -13,7 +13,7 @@ import re
 from collections.abc import Sequence
 from functools import cached_property
 
-from exporter.redact import names as rules
+from exporter.redact import names
 from exporter.redact.names import (
     KEY,
     REDACTED,
@@ -274,7 +274,7 @@ class _Before:
         self._is_change = self._is_change or changes_password(self._previous, word)
         self._is_other = self._is_other or name in OTHER_PROGRAMS
         self._at += 1
-        is_scheme = word.lower() in rules.AUTHORIZATION_SCHEMES and _BARE_HEADER.fullmatch(self._previous)
+        is_scheme = word.lower() in names.AUTHORIZATION_SCHEMES and _BARE_HEADER.fullmatch(self._previous)
         self._previous = self._previous if is_scheme else word
 
     def _learn(self, name: str) -> None:
@@ -290,8 +290,8 @@ class _Before:
 
     def _redact_inside(self, word: str) -> str:
         key = KEY.match(word)
-        is_assignment = key and self._previous not in rules.SCRIPT_OPTIONS and is_secret_name(key[1])
-        is_script = _SPACE.search(word) is not None and self._previous not in rules.MESSAGE_OPTIONS
+        is_assignment = key and self._previous not in names.SCRIPT_OPTIONS and is_secret_name(key[1])
+        is_script = _SPACE.search(word) is not None and self._previous not in names.MESSAGE_OPTIONS
         if is_assignment or not is_script or self._depth >= _MAX_SCRIPT_DEPTH:
             return redact_assignments(word) if "=" in word else word
         head, options = options_behind_name(word)

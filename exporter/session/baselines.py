@@ -40,7 +40,7 @@ def warn_of_unknown(baseline: Baseline | None, job: Job) -> None:
         return
     from exporter.baseline.model import Task
 
-    from .notices import warn
+    from .shared_messages import warn
 
     if Task(job.pipeline or None, job.task or None) not in baseline.tasks:
         names = {"pipeline": job.pipeline, "task": job.task}

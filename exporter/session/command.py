@@ -21,7 +21,7 @@ from typing import NoReturn, Self
 
 from exporter.common.errors import CiEgressError, CommandNotExecutableError, CommandNotFoundError, KernelError
 from exporter.common.limits import limit_hint
-from exporter.kernel import requirements as capabilities
+from exporter.kernel import requirements
 from exporter.kernel.requirements import as_root
 
 from .signals import SignalState
@@ -194,7 +194,7 @@ def _take_rights(user: CommandUser | None) -> None:
     if user is not None:
         user.assume()
     if os.geteuid() != 0:
-        capabilities.drop_all()
+        requirements.drop_all()
 
 
 def _execute(argv: list[bytes], environment: Mapping[str, str]) -> NoReturn:

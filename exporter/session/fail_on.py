@@ -13,7 +13,7 @@ from exporter.pipeline.alerts import Denials, Novelties
 from exporter.pipeline.summary import Summary
 from exporter.policy.model import Mode
 
-from .notices import job_told
+from .shared_messages import job_told
 
 _HAPPENED = {
     FailOn.NOVEL: "to what the baseline doesn't have",

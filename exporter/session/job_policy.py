@@ -18,12 +18,12 @@ from exporter.policy.resolvers import system_resolvers
 from exporter.policy.sections import effective, withheld
 
 from .fail_on import futile
-from .notices import warn
+from .shared_messages import warn
 
 _ENDPOINTS = "--allowed-endpoints"
 
 
-class Governance(NamedTuple):
+class ReadyPolicy(NamedTuple):
     """A job's policy."""
 
     compiled: Compiled
@@ -95,7 +95,7 @@ def _needing(config: RunConfig | WatchConfig) -> list[str]:
     return [option for option, is_given in asked.items() if is_given]
 
 
-def governance(config: RunConfig, policy: Policy | None, job: Job) -> Governance | None:
+def ready_policy(config: RunConfig, policy: Policy | None, job: Job) -> ReadyPolicy | None:
     """Compile what the policy says for `job`; None without a policy.
 
     Warns of sections whose `allow` doesn't count for the job, of executables in `lineage` that aren't here,
@@ -118,7 +118,7 @@ def governance(config: RunConfig, policy: Policy | None, job: Job) -> Governance
         warn(str(obstacle))
     for other in others_that_ask() if compiled.refuses_lookups else ():
         warn(str(other))
-    return Governance(compiled, terms_of(compiled, ruleset_of(config)), len(of_job.rules))
+    return ReadyPolicy(compiled, terms_of(compiled, ruleset_of(config)), len(of_job.rules))
 
 
 def ruleset_of(config: RunConfig | WatchConfig) -> str:
@@ -126,15 +126,15 @@ def ruleset_of(config: RunConfig | WatchConfig) -> str:
     return _ENDPOINTS if config.policy is None else str(config.policy)
 
 
-def registered(job: Job, governed: Governance | None, standing: ResumableJob | None = None) -> Registered:
+def registered(job: Job, ready: ReadyPolicy | None, standing: ResumableJob | None = None) -> Registered:
     """Return what `ci-egress enforce`, and a watch that adopts the instance, are told of `job`."""
     names = (job.pipeline or "", job.task or "")
     standing = standing or ResumableJob(run_hash(job.run_id), job.ids.job_span_id)
     known = Registered(*names, job.ids.trace_id, job.ids.job_span_id, run_id=job.run_id, standing=standing)
-    if governed is None:
+    if ready is None:
         return known
-    requested = JobMode.ENFORCE if governed.compiled.mode is Mode.ENFORCE else JobMode.AUDIT
-    return replace(known, requested=requested, rules=governed.rules)
+    requested = JobMode.ENFORCE if ready.compiled.mode is Mode.ENFORCE else JobMode.AUDIT
+    return replace(known, requested=requested, rules=ready.rules)
 
 
 def source_of(config: WatchConfig) -> Source | None:

@@ -19,7 +19,7 @@ from exporter.pipeline.ruling import DENIED, WOULD_DENY
 from exporter.pipeline.summary import Summary
 
 from .messages import Messages
-from .notices import drops
+from .shared_messages import drops
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from exporter.jobs.model import Job
 from exporter.pipeline.job import View
 
 from .messages import Messages
-from .notices import tell_act, tell_fault
+from .shared_messages import tell_act, tell_fault
 
 if TYPE_CHECKING:
     from exporter.pipeline.attempt import Attempt

@@ -20,11 +20,11 @@ from exporter.otlp import Transcript
 from exporter.otlp.sinks import SpoolError
 from exporter.pipeline.account import Account
 
+from .messages import Messages
+from .shared_messages import warn
 from .user_files import HandingError, probe
 from .user_files import append as append_to
 from .user_files import replace as put
-from .messages import Messages
-from .notices import warn
 from .users import CommandUser, command_user
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,8 +19,8 @@ from exporter.jobs.detect import detect, step_of
 from exporter.jobs.model import Job
 from exporter.kernel.frames.frames import TURN_S
 from exporter.kernel.instances.loading import Loading
-from exporter.kernel.tracer import Tracer
 from exporter.kernel.maps.windows import Coverage
+from exporter.kernel.tracer import Tracer
 from exporter.otlp import (
     SpoolFolder,
     Spooling,
@@ -30,39 +30,37 @@ from exporter.otlp import (
     resolve_destinations,
 )
 from exporter.pipeline.account import Bookkeeping
+from exporter.pipeline.assembly import assemble, begin
 from exporter.pipeline.core import Pipeline
-from exporter.pipeline.flows import Flows
-from exporter.pipeline.job import Outlets, TracedJob, known_by, traced_job
-from exporter.pipeline.metrics import Metrics
+from exporter.pipeline.job import TracedJob
 from exporter.pipeline.procfs import Proc, started_ns
 from exporter.pipeline.recording import Beginning, Ending, Recorder
 from exporter.pipeline.spans import traceparent
 from exporter.pipeline.summary import Summary
 from exporter.session.guards.guards import Guards, Owner, frames_told
-from exporter.session.run_end import tell_leftovers
+from exporter.session.left_instances import tell_leftovers
 
 from .baselines import warn_of_unknown
 from .command import HeldCommand
 from .fail_on import failings
 from .feed import LiveSource, find_everyone, kernel_counts, losses, wait
-from .inputs import GivenRun
-from .job_policy import Governance, governance, registered
-from .sudo import tell_kept_back
-from exporter.cli.misplaced import warn_of_doubtful
-from .notices import long_flush_told, tell_act, tell_fault, warn, warn_of_ignored
+from .job_policy import ReadyPolicy, ready_policy, registered
 from .job_result import JobResult, policy_told, tree_told
-from .reports import Reporting
-from .run_end import end_what_is_left
-from .signals import SignalRelay
-from .survival import go_first
+from .left_processes import end_what_is_left
 from .live_view import Ticker, finish, lines, tell_besides
+from .reports import Reporting
+from .run_inputs import RunInputs
+from .shared_messages import long_flush_told, tell_act, tell_fault, warn, warn_of_ignored
+from .signals import SignalRelay
+from .sudo import tell_kept_back
+from .survival import go_first
 
 SCOPE = 1
 """The job's number in the kernel: `run` has one job."""
 
 
 def trace(
-    given: GivenRun,
+    given: RunInputs,
     environment: Mapping[str, str],
     *,
     relay: SignalRelay,
@@ -79,7 +77,7 @@ def trace(
     warn_of_ignored(ignored_variables(environment))
     destinations = resolve_destinations(environment, otlp_dir=config.output.otlp_dir)
     job = _job(given, environment)
-    governed = governance(config, given.policy, job)
+    ready = ready_policy(config, given.policy, job)
     warn_of_unknown(given.baseline, job)
     with ExitStack() as stack:
         reporting = stack.enter_context(Reporting(config.reports, environment, config.user))
@@ -92,14 +90,14 @@ def trace(
         telemetry.prepare()
         reporting.prepare()
         tracer = _ready(kernel, config)
-        terms = governed.terms if governed else None
+        terms = ready.terms if ready else None
         step = step_of(environment, job_env=config.job_env)
         beginning = Beginning(job, system_clock(), _root(held), SCOPE, boot_ns(), terms, step)
         view = lines(environment, is_live=config.is_live)
         ticker = Ticker(view)
         showing = ticker if view else None
         run = _assembled(given, environment, beginning, telemetry, tracer, stack, showing)
-        _follow(run, governed, [SCOPE, *([HOST] if config.host_enforce else [])])
+        _follow(run, ready, [SCOPE, *([HOST] if config.host_enforce else [])])
         held.release(_handed_on(environment, traceparent(run.traced.spans.job_context), job))
         _begin(run, config, held)
         ended_ns = wait(run.source, held.pidfd, lambda: _turn(run, relay, held, ticker))
@@ -118,12 +116,12 @@ def trace(
         outcome = JobResult(title, job, *told)
         reporting.of_run(outcome, terms, given.baseline, given.policy)  # stderr ends with the account
         if held.poll():
-            warn_of_doubtful(config.command)
+            given.on_failure()
         outcome.tell()
     return outcome.exit_status(held.wait(lambda: relay.pump(held)), is_strict=config.strict)
 
 
-def _job(given: GivenRun, environment: Mapping[str, str]) -> Job:
+def _job(given: RunInputs, environment: Mapping[str, str]) -> Job:
     """Find the job that COMMAND is, and say so if sudo kept its variables back. Raises UsageError."""
     if given.config.job_env is None:
         tell_kept_back(environment, given.policy)
@@ -145,7 +143,7 @@ class _Run(NamedTuple):
 
 
 def _assembled(  # noqa: PLR0913, PLR0917 - it puts just these together
-    given: GivenRun,
+    given: RunInputs,
     environment: Mapping[str, str],
     beginning: Beginning,
     telemetry: Telemetry,
@@ -153,24 +151,21 @@ def _assembled(  # noqa: PLR0913, PLR0917 - it puts just these together
     stack: ExitStack,
     view: Ticker | None,
 ) -> _Run:
-    config, flows = given.config, Flows()
-    books = Bookkeeping(
-        lambda: kernel_counts(tracer),
-        lambda: telemetry.account,
-        lambda: len(flows),
-        lambda: telemetry.earlier,
-    )
+    config = given.config
     recorder = _recorder(config, beginning, stack)
-    metrics = Metrics(
-        telemetry.meter, telemetry.add_producer, books.published, has_lineages=config.metric_lineage
+    assembly = assemble(
+        telemetry,
+        partial(kernel_counts, tracer),
+        beginning.clock,
+        config.output.process_spans,
+        say=tell_besides if view else tell_act,
+        view=view,
+        has_lineages=config.metric_lineage,
     )
-    spans, say = config.output.process_spans, tell_besides if view else tell_act
-    outlets = Outlets(telemetry, metrics, beginning.clock, spans, say, view)
+    outlets, books, flows = assembly
     summary = Summary(environment, sees_daemons=config.is_host)
-    traced = traced_job(beginning.job, outlets, summary, beginning.at_ns)
-    novelty = known_by(given.baseline, beginning.job)
-    traced = replace(traced, terms=beginning.terms, novelty=novelty)
-    pipeline = Pipeline(outlets, recorder or Proc(), flows)
+    traced = assembly.job(beginning, summary, given.baseline)
+    pipeline = assembly.pipeline(recorder or Proc())
     handle = _handler(pipeline, recorder)
     source = LiveSource(tracer, handle, books, flows, on_fault=tell_fault)
     owner = Owner(traced.spans.resource, traced.spans.job_context, warned=summary.warned)
@@ -178,15 +173,15 @@ def _assembled(  # noqa: PLR0913, PLR0917 - it puts just these together
     return _Run(tracer, beginning, books, traced, pipeline, recorder, handle, source, guards)
 
 
-def _follow(run: _Run, governed: Governance | None, scopes: Sequence[int]) -> None:
+def _follow(run: _Run, ready: ReadyPolicy | None, scopes: Sequence[int]) -> None:
     """Register `scopes`, hold them to the policy, and follow COMMAND.
 
     In the scope HOST, of what is of no job for the kernel, the policy holds only for what runs in containers.
     """
     for scope in scopes:
-        run.tracer.register(scope, registered(run.beginning.job, governed))
-    if governed:  # first: nothing that COMMAND does is older than its policy
-        written = run.tracer.scopes.write(governed.compiled)
+        run.tracer.register(scope, registered(run.beginning.job, ready))
+    if ready:  # first: nothing that COMMAND does is older than its policy
+        written = run.tracer.scopes.write(ready.compiled)
         for scope in scopes:
             run.tracer.scopes.hold(scope, written.number, written.policy, all_names().items())
     run.tracer.follow(run.beginning.root, SCOPE)
@@ -196,9 +191,7 @@ def _follow(run: _Run, governed: Governance | None, scopes: Sequence[int]) -> No
 
 
 def _begin(run: _Run, config: RunConfig, held: HeldCommand) -> None:
-    run.pipeline.jobs.begin(SCOPE, run.traced, takes_rest=True)
-    began = run.beginning
-    run.pipeline.table.seed(began.root, SCOPE, began.at_ns, began.step)  # not before: COMMAND may not exist
+    begin(run.pipeline, run.beginning, run.traced)  # not before: COMMAND may not exist
     if config.is_host:
         for found in find_everyone(run.tracer, besides={os.getpid(), held.pid}):
             run.handle(found)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from exporter.common.errors import KernelError, UsageError
-from exporter.kernel import requirements as capabilities
+from exporter.kernel import requirements
 
 _ROOT = 0
 _HIGHEST_ID = 2**32 - 2
@@ -50,8 +50,8 @@ def command_user(option: str | None, environ: Mapping[str, str], *, euid: int) -
     user = _named(option) if option is not None else _sudo_caller(environ, euid=euid)
     if user is None or (user.uid == euid != _ROOT):
         return None
-    needed = {"CAP_SETUID": capabilities.CAP_SETUID, "CAP_SETGID": capabilities.CAP_SETGID}
-    missing = [name for name, number in needed.items() if not capabilities.has_effective(number)]
+    needed = {"CAP_SETUID": requirements.CAP_SETUID, "CAP_SETGID": requirements.CAP_SETGID}
+    missing = [name for name, number in needed.items() if not requirements.has_effective(number)]
     if missing:
         are = "is" if len(missing) == 1 else "are"
         raise KernelError(

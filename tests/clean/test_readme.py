@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.index, pytest.mark.timeout(PREPARED_WITHIN_S + 600)]
 
 INSTEAD = {
     "make demo-stack": "",  # tests/stack runs it: it takes a minute, and the servers
-    "make test": "PYTEST_ARGS=tests/unit/common/test_clock.py make test",  # all of them are what runs this one
+    "make test": "PYTEST_ARGS=tests/unit/common/test_clock.py make test",  # this one is among the rest
 }
 """What is run instead of a command."""
 MY_PROJECT = """

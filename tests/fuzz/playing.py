@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, cast
 
+from opentelemetry.metrics import Meter
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricsData, Sum
 from opentelemetry.sdk.resources import Resource
@@ -14,11 +15,8 @@ from exporter.common.settings import ProcessSpans
 from exporter.otlp import LogRecord, Telemetry
 from exporter.otlp.encoders import json_line_encoder, protobuf_encoder
 from exporter.otlp.settings import Signal
-from exporter.pipeline.account import Account
-from exporter.pipeline.core import Pipeline
-from exporter.pipeline.flows import Flows
-from exporter.pipeline.job import Outlets, traced_job
-from exporter.pipeline.metrics import Metrics
+from exporter.pipeline.account import KernelCounts, Nothing
+from exporter.pipeline.assembly import assemble, begin
 from exporter.pipeline.summary import Summary
 from exporter.session.replay import Replay
 
@@ -28,10 +26,20 @@ class _Kept:
 
     resource = Resource({"service.name": "ci-egress"})
 
-    def __init__(self) -> None:
+    earlier = Nothing()
+
+    def __init__(self, meter: Meter) -> None:
+        self.meter = meter
         self.spans: list[ReadableSpan] = []
         self.logs: list[LogRecord] = []
         self.attempts = 0
+
+    @property
+    def account(self) -> Nothing:
+        return Nothing(self.attempts)
+
+    def add_producer(self, _: object) -> None:
+        """None of its metrics are looked at."""
 
     def submit(self, span: ReadableSpan, attempts: int, *, aggregated: bool = False) -> None:
         del aggregated
@@ -44,17 +52,15 @@ class _Kept:
 
 def play(recording: Replay) -> None:
     """Every attempt is in a span, and all that comes of it can be encoded."""
-    kept = _Kept()
     reader = InMemoryMetricReader()
-    provider = MeterProvider([reader], resource=kept.resource, shutdown_on_exit=False)
-    metrics = Metrics(provider.get_meter("ci_egress"), lambda _: None, lambda: Account(0, 0, 0))
-    outlets = Outlets(cast(Telemetry, kept), metrics, recording.beginning.clock, ProcessSpans.ALL)
-    pipeline = Pipeline(outlets, recording, Flows())
+    provider = MeterProvider([reader], resource=_Kept.resource, shutdown_on_exit=False)
+    kept = _Kept(provider.get_meter("ci_egress"))
     beginning, summary = recording.beginning, Summary({})
-    pipeline.jobs.begin(
-        beginning.scope, traced_job(beginning.job, outlets, summary, beginning.at_ns), takes_rest=True
+    assembly = assemble(
+        cast(Telemetry, kept), lambda: KernelCounts(kept.attempts, 0), beginning.clock, ProcessSpans.ALL
     )
-    pipeline.table.seed(beginning.root, beginning.scope, beginning.at_ns, beginning.step)
+    pipeline = assembly.pipeline(recording)
+    begin(pipeline, beginning, assembly.job(beginning, summary))
     at_ns = beginning.at_ns
     for event in recording.events():
         at_ns = max(at_ns, event.at_ns)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from string import ascii_lowercase, ascii_uppercase, digits
 from typing import TYPE_CHECKING
 
-from .governed import question, reply
+from .held_job import question, reply
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from exporter.kernel.bpf import link_info, open_pinned
-from exporter.kernel.programs.hooks import PROGRAMS
-from exporter.kernel.pins import remove
 from exporter.kernel.mounts import BPFFS_HOME
+from exporter.kernel.pins import remove
+from exporter.kernel.programs.hooks import PROGRAMS
 from exporter.kernel.programs.kinds import Hook, Tracepoint
 from exporter.pipeline.procfs import all_pids, ancestors
 

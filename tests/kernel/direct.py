@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from exporter.events.decode import Decoder
 from exporter.events.facts import Acted, Aggregated, Event, ProcessKey, Tampered, attempts_of
 from exporter.kernel.instances.loading import loading
-from exporter.kernel.tracer import Tracer
 from exporter.kernel.maps.windows import Coverage
+from exporter.kernel.tracer import Tracer
 from exporter.policy.model import Mode
 
 from .attached import wait_for
@@ -24,6 +24,7 @@ from .lab import RUN_LIMIT_S
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from exporter.kernel.scopes import Seeds
     from exporter.policy.compile import Compiled
 
     from .lab import Lab
@@ -63,6 +64,12 @@ class KernelSide:
         self.scope = 0
         """Of the latest job."""
 
+    def hold(self, scope: int, policy: Compiled, seeds: Seeds = ()) -> int:
+        """Hold `scope` to `policy` from now on; `seeds` are names that addresses have anyway. Its number."""
+        written = self.tracer.scopes.write(policy)
+        self.tracer.scopes.hold(scope, written.number, written.policy, seeds)
+        return written.number
+
     def run(self, lab: Lab, command: Sequence[str], policy: Compiled | None = None) -> Told:
         """Run COMMAND on the build side to its end, as a job; only under a policy may it fail."""
         with self.beginning(lab, command, policy) as (child, process):
@@ -87,7 +94,7 @@ class KernelSide:
             process = ProcessKey(child.pid, time.clock_gettime_ns(time.CLOCK_BOOTTIME))
             self.scope = next(self._scopes)
             if policy is not None:
-                self.tracer.govern(self.scope, policy)
+                self.hold(self.scope, policy)
             self.tracer.follow(process, self.scope)
             try:
                 yield child, process
@@ -97,7 +104,7 @@ class KernelSide:
 
     def change_mode(self, policy: Compiled, mode: Mode) -> None:
         """Hold the latest job to `policy` in that mode: its sockets keep what they have got so far."""
-        self.tracer.govern(self.scope, replace(policy, mode=mode))
+        self.hold(self.scope, replace(policy, mode=mode))
 
     def drain(self) -> list[Event]:
         """What has been told since the last time."""

@@ -15,11 +15,11 @@ from exporter.events.decode import Decoder
 from exporter.events.facts import Answered, Asked, ProcessKey
 from exporter.kernel.bpf import Map, possible_cpus
 from exporter.kernel.build.compiling import compiled, our_request, system_compiler
-from exporter.kernel.programs.hooks import PROGRAMS
-from exporter.kernel.pins import new_instance
 from exporter.kernel.instances.loading import load
-from exporter.kernel.mounts import ensure_bpffs
 from exporter.kernel.maps.rings import Ring, drain
+from exporter.kernel.mounts import ensure_bpffs
+from exporter.kernel.pins import new_instance
+from exporter.kernel.programs.hooks import PROGRAMS
 from exporter.kernel.tracer import PINNED_MAPS
 from exporter.pipeline.procfs import started_ns
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,8 @@ from exporter.common.settings import ProcessSpans
 from exporter.events.facts import Event, ProcessKey, attempts_of
 from exporter.events.programs import Facts, Image, Lookup
 from exporter.otlp import Telemetry, resolve_destinations
-from exporter.pipeline.account import Account, Bookkeeping, KernelCounts
-from exporter.pipeline.core import Pipeline
-from exporter.pipeline.flows import Flows
-from exporter.pipeline.job import Outlets, known_by, traced_job
-from exporter.pipeline.metrics import Metrics
+from exporter.pipeline.account import Account, KernelCounts
+from exporter.pipeline.assembly import assemble, begin
 from exporter.pipeline.recording import Beginning
 from exporter.pipeline.summary import Summary
 from tests.unit.samples import CLOCK, JOB
@@ -63,23 +59,19 @@ def run(
     attempts = 0
     destinations = resolve_destinations(environment or {}, otlp_dir=directory)
     with Telemetry(destinations, {}, instance_id="test") as telemetry:
-        flows = Flows()
-        books = Bookkeeping(lambda: KernelCounts(attempts, 0), lambda: telemetry.account, lambda: len(flows))
-        metrics = Metrics(telemetry.meter, telemetry.add_producer, books.account)
-        outlets = Outlets(telemetry, metrics, beginning.clock, process_spans, say)
-        pipeline = Pipeline(outlets, lookup or NothingKnown(), flows)
+        assembly = assemble(
+            telemetry, lambda: KernelCounts(attempts, 0), beginning.clock, process_spans, say=say
+        )
+        pipeline = assembly.pipeline(lookup or NothingKnown())
         for one in (beginning, *others):
-            job = traced_job(one.job, outlets, Summary({}), one.at_ns)
-            job = replace(job, novelty=known_by(baseline, one.job))
-            pipeline.jobs.begin(one.scope, job, takes_rest=one is beginning)
-            pipeline.table.seed(one.root, one.scope, one.at_ns, one.step)
+            begin(pipeline, one, assembly.job(one, Summary({}), baseline), takes_rest=one is beginning)
         for event in events:
             attempts += attempts_of(event)
             pipeline.handle(event)
         for one in (*others, beginning):
             pipeline.end(one.scope, END_NS)
         telemetry.close(60)  # a busy machine may need long
-        return books.account()
+        return assembly.books.account()
 
 
 def spans(directory: Path) -> list[dict[str, Any]]:

@@ -25,11 +25,8 @@ from exporter.events.facts import (
 from exporter.events.wire import STANDING_STEP
 from exporter.jobs.model import Job
 from exporter.otlp import Telemetry, resolve_destinations
-from exporter.pipeline.account import Account, Bookkeeping, KernelCounts
-from exporter.pipeline.core import Pipeline
-from exporter.pipeline.flows import Flows
-from exporter.pipeline.job import Outlets
-from exporter.pipeline.metrics import Metrics
+from exporter.pipeline.account import Account, KernelCounts
+from exporter.pipeline.assembly import assemble
 from exporter.pipeline.summary import Summary
 from exporter.session.watch.agents import agent_named, number_of
 from exporter.session.watch.job_finder import JobWatch
@@ -66,12 +63,9 @@ class Host:
         self.ended: list[tuple[Job, Summary]] = []
         self.attempts = 0
         self.telemetry = telemetry
-        self.flows = Flows()
-        self.books = Bookkeeping(
-            lambda: KernelCounts(self.attempts, 0), lambda: telemetry.account, lambda: len(self.flows)
-        )
-        self.metrics = Metrics(telemetry.meter, telemetry.add_producer, self.books.account)
-        outlets = Outlets(telemetry, self.metrics, CLOCK, ProcessSpans.NETWORK)
+        assembly = assemble(telemetry, lambda: KernelCounts(self.attempts, 0), CLOCK, ProcessSpans.NETWORK)
+        outlets, self.books, self.flows = assembly
+        self.metrics = outlets.metrics
         self._agents = {AGENT}
         self._alive: set[int] = {AGENT.pid}
         self._pids = count(1000)
@@ -85,7 +79,7 @@ class Host:
             clock=lambda: CLOCK,
             pids=lambda: self._alive,
         )
-        self.pipeline = Pipeline(outlets, NothingKnown(), self.flows, self.jobs)
+        self.pipeline = assembly.pipeline(NothingKnown(), self.jobs)
         self.jobs.begin(self.pipeline, self.now_ns)
         self.happens(Found(self.now_ns, AGENT, 1))
 

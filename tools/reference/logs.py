@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from exporter.otlp import Severity
-from exporter.pipeline import alerts as denials
-from exporter.pipeline import alerts as novelties
-from exporter.pipeline import tampering
+from exporter.pipeline import alerts, tampering
 from exporter.session.guards import loss, steering
 from exporter.session.watch import takeover
 from tools.reference.pages import code, codes, page, plain, table
@@ -27,18 +25,18 @@ class Record(NamedTuple):
 
 RECORDS = (
     Record(
-        novelties.NOVEL_EVENT,
+        alerts.NOVEL_EVENT,
         Severity.WARN,
         "something that the baseline doesn't have, once for each destination and chain of a job",
         (),
     ),
     Record(
-        denials.WOULD_DENY_EVENT,
+        alerts.WOULD_DENY_EVENT,
         Severity.WARN,
         "what the policy would deny in mode `enforce`, the first time that a program meets the destination",
         (),
     ),
-    Record(denials.DENIED_EVENT, Severity.ERROR, "what it denied, likewise", ()),
+    Record(alerts.DENIED_EVENT, Severity.ERROR, "what it denied, likewise", ()),
     Record(
         tampering.EVENT_NAME,
         Severity.ERROR,

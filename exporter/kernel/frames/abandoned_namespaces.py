@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 from exporter.events.facts import Tampered
+
 from .packet_sockets import SocketAt, packet_sockets
 
 SOUGHT_S = 10.0

@@ -17,6 +17,8 @@ from typing import NamedTuple
 
 from .network_namespaces import everywhere, inside
 
+FILTERS = "filters"
+"""The name of a directory beside the pins of an instance that has, or had, filters."""
 # include/uapi/linux/netlink.h, rtnetlink.h, pkt_sched.h, pkt_cls.h, if_ether.h
 _HEADER, _TRAFFIC, _ATTRIBUTE = struct.Struct("=IHHII"), struct.Struct("=B3xiIII"), struct.Struct("=HH")
 _ERROR = struct.Struct("=i")

@@ -27,17 +27,18 @@ from exporter.common.errors import KernelError
 from exporter.events import wire
 from exporter.events.facts import ProcessKey, Tampered, Tampering
 from exporter.kernel.bpf import Map
-from exporter.kernel.maps.candidates import all_of, held_as, one_of
-from .interface_egress import Way, exits, way_here
-from .guarded_namespaces import Guarded
-from .late_links import LaterLinks
 from exporter.kernel.locks import changing_modes
+from exporter.kernel.maps.candidates import all_of, held_as, one_of
 from exporter.kernel.mounts import cgroup2_root
-from .network_namespaces import prepare
 from exporter.kernel.programs.objects import AttachType, attach_to_cgroup
-from .packet_sockets import SocketAt
-from .abandoned_namespaces import Sought
 from exporter.kernel.programs.verifier import failures_told
+
+from .abandoned_namespaces import Sought
+from .guarded_namespaces import Guarded
+from .interface_egress import Way, exits, way_here
+from .late_links import LaterLinks
+from .network_namespaces import prepare
+from .packet_sockets import SocketAt
 
 LOOK_S, TURN_S = 1.0, 0.05
 """The seconds between looks, and the most seconds that one turn may take where others wait."""

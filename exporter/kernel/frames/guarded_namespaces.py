@@ -11,6 +11,7 @@ from functools import partial
 from typing import NamedTuple
 
 from exporter.events.facts import Tampered
+
 from .interface_egress import Exits, Round
 from .network_namespaces import LinkNews, Place, inside, number_at, opened
 from .spare_descriptors import require_share, require_spare

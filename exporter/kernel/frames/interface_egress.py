@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Protocol
 
 from exporter.kernel.bpf import program_id
-from .clsact import filter_name, has_clsact, put_filter, remove_filters
-from exporter.kernel.pins import FILTERS
-from .late_links import LaterLinks, pinned_program
 from exporter.kernel.programs.objects import attach_to_interface, programs_at_interface
+
+from .clsact import FILTERS, filter_name, has_clsact, put_filter, remove_filters
+from .late_links import LaterLinks, pinned_program
 from .spare_descriptors import require_share
 
 _LOOPBACK = 1

@@ -15,10 +15,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from exporter.kernel.bpf import detach_link, link_info, open_pinned, program_id
-from exporter.kernel.programs.objects import pin, replace_program
-from .spare_descriptors import require_spare
-
 from exporter.kernel.programs.attachment import LATER
+from exporter.kernel.programs.objects import pin, replace_program
+
+from .spare_descriptors import require_spare
 
 UNTIL_PINNED = {"on_frame": "idle_frame", "on_setsockopt": "idle_setsockopt"}
 """For each program, with whose name its links' names begin, the idle one attached until a link is pinned."""

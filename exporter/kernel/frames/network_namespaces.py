@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from exporter.kernel.grace_period import thread
+
 from .packet_sockets import SocketAt
 
 _CLONE_NEWNET = 0x40000000

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from exporter.common.bounded import readers
+
 from .descriptors import copied, pidfd
 
 _SIOCGSKNS = 0x894C  # include/uapi/linux/sockios.h

@@ -1,0 +1,1 @@
+"""Instances from outside: they begin, are switched, taken over and ended."""

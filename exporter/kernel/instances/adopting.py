@@ -13,15 +13,25 @@ from exporter.common.errors import KernelError
 from exporter.events import wire
 from exporter.kernel.bpf import Map
 from exporter.kernel.build.sources import edition
-from exporter.kernel.programs.hooks import PROGRAMS
-from exporter.kernel.pins import (config_of, has_links, home_of, is_needed, is_of_watch, is_ours_alone, layout_of, open_map, sweep)
-from exporter.kernel.programs.links import pinned_links
 from exporter.kernel.locks import MODES, lock, locked
+from exporter.kernel.maps.windows import Coverage
 from exporter.kernel.mounts import ensure_bpffs
+from exporter.kernel.pins import (
+    config_of,
+    has_links,
+    home_of,
+    is_needed,
+    is_of_watch,
+    is_ours_alone,
+    layout_of,
+    open_map,
+    sweep,
+)
+from exporter.kernel.programs.hooks import PROGRAMS
 from exporter.kernel.programs.kinds import Hook, Reserve, Tracepoint
+from exporter.kernel.programs.links import pinned_links
 from exporter.kernel.requirements import require_host
 from exporter.kernel.tracer import PINNED_MAPS, Tracer
-from exporter.kernel.maps.windows import Coverage
 
 _KEY = struct.Struct("=I")
 _NAME_BYTES = 15

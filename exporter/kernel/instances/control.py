@@ -17,16 +17,17 @@ from pathlib import Path
 from exporter.common.errors import KernelError
 from exporter.events import wire
 from exporter.kernel.bpf import Map, detach_link
-from exporter.kernel.programs.hooks import PROGRAMS
-from exporter.kernel.pins import (has_links, home_of, is_needed, layout_of, live_processes, open_map, remove)
-from exporter.kernel.programs.links import Link, attached_links, attached_pins
 from exporter.kernel.locks import changing_modes, is_locked
-from exporter.kernel.mounts import find_bpffs
-from exporter.kernel.programs.kinds import Hook
 from exporter.kernel.maps.registry import JobMode, Registered, Registry
+from exporter.kernel.mounts import find_bpffs
+from exporter.kernel.pins import has_links, home_of, is_needed, layout_of, live_processes, open_map, remove
+from exporter.kernel.programs.hooks import PROGRAMS
+from exporter.kernel.programs.kinds import Hook
+from exporter.kernel.programs.links import Link, attached_links, attached_pins
 from exporter.kernel.requirements import tracing_capabilities
-from .stop_frames import Gap, stopping
 from exporter.kernel.tracer import mode_of
+
+from .stop_frames import Gap, stopping
 
 _HOME = re.compile(r"ci-egress(-[0-9]+)?")
 _KEY = struct.Struct("=I")
@@ -59,7 +60,7 @@ class Instance:
 
 
 @dataclass(frozen=True)
-class Governed:
+class InstanceJob:
     """A job of an instance, and what the kernel does with it now."""
 
     instance: Instance
@@ -125,14 +126,14 @@ class NoMatchError(KernelError):
     exit_status = 1
 
 
-def governed(instance: Instance) -> list[Governed]:
+def jobs_of(instance: Instance) -> list[InstanceJob]:
     """List the jobs of `instance`, which is of this version. Raises KernelError when it can't be read."""
     directory = instance.directory
     try:
         with open_map(directory, "jobs") as jobs, open_map(directory, "modes") as modes:
             is_attached = _attached(directory) >= _HOOKS
             return [
-                Governed(instance, scope, job, mode_of(modes.lookup(_KEY.pack(scope))), is_attached)
+                InstanceJob(instance, scope, job, mode_of(modes.lookup(_KEY.pack(scope))), is_attached)
                 for scope, job in Registry(jobs, partial(changing_modes, directory))
             ]
     except FileNotFoundError:
@@ -163,12 +164,12 @@ def _hint(instance: Instance) -> str:
     return f"`ci-egress stop {instance.name}` removes it"
 
 
-def selected(job: Governed, pattern: str | None) -> bool:
+def selected(job: InstanceJob, pattern: str | None) -> bool:
     """Whether `pattern` (as in a shell) matches the job's pipeline, or pipeline/task; None matches all."""
     return pattern is None or any(fnmatchcase(name, pattern) for name in job.job.names)
 
 
-def switch(job: Governed, mode: JobMode, *, by: int) -> list[Gap]:
+def switch(job: InstanceJob, mode: JobMode, *, by: int) -> list[Gap]:
     """Have what the policy of `job` denies denied, or only reported, from the next act on.
 
     This writes one entry of a map, however many rules there are. An exporter that writes a mode meanwhile
@@ -205,7 +206,7 @@ def switch(job: Governed, mode: JobMode, *, by: int) -> list[Gap]:
     return gaps
 
 
-def _stopping(job: Governed, mode: JobMode) -> AbstractContextManager[Callable[[float], list[Gap]]]:
+def _stopping(job: InstanceJob, mode: JobMode) -> AbstractContextManager[Callable[[float], list[Gap]]]:
     """Return a context whose value stops the job's frames, if its denials outlive its exporter.
 
     The exporter may be gone already, or end now, so this process has to stop them. Otherwise the value does
@@ -267,7 +268,7 @@ def described(instance: Instance) -> str:
     if not instance.is_of_this_version:
         return f"{name} of another version of ci-egress is still attached, without its exporter"
     with suppress(*_UNREADABLE, KernelError):
-        enforcing = [job for job in governed(instance) if job.effective is JobMode.ENFORCE]
+        enforcing = [job for job in jobs_of(instance) if job.effective is JobMode.ENFORCE]
         # Once each: with --host-enforce the job of `run` has its containers' row, too.
         jobs = dict.fromkeys(job.job.label for job in enforcing if job.job.is_job)
         whom = f" for {', '.join(jobs)}" if jobs else ""

@@ -21,10 +21,10 @@ from typing import NamedTuple
 from exporter.events import wire
 from exporter.events.facts import HOST
 from exporter.kernel.bpf import Map
-from exporter.kernel.maps.candidates import all_of, held_as
 from exporter.kernel.frames.descriptors import copied, pidfd
-from exporter.kernel.pins import open_map
+from exporter.kernel.maps.candidates import all_of, held_as
 from exporter.kernel.maps.verdicts import MAPS, Peer, Process, Verdicts
+from exporter.kernel.pins import open_map
 from exporter.policy.entries import EntryVerdict
 
 _LISTEN = "0A"

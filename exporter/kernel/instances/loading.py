@@ -11,15 +11,15 @@ from threading import Event, Thread
 
 from exporter.kernel.build.bytecode import Bytecode, default_cache
 from exporter.kernel.build.compiling import Compiler, compiled, our_request, system_compiler
-from exporter.kernel.programs.hooks import PROGRAMS
-from exporter.kernel.pins import new_instance
+from exporter.kernel.maps.windows import Coverage
 from exporter.kernel.mounts import cgroup2_root, ensure_bpffs
-from exporter.kernel.programs.objects import create_map, pin
+from exporter.kernel.pins import new_instance
+from exporter.kernel.programs.hooks import PROGRAMS
 from exporter.kernel.programs.kinds import Program, Reserve
+from exporter.kernel.programs.objects import create_map, pin
+from exporter.kernel.programs.verifier import failures_told
 from exporter.kernel.requirements import require_host
 from exporter.kernel.tracer import PINNED_MAPS, Tracer
-from exporter.kernel.programs.verifier import failures_told
-from exporter.kernel.maps.windows import Coverage
 
 _VERIFIERS = 2
 """The number of threads that load programs: the kernel verifies one program on one processor."""

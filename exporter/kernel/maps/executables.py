@@ -12,11 +12,12 @@ from pathlib import Path
 from exporter.common.errors import KernelError
 from exporter.events import wire
 from exporter.kernel.bpf import Map
-from .inodes import Inode, inode_at
 from exporter.kernel.mounts import MOUNTINFO
 from exporter.policy.compile import Compiled
 from exporter.policy.entries import EXECUTABLES_MAX
 from exporter.policy.executables import find
+
+from .inodes import Inode, inode_at
 
 _BIT = struct.Struct("=I")
 _NS = 1_000_000_000

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from exporter.common.clock import Rhythm, boot_ns
 from exporter.events import wire
 from exporter.kernel.bpf import Map
+
 from .policies import halves
 from .queries import counted_as, governing
 

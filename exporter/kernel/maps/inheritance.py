@@ -14,6 +14,7 @@ from typing import NamedTuple
 from exporter.events import wire
 from exporter.events.facts import ProcessKey
 from exporter.kernel.bpf import Map, possible_cpus
+
 from .rings import Ring
 from .windows import Windows
 

@@ -12,11 +12,12 @@ from typing import NamedTuple
 from exporter.common.errors import KernelError
 from exporter.events import wire
 from exporter.kernel.bpf import Map
-from .executables import Executables
-from .registry import Registry
-from .free_entries import Rooms
 from exporter.policy.compile import Compiled
 from exporter.policy.entries import AddressKey, Choice, NameKey
+
+from .executables import Executables
+from .free_entries import Rooms
+from .registry import Registry
 
 _NUMBER = struct.Struct("=I")
 _HEAD_BITS, _NAME_HEAD_BITS = 64, 32

@@ -14,6 +14,7 @@ from exporter.events import wire
 from exporter.kernel.bpf import Map
 from exporter.kernel.build.sources import edition
 from exporter.kernel.grace_period import NAME, Grace, thread, wait_for_programs
+
 from .rings import Handler
 
 WINDOW_S = 1.0

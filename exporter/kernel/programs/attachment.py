@@ -13,7 +13,7 @@ UNPINNED, DETACHED, REPLACED = "unpinned", "detached", "replaced"
 """What can happen to a pin, and (the last two) to a program."""
 
 LATER = "link_later_"
-"""The prefix of the pins of links that come and go (exporter/kernel/frames/frames.py), which `HeldLinks` leaves out."""
+"""The prefix of the pins of links that come and go (frames/late_links.py), which `HeldLinks` leaves out."""
 _CGROUP_LINK = 3  # enum bpf_link_type
 
 

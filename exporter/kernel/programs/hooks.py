@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .objects import AttachType, ProgramType
 from .kinds import Continuation, Hook, Program, Reserve, Tracepoint
+from .objects import AttachType, ProgramType
 
 PROGRAMS: list[Program] = [
     Tracepoint("on_newtask", "task_newtask"),

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from .objects import (AttachType, ProgramType, attach_raw_tracepoint, attach_to_cgroup, load_program, place_program)
+from .objects import (
+    AttachType,
+    ProgramType,
+    attach_raw_tracepoint,
+    attach_to_cgroup,
+    load_program,
+    place_program,
+)
 
 
 class Tracepoint(NamedTuple):

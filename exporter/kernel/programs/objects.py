@@ -12,6 +12,7 @@ from pathlib import Path
 from exporter.events import wire
 from exporter.kernel.bpf import bpf, bpf_in
 from exporter.kernel.build.bytecode import MapSpec
+
 from .verifier import refusal
 
 # enum bpf_cmd

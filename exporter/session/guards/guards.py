@@ -20,7 +20,7 @@ from exporter.pipeline.account import Bookkeeping
 from exporter.pipeline.job import Outlets
 from exporter.pipeline.procfs import has_ended
 from exporter.session.messages import Messages
-from exporter.session.notices import warn
+from exporter.session.shared_messages import warn
 
 from .integrity import Integrity
 from .loss import LossReporter

@@ -18,8 +18,8 @@ from exporter.events.facts import HOST, Environment, Event, Found, ProcessKey
 from exporter.jobs.attributes import worker_attributes
 from exporter.jobs.model import Job
 from exporter.kernel.frames.frames import TURN_S
-from exporter.kernel.tracer import Tracer
 from exporter.kernel.maps.windows import Coverage
+from exporter.kernel.tracer import Tracer
 from exporter.otlp import (
     Rotation,
     SpoolFolder,
@@ -29,21 +29,21 @@ from exporter.otlp import (
     ignored_variables,
     resolve_destinations,
 )
-from exporter.pipeline.account import Account, Bookkeeping
-from exporter.pipeline.core import Pipeline
-from exporter.pipeline.flows import Flows
+from exporter.pipeline.account import Account
+from exporter.pipeline.assembly import assemble
 from exporter.pipeline.job import Outlets
-from exporter.pipeline.metrics import Metrics
 from exporter.pipeline.procfs import Proc
 from exporter.pipeline.summary import Summary
 from exporter.session.baselines import warn_of_unknown
 from exporter.session.fail_on import Judged, futile
-from exporter.session.faults import Faults
 from exporter.session.feed import LiveSource, find_everyone, kernel_counts
-from exporter.session.inputs import GivenWatch
 from exporter.session.guards.guards import Guards, Owner, frames_told
+from exporter.session.left_instances import tell_leftovers
+from exporter.session.left_processes import end_what_is_left, held_unless_asked
+from exporter.session.live_view import Ticker, screen, shown
 from exporter.session.messages import Messages
-from exporter.session.notices import (
+from exporter.session.reports import Reporting
+from exporter.session.shared_messages import (
     drops,
     job_told,
     long_flush_told,
@@ -52,15 +52,14 @@ from exporter.session.notices import (
     warn,
     warn_of_ignored,
 )
-from .policy_holder import PolicyHolder
-from exporter.session.reports import Reporting
-from exporter.session.run_end import end_what_is_left, held_unless_asked, tell_leftovers
 from exporter.session.survival import go_first
-from exporter.session.live_view import Ticker, screen, shown
+from exporter.session.watch.faults import Faults
+from exporter.session.watch.inputs import WatchInputs
 
 from .agents import Above
 from .job_finder import JobWatch
 from .lost_records import Missed, read_environment
+from .policy_holder import WatchPolicyHolder
 from .reload import reread
 from .reports import WatchReporting
 from .requests import Requests
@@ -84,7 +83,7 @@ class Kernel(Protocol):
 
 
 def run(
-    given: GivenWatch,
+    given: WatchInputs,
     environment: Mapping[str, str],
     kernel: Kernel,
     asked: Requests,
@@ -144,7 +143,7 @@ class _Daemon:
 
     def __init__(
         self,
-        given: GivenWatch,
+        given: WatchInputs,
         environment: Mapping[str, str],
         tracer: Tracer,
         telemetry: Telemetry,
@@ -152,25 +151,19 @@ class _Daemon:
     ) -> None:
         config, policy, _, job, agents, above = given
         self._config, self._tracer, self._telemetry = config, tracer, telemetry
-        flows = Flows()
-        self._books = Bookkeeping(
-            lambda: kernel_counts(tracer),
-            lambda: telemetry.account,
-            lambda: len(flows),
-            lambda: telemetry.earlier,
-        )
-        metrics = Metrics(
-            telemetry.meter,
-            telemetry.add_producer,
-            self._books.published,
-            has_lineages=config.metric_lineage,
-        )
-        spans = config.output.process_spans
         self.view = screen(environment, is_live=config.is_live)
         self._ticker = Ticker(self.view)
-        showing = self._ticker if self.view else None
-        outlets = Outlets(telemetry, metrics, system_clock(), spans, tell_act_of, showing)
-        self._governor = PolicyHolder(tracer, policy, all_names, warn, has_one_job=job is not None)
+        assembly = assemble(
+            telemetry,
+            partial(kernel_counts, tracer),
+            system_clock(),
+            config.output.process_spans,
+            say=tell_act_of,
+            view=self._ticker if self.view else None,
+            has_lineages=config.metric_lineage,
+        )
+        outlets, self._books, flows = assembly
+        self._holder = WatchPolicyHolder(tracer, policy, all_names, warn, has_one_job=job is not None)
         self._begun: list[tuple[float, Job]] = []
         """Jobs whose beginning isn't reported yet, each with its time by the monotonic clock."""
         self._adopted_ns = 0
@@ -182,13 +175,11 @@ class _Daemon:
         """The processes that started the watch: they run beside the job's, and are no part of the job."""
         self._steps = Steps(tracer, agents, config.job_env, above)
         self._jobs = self._watch_for_jobs(given, environment, outlets)
-        self._pipeline = Pipeline(outlets, Proc(), flows, self._jobs)
+        self._pipeline = assembly.pipeline(Proc(), self._jobs)
         self._source = LiveSource(tracer, self._handle, self._books, flows, on_fault=tell_fault)
         self._takeover: Takeover | None = None
         if isinstance(self._jobs, JobWatch):
-            self._takeover = Takeover(
-                tracer, outlets, self._pipeline, self._jobs, self._governor, self._books
-            )
+            self._takeover = Takeover(tracer, outlets, self._pipeline, self._jobs, self._holder, self._books)
         ends_by_token = config.end_folder is not None
         agent = above.agent if ends_by_token else None
         owner = Owner(warned=self._jobs.warned, ends_by_token=ends_by_token, agent=agent)
@@ -203,7 +194,7 @@ class _Daemon:
     def begin(self) -> None:
         """Find the processes that run already, or go on with those of an instance that was adopted."""
         self._steps.begin()
-        self._governor.start(self._guards.steering)
+        self._holder.start(self._guards.steering)
         self._jobs.begin(self._pipeline, boot_ns())
         if self._takeover is not None and self._tracer.is_adopted:
             self._takeover.begin(self._source.take)
@@ -259,7 +250,7 @@ class _Daemon:
             self._guards.end_was_forged()
         if asked.reread:
             asked.reread = False
-            reread(self._config, self._governor, self._jobs, self._pipeline, self._source.catch_up)
+            reread(self._config, self._holder, self._jobs, self._pipeline, self._source.catch_up)
 
     def end_job(self, asked: Requests) -> None:
         """End what the steps of the machine's job left behind, if the job is over and its policy is enforced.
@@ -296,16 +287,16 @@ class _Daemon:
         return self._judged.failings(self._config.fail_on, account, self._jobs.turned_away)
 
     def _watch_for_jobs(
-        self, given: GivenWatch, environment: Mapping[str, str], outlets: Outlets
+        self, given: WatchInputs, environment: Mapping[str, str], outlets: Outlets
     ) -> JobWatch | MachineWatch:
-        job_env, changed, governor = given.config.job_env, self._changed, self._governor
+        job_env, changed, holder = given.config.job_env, self._changed, self._holder
         baseline = given.baseline
         if given.job is None:
             return JobWatch(
                 outlets,
                 job_env=job_env,
                 on_change=changed,
-                governor=governor,
+                holder=holder,
                 baseline=baseline,
                 is_agent=self._tracer.scopes.is_agent,
             )
@@ -316,7 +307,7 @@ class _Daemon:
             job_env=job_env,
             apart=self._apart,
             on_change=changed,
-            governor=governor,
+            holder=holder,
             baseline=baseline,
             ends_by_token=given.config.end_folder is not None,
         )
@@ -370,7 +361,7 @@ class _Daemon:
         return [
             self._tracer.scopes.sweep,
             lambda: self._jobs.look_around(boot_ns()),
-            lambda: self._governor.look(lambda scopes: self._tracer.scopes.close(scopes, self._source.take)),
+            lambda: self._holder.look(lambda scopes: self._tracer.scopes.close(scopes, self._source.take)),
             self._guards.look_for_agent,
             self._guards.tick,
             self._tell_problems,

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from exporter.common.errors import UsageError
-from exporter.common.inotify import NewNames
+from exporter.kernel.inotify import NewNames
 
 _MOMENT_S, _AT_ONCE = 0.02, 100
 """How many seconds one look may take in a folder that a job floods.

@@ -42,8 +42,7 @@ HOST_TRACE_S = 3600.0
 JOBS_MAX = 1024
 """The most jobs at once: any process can execute with any variables, again and again.
 
-Once half of them are there, each tenant has room for a few only (exporter/session/watch/tenants.py), so that others find
-room, too.
+Once half of them are there, each tenant has room for a few only (tenants.py), so that others find room, too.
 """
 
 DOUBTED_MAX = 64
@@ -77,7 +76,7 @@ class _Decision(NamedTuple):
     """When the process was executed with it, in nanoseconds since boot."""
 
 
-class Governor(Protocol):
+class PolicyHolder(Protocol):
     """A part of the watch that holds jobs to their policies."""
 
     def begin(self, scope: int, job: Job, standing: ResumableJob, *, is_new: bool = False) -> Terms | None:
@@ -100,8 +99,8 @@ class Governor(Protocol):
         """Return the terms of that scope, by the kernel's number of its policy."""
 
 
-class NoGovernor:
-    """A governor for a watch without a policy."""
+class NoPolicyHolder:
+    """A holder for a watch without a policy."""
 
     def begin(self, _scope: int, _job: Job, _standing: ResumableJob, *, is_new: bool = False) -> None:
         """Return None: no job has a policy."""
@@ -129,7 +128,7 @@ class JobWatch:
         *,
         job_env: str | None,
         on_change: Callable[[Job, Summary | None], None],
-        governor: Governor = NoGovernor(),  # noqa: B008
+        holder: PolicyHolder = NoPolicyHolder(),  # noqa: B008
         baseline: Baseline | None = None,
         is_agent: Callable[[ProcessKey], bool] = lambda _: False,
         clock: Callable[[], Clock] = system_clock,
@@ -138,7 +137,7 @@ class JobWatch:
         """`job_env` names a variable that makes a job of whatever has it, besides the known CI systems.
 
         `on_change` is called with each job when it begins, and with its summary, too, when it is over.
-        `governor` is called before anything of a job is reported, and when none of its processes is left.
+        `holder` is called before anything of a job is reported, and when none of its processes is left.
         Jobs are held against `baseline`; None without one. `is_agent` says whether a process starts jobs,
         whoever they are for. `clock` is read for each job: the host's time may be set while it is watched.
         `pids` returns those of this host's processes at that moment.
@@ -148,7 +147,7 @@ class JobWatch:
         self._on_change = on_change
         self._clock = clock
         self._pids = pids
-        self._governor = governor
+        self._holder = holder
         self.baseline = baseline
         """The baseline that jobs are held against; None without one."""
         self._is_agent = is_agent
@@ -254,7 +253,7 @@ class JobWatch:
         is another job: nobody knows which of the two is what it says.
         """
         doubt = self._roots.doubt(event.block, system_of(event.agent)) if event.standing else 0
-        overflow = self._governor.overflow()
+        overflow = self._holder.overflow()
         if doubt and overflow is not None:
             return _Decision(overflow, doubt, event.at_ns)
         if found is None:
@@ -308,8 +307,8 @@ class JobWatch:
             self._hold(scope, watched, is_new=is_new)
         except (CiEgressError, OSError, MemoryError):
             if scope not in self._left:
-                self._governor.end(scope)
-            if self._governor.overflow() is None:
+                self._holder.end(scope)
+            if self._holder.overflow() is None:
                 raise
             return self._turn_away()
         self._untold[scope] = run_id
@@ -347,7 +346,7 @@ class JobWatch:
     def _turn_away(self) -> int:
         """Count a process whose job finds no room; returns the scope for these, HOST without a policy."""
         self.turned_away += 1
-        overflow = self._governor.overflow()
+        overflow = self._holder.overflow()
         return HOST if overflow is None else overflow
 
     def resume(self, scope: int, told: Registered, now_ns: int) -> Job:
@@ -365,7 +364,7 @@ class JobWatch:
             self._left[scope], self._scope_of[watched.key] = watched, scope
             self._places.use(watched.job.ids)
             self._places.end(watched.key, watched.job.ids)
-            self._governor.begin(scope, watched.job, told.standing)
+            self._holder.begin(scope, watched.job, told.standing)
         else:
             self._hold(scope, watched)
             self._tell(scope)
@@ -412,7 +411,7 @@ class JobWatch:
                 self._tell_at_last(scope)
         for scope in [scope for scope in self._left if scope not in census]:
             del self._scope_of[self._left.pop(scope).key]
-            self._governor.end(scope)
+            self._holder.end(scope)
             self._pipeline.table.take_last_end_ns(scope)
         if now_ns - self._reaped_ns >= _REAP_S * _NS:
             self._reaped_ns = now_ns
@@ -447,7 +446,7 @@ class JobWatch:
 
     def _hold(self, scope: int, watched: Watched, *, is_new: bool = False) -> None:
         """Begin a job. Nothing is noted of it before that worked: else the job's next step begins it."""
-        self._governor.begin(scope, watched.job, _standing(watched), is_new=is_new)
+        self._holder.begin(scope, watched.job, _standing(watched), is_new=is_new)
         self._next_scope = max(self._next_scope, scope + 1)
         self._left.pop(scope, None)
         self._scope_of[watched.key] = scope
@@ -470,10 +469,10 @@ class JobWatch:
     def _tell(self, scope: int) -> None:
         """Begin to report the job of `scope`, which is held, and whose names are known by now."""
         watched = self._open[scope]
-        terms = self._governor.begin(scope, watched.job, _standing(watched))
+        terms = self._holder.begin(scope, watched.job, _standing(watched))
         outlets = replace(self._outlets, clock=self._clock())
         traced = traced_job(watched.job, outlets, watched.summary, watched.began_ns)
-        novelty, earlier = known_by(self.baseline, watched.job), self._governor.others()
+        novelty, earlier = known_by(self.baseline, watched.job), self._holder.others()
         self._pipeline.jobs.begin(scope, replace(traced, terms=terms, novelty=novelty, earlier=earlier))
 
     def _end(self, scope: int, now_ns: int, *, still_traced: bool) -> None:
@@ -492,9 +491,9 @@ class JobWatch:
             del self._scope_of[watched.key]
         self._on_change(watched.job, watched.summary)
         if left:
-            self._governor.over(scope, _standing(watched, now_ns))
+            self._holder.over(scope, _standing(watched, now_ns))
         else:
-            self._governor.end(scope)
+            self._holder.end(scope)
 
     def _is_running(self, process: ProcessKey) -> bool:
         return self._pipeline.table.of(process) is not None
@@ -506,7 +505,7 @@ class JobWatch:
         outlets = replace(self._outlets, clock=self._clock())
         name = f"{self._instance()}.{now_ns}"
         traced = traced_job(host(name), outlets, Summary({}, rows_max=0), now_ns, is_a_job=False)
-        return replace(traced, earlier=self._governor.others())
+        return replace(traced, earlier=self._holder.others())
 
 
 def _standing(watched: Watched, told_ns: int = 0) -> ResumableJob:

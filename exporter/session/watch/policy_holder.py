@@ -16,18 +16,18 @@ from exporter.events.facts import HOST
 from exporter.jobs.model import Job, TraceIds
 from exporter.kernel.grace_period import wait_for_programs
 from exporter.kernel.maps.registry import JobMode, ResumableJob
-from exporter.kernel.scopes import Named
 from exporter.kernel.maps.verdicts import Peer
+from exporter.kernel.scopes import Named
 from exporter.pipeline.ruling import Terms
 from exporter.policy.compile import crowding
 from exporter.policy.executables import require_executables
 from exporter.policy.model import Mode
 from exporter.policy.sections import remarks
-from .job_finder import WITHOUT_ROOM
+from exporter.session.job_policy import ReadyPolicy, Source, registered
+from exporter.session.watch.faults import told_of
 
-from exporter.session.faults import told_of
+from .job_finder import WITHOUT_ROOM
 from .shared_policies import Fitting, SharedPolicy
-from exporter.session.job_policy import Governance, Source, registered
 
 if TYPE_CHECKING:
     from exporter.kernel.tracer import Tracer
@@ -59,7 +59,7 @@ class _Held(NamedTuple):
     standing: ResumableJob | None = None
 
 
-class PolicyHolder:
+class WatchPolicyHolder:
     """A record of which scope is held to which policy; it removes the policies that no scope is held to."""
 
     def __init__(
@@ -416,8 +416,8 @@ class PolicyHolder:
 
     def _register(self, scope: int, held: _Held) -> None:
         written = held.written
-        governed = None if written is None else Governance(written.compiled, written.terms, written.rules)
-        self._tracer.register(scope, registered(held.job or _OTHERS[scope], governed, held.standing))
+        ready = None if written is None else ReadyPolicy(written.compiled, written.terms, written.rules)
+        self._tracer.register(scope, registered(held.job or _OTHERS[scope], ready, held.standing))
 
     def _terms(self, scope: int) -> Terms | None:
         """Return the terms of `scope`, with the mode that is in force; None without a policy."""

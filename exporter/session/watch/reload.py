@@ -13,18 +13,18 @@ from exporter.common.settings import WatchConfig
 from exporter.common.text import counted
 from exporter.pipeline.core import Pipeline
 from exporter.session.baselines import baseline_of
-from exporter.session.faults import told_of
 from exporter.session.job_policy import source_of
 from exporter.session.messages import Messages
-from .policy_holder import PolicyHolder
+from exporter.session.watch.faults import told_of
 
 from .job_finder import JobWatch
+from .policy_holder import WatchPolicyHolder
 from .whole_machine import MachineWatch
 
 
 def reread(
     config: WatchConfig,
-    governor: PolicyHolder,
+    holder: WatchPolicyHolder,
     jobs: JobWatch | MachineWatch,
     pipeline: Pipeline,
     catch_up: Callable[[], object],
@@ -33,10 +33,10 @@ def reread(
 
     `catch_up` handles all that the kernel has reported so far.
     """
-    if governor.source is None and config.baseline is None:
+    if holder.source is None and config.baseline is None:
         Messages.current().say("SIGHUP: there is neither a policy nor a baseline to read again")
-    if governor.source is not None:
-        _reread("policy", config.policy, lambda: _change_policy(config, governor, pipeline, catch_up))
+    if holder.source is not None:
+        _reread("policy", config.policy, lambda: _change_policy(config, holder, pipeline, catch_up))
     if config.baseline is not None:
         _reread("baseline", config.baseline, lambda: _change_baseline(config, jobs, catch_up))
 
@@ -73,11 +73,11 @@ def _as_told(error: Exception) -> CiEgressError:
 
 
 def _change_policy(
-    config: WatchConfig, governor: PolicyHolder, pipeline: Pipeline, catch_up: Callable[[], object]
+    config: WatchConfig, holder: WatchPolicyHolder, pipeline: Pipeline, catch_up: Callable[[], object]
 ) -> int:
     source = source_of(config)
     assert source is not None  # noqa: S101 - the options are what they were
-    return governor.change(source, pipeline.jobs.names_in, catch_up, pipeline.jobs.change_terms)
+    return holder.change(source, pipeline.jobs.names_in, catch_up, pipeline.jobs.change_terms)
 
 
 def _change_baseline(

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from exporter.jobs.model import Job
 from exporter.pipeline.account import Account
 from exporter.pipeline.summary import Summary
-from exporter.session.inputs import GivenWatch
 from exporter.session.reports import Reporting
+from exporter.session.watch.inputs import WatchInputs
 
 if TYPE_CHECKING:
     from exporter.report.sheet import Sheet
@@ -26,7 +26,7 @@ class WatchReporting:
     together, with the final account.
     """
 
-    def __init__(self, reporting: Reporting, given: GivenWatch, account: Callable[[], Account]) -> None:
+    def __init__(self, reporting: Reporting, given: WatchInputs, account: Callable[[], Account]) -> None:
         """`account` is called whenever a job ends."""
         self._reporting, self._given, self._account = reporting, given, account
         self._is_ending = False

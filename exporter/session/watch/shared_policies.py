@@ -13,7 +13,6 @@ from exporter.pipeline.ruling import Terms, terms_of
 from exporter.policy.compile import Compiled, compile_policy
 from exporter.policy.entries import ENTRIES_ROOM
 from exporter.policy.model import Address, JobPolicy
-
 from exporter.session.job_policy import Source
 
 _Key = tuple[JobPolicy, tuple[Address, ...]]

@@ -19,9 +19,9 @@ from exporter.pipeline.core import Pipeline
 from exporter.pipeline.job import Outlets
 from exporter.pipeline.procfs import Proc, everyone
 from exporter.session.messages import Messages
-from .policy_holder import OVERFLOW, PolicyHolder
 
 from .job_finder import JobWatch
+from .policy_holder import OVERFLOW, WatchPolicyHolder
 
 EVENT = "cicd.egress.exporter.adopted"
 _GONE = ("process", "exporter_killed")
@@ -37,12 +37,12 @@ class Takeover:
         outlets: Outlets,
         pipeline: Pipeline,
         jobs: JobWatch,
-        governor: PolicyHolder,
+        holder: WatchPolicyHolder,
         books: Bookkeeping,
     ) -> None:
         """Enter what is lost in `books`."""
         self._tracer, self._outlets, self._pipeline = tracer, outlets, pipeline
-        self._jobs, self._governor, self._books = jobs, governor, books
+        self._jobs, self._holder, self._books = jobs, holder, books
 
     def begin(self, take: Handler) -> None:
         """Take over the processes and jobs that run, and hold them to the policy.
@@ -59,7 +59,7 @@ class Takeover:
                 continue
             self._tell_of(self._jobs.resume(scope, told or self._unknown(scope), boot_ns()))
             number += 1
-        self._governor.forget_earlier()
+        self._holder.forget_earlier()
         self._tell(number)
 
     def end(self) -> None:

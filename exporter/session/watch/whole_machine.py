@@ -15,7 +15,7 @@ from exporter.pipeline.job import Outlets, known_by, traced_job
 from exporter.pipeline.procfs import all_pids, is_running
 from exporter.pipeline.summary import Summary
 
-from .job_finder import WITHOUT_ROOM, Governor, NoGovernor
+from .job_finder import WITHOUT_ROOM, NoPolicyHolder, PolicyHolder
 from .roots import Roots
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class MachineWatch:
         job_env: str | None,
         apart: Container[ProcessKey],
         on_change: Callable[[Job, Summary | None], None],
-        governor: Governor = NoGovernor(),  # noqa: B008
+        holder: PolicyHolder = NoPolicyHolder(),  # noqa: B008
         baseline: Baseline | None = None,
         ends_by_token: bool = False,
         pids: Callable[[], Collection[int]] = all_pids,
@@ -60,7 +60,7 @@ class MachineWatch:
         self._roots = Roots(job_env)
         self._apart = apart
         self._on_change = on_change
-        self._governor = governor
+        self._holder = holder
         self._pids = pids
         self._ends_by_token = ends_by_token
         self._summary = Summary(environ, sees_daemons=True)
@@ -80,7 +80,7 @@ class MachineWatch:
             ids.derive_from or 0,
             began_ns=now_ns,
         )
-        terms = self._governor.begin(SCOPE, self._job, standing)
+        terms = self._holder.begin(SCOPE, self._job, standing)
         traced = traced_job(self._job, self._outlets, self._summary, now_ns)
         novelty = known_by(self.baseline, self._job)
         traced = replace(traced, terms=terms, novelty=novelty, ends_by_token=self._ends_by_token)

@@ -13,11 +13,11 @@ import pytest
 from exporter.events import wire
 from exporter.events.facts import Acted, ProcessKey
 from exporter.kernel.maps.policies import name_key
-from exporter.kernel.tracer import Tracer
 from exporter.kernel.maps.windows import Coverage
+from exporter.kernel.tracer import Tracer
 from tests.kernel.attached import wait_for
 from tests.kernel.direct import KernelSide, attempts, kernel_side
-from tests.kernel.governed import compiled
+from tests.kernel.held_job import compiled
 from tests.kernel.lab import PORT, V4, Lab
 
 if TYPE_CHECKING:
@@ -67,8 +67,8 @@ def test_a_policy_that_is_the_same_keeps_its_number_and_another_gets_its_own(
     kernel: KernelSide, stack: ExitStack
 ) -> None:
     same, changed = (
-        kernel.tracer.govern(SCOPE, compiled(FIRST)),
-        kernel.tracer.govern(OTHER, compiled(SECOND)),
+        kernel.hold(SCOPE, compiled(FIRST)),
+        kernel.hold(OTHER, compiled(SECOND)),
     )
     tracer = adopted(kernel, stack)
     assert tracer.scopes.write(compiled(SAME), SCOPE).number == same
@@ -87,7 +87,7 @@ def test_a_policy_that_is_the_same_keeps_its_number_and_another_gets_its_own(
 def test_what_was_in_the_middle_of_a_change_is_brought_to_an_end(
     kernel: KernelSide, stack: ExitStack
 ) -> None:
-    before = kernel.tracer.govern(SCOPE, compiled(FIRST))
+    before = kernel.hold(SCOPE, compiled(FIRST))
     after = kernel.tracer.scopes.write(compiled(SECOND)).number
     kernel.tracer.scopes.prepare(SCOPE, after, compiled(SECOND))
     tracer = adopted(kernel, stack)
@@ -102,7 +102,7 @@ def test_what_was_in_the_middle_of_a_change_is_brought_to_an_end(
 
 def test_what_a_cname_led_to_goes_with_its_policy(kernel: KernelSide, stack: ExitStack) -> None:
     stays, goes = (
-        kernel.tracer.govern(SCOPE, compiled(FIRST)),
+        kernel.hold(SCOPE, compiled(FIRST)),
         kernel.tracer.scopes.write(compiled(SECOND)).number,
     )
     (name,) = compiled(FIRST).names

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from exporter.events import wire
-from exporter.kernel.programs.attachment import DETACHED, REPLACED, UNPINNED
 from exporter.kernel.bpf import bpf, detach_link, open_pinned
+from exporter.kernel.programs.attachment import DETACHED, REPLACED, UNPINNED
 from exporter.kernel.programs.objects import AttachType, ProgramType, load_program, pin
 from tests.kernel.attached import attached, instance_of, links_in, running, stopped, wait_for
 from tests.kernel.direct import KernelSide, kernel_side

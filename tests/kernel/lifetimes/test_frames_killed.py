@@ -17,8 +17,8 @@ import pytest
 
 from exporter.events import wire
 from exporter.kernel.bpf import detach_link, open_pinned
-from exporter.kernel.frames.interface_egress import Way, way_here
 from exporter.kernel.frames.frames import Frames
+from exporter.kernel.frames.interface_egress import Way, way_here
 from exporter.kernel.programs.objects import ProgramType, attach_to_interface, load_program
 from tests.kernel.agents import COMMAND, agent
 from tests.kernel.lab import V4

@@ -20,15 +20,15 @@ from exporter.kernel.build.btf import MEMBERS, VMLINUX, kernel_offsets
 from exporter.kernel.build.bytecode import ROOTS_FOLDER, Bytecode, Cache, Request
 from exporter.kernel.build.compiling import compiled, our_request, system_compiler
 from exporter.kernel.build.sources import compiler_flags, source_text
-from exporter.kernel.programs.hooks import PROGRAMS
-from exporter.kernel.pins import new_instance
 from exporter.kernel.instances.loading import is_complete, load
+from exporter.kernel.maps.windows import Coverage
 from exporter.kernel.mounts import ensure_bpffs
+from exporter.kernel.pins import new_instance
+from exporter.kernel.programs.hooks import PROGRAMS
 from exporter.kernel.programs.objects import ProgramType, load_program
+from exporter.kernel.programs.verifier import VerifierError
 from exporter.kernel.requirements import version_of
 from exporter.kernel.tracer import PINNED_MAPS, Tracer
-from exporter.kernel.programs.verifier import VerifierError
-from exporter.kernel.maps.windows import Coverage
 from exporter.pipeline.procfs import started_ns
 from tests.kernel.attached import nothing_left
 from tests.kernel.compilers import BPF, Installed, of_this_machine, of_trixie
@@ -325,7 +325,8 @@ def test_bytecode_that_lacks_a_program_or_a_map_is_compiled_again(tmp_path: Path
 def test_what_was_compiled_is_found_on_a_file_system_that_is_read_only(tmp_path: Path) -> None:
     Cache(tmp_path).put("digest", {"maps": [], "programs": {}})
     read_only = f"mount --bind {tmp_path} {tmp_path} && mount -o remount,bind,ro {tmp_path}"
-    get = "import sys; from exporter.kernel.build.bytecode import *; print(Cache(Path(sys.argv[1])).get('digest'))"
+    import_it = "import sys; from exporter.kernel.build.bytecode import *"
+    get = f"{import_it}; print(Cache(Path(sys.argv[1])).get('digest'))"
     seen = subprocess.run(
         [*in_own_mounts(f"{read_only} && ! touch {tmp_path}/new"), sys.executable, "-c", get, tmp_path],
         cwd=ROOT,

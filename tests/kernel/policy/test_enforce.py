@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from exporter.jobs.claims import named
-from exporter.kernel.instances.control import governed, instances, matching, switch
+from exporter.kernel.instances.control import instances, jobs_of, matching, switch
 from exporter.kernel.maps.registry import JobMode, Registered
 from exporter.policy.compile import compile_policy
 from exporter.policy.parse import parse_policy
@@ -233,19 +233,19 @@ def test_what_was_chosen_survives_another_policy() -> None:
     with kernel_side() as kernel:
         tracer = kernel.tracer
         tracer.register(1, Registered("group/race", "b", 1, 1, 1, JobMode.AUDIT))
-        tracer.govern(1, audited)
-        (governed_job,) = governed(matching(instances(), tracer.name))
+        kernel.hold(1, audited)
+        (job_of_it,) = jobs_of(matching(instances(), tracer.name))
         is_over = threading.Event()
 
         def put_in_force() -> None:
             while not is_over.is_set():
                 tracer.register(1, Registered("group/race", "b", 1, 1, 1, JobMode.AUDIT))
-                tracer.govern(1, audited)
+                kernel.hold(1, audited)
 
         with ThreadPoolExecutor(1) as writer:
             writing = writer.submit(put_in_force)
             for mode in [JobMode.ENFORCE, JobMode.AUDIT] * 50:
-                switch(governed_job, mode, by=0)
+                switch(job_of_it, mode, by=0)
                 assert tracer.mode(1) is mode
             is_over.set()
             writing.result()

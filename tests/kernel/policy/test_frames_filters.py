@@ -82,11 +82,11 @@ def test_it_goes_with_the_mode_and_with_the_instance(lab: Lab, kernel: KernelSid
         assert job.do(*PACKET_SOCKET, FRAME) == "ENOBUFS"
         (line,) = filters(lab)
         assert f"ci-egress/{kernel.tracer.name} direct-action" in line
-        kernel.tracer.govern(kernel.scope, policy(more=""))
+        kernel.hold(kernel.scope, policy(more=""))
         assert look(kernel) == []
         assert filters(lab) == []
         assert job.do(FRAME) == "ok"
-        kernel.tracer.govern(kernel.scope, policy())
+        kernel.hold(kernel.scope, policy())
         assert job.do(FRAME) == "ENOBUFS"
         kernel.tracer.frames.close()  # as if killed
         assert job.do(FRAME) == "ENOBUFS"
@@ -106,7 +106,7 @@ def test_filters_of_others_stay(lab: Lab, kernel: KernelSide, protocol: str) -> 
             assert look(kernel) == []
             assert job.do(*PACKET_SOCKET, FRAME) == "ENOBUFS"
             assert set(before) < set(filters(lab))
-            kernel.tracer.govern(kernel.scope, policy(more=""))
+            kernel.hold(kernel.scope, policy(more=""))
             assert look(kernel) == []
         assert filters(lab) == before
     finally:

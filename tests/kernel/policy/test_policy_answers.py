@@ -16,7 +16,7 @@ from exporter.events import wire
 from tests.kernel.arrivals import TCP, Endpoint, Packet
 from tests.kernel.asking import NAME, Asking, policy
 from tests.kernel.attached import nothing_left
-from tests.kernel.governed import DENIED, SENT, Governed, connect, governed
+from tests.kernel.held_job import DENIED, SENT, HeldJob, connect, held_job
 from tests.kernel.lab import NETWORKS, PORT, V4, Lab, Network
 from tests.kernel.recorded_answers import RECORDED
 from tests.kernel.servers import family_of
@@ -186,8 +186,8 @@ DENIED_CASES = [
 
 
 @pytest.fixture(scope="module")
-def job() -> Iterator[Governed]:
-    with nothing_left(), governed() as job:
+def job() -> Iterator[HeldJob]:
+    with nothing_left(), held_job() as job:
         yield job
 
 
@@ -195,7 +195,7 @@ def by_name(cases: list[Case]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("case", cases, ids=lambda case: case.name)
 
 
-def opened(job: Governed, lab: Lab, network: Network, case: Case) -> tuple[str, int]:
+def opened(job: HeldJob, lab: Lab, network: Network, case: Case) -> tuple[str, int]:
     """What comes of a connect to the peer, before which that was answered, and how many packets get there."""
     job.hold_to_text(policy(network, f"{case.rule}:{PORT}"))
     with ExitStack() as stack, lab.watch() as watch:
@@ -207,7 +207,7 @@ def opened(job: Governed, lab: Lab, network: Network, case: Case) -> tuple[str, 
 @NETWORKS
 @by_name(GRANTED)
 def test_an_address_of_the_name_that_was_asked_for_is_granted(
-    job: Governed, lab: Lab, network: Network, case: Case
+    job: HeldJob, lab: Lab, network: Network, case: Case
 ) -> None:
     result, packets = opened(job, lab, network, case)
     assert (result, packets > 0) == (SENT, True)
@@ -215,13 +215,13 @@ def test_an_address_of_the_name_that_was_asked_for_is_granted(
 
 @NETWORKS
 @by_name(DENIED_CASES)
-def test_an_address_of_any_other_name_is_not(job: Governed, lab: Lab, network: Network, case: Case) -> None:
+def test_an_address_of_any_other_name_is_not(job: HeldJob, lab: Lab, network: Network, case: Case) -> None:
     assert opened(job, lab, network, case) == (DENIED, 0)
 
 
 @NETWORKS
 @pytest.mark.parametrize("by", RECORDED)
-def test_what_real_resolvers_answer_is_granted(job: Governed, lab: Lab, network: Network, by: str) -> None:
+def test_what_real_resolvers_answer_is_granted(job: HeldJob, lab: Lab, network: Network, by: str) -> None:
     job.hold_to_text(policy(network, f"www.{NAME}:{PORT}", f"direct.{NAME}:{PORT}"))
     answer = bytes.fromhex(RECORDED[by][network])
     end = answer.index(b"\0", QUESTION_AT) + 5
@@ -233,7 +233,7 @@ def test_what_real_resolvers_answer_is_granted(job: Governed, lab: Lab, network:
     assert granted(job) == set(parse_reply(answer, is_cut=False).addresses)
 
 
-def test_a_name_with_a_zero_grants_nothing_over_tcp_either(job: Governed, lab: Lab) -> None:
+def test_a_name_with_a_zero_grants_nothing_over_tcp_either(job: HeldJob, lab: Lab) -> None:
     """In one segment with an honest answer, which does."""
     hostile, honest = DENIED_CASES[0], GRANTED[0]._replace(asked=name(b"direct", b"registry", b"example"))
     job.hold_to_text(policy(V4, f"{NAME}:{PORT}", f"direct.{NAME}:{PORT}"))
@@ -257,13 +257,13 @@ def framed(message: bytes) -> bytes:
     return struct.pack("!H", len(message)) + message
 
 
-def granted(job: Governed) -> set[bytes]:
+def granted(job: HeldJob) -> set[bytes]:
     """All addresses that were, to this process's job."""
     keys = (wire.GrantedKey.unpack(key) for key in job.kernel.tracer.maps["granted"])
     return {key.address for key in keys if key.scope == job.scope}
 
 
-def test_what_is_granted_is_what_the_telemetry_says_of_the_same_answer(job: Governed, lab: Lab) -> None:
+def test_what_is_granted_is_what_the_telemetry_says_of_the_same_answer(job: HeldJob, lab: Lab) -> None:
     """In any order, with names that are each other's ends; of one in which a byte was changed, no more."""
     draw = random.Random(14)  # noqa: S311 - the same ones every time
     with ExitStack() as stack:
@@ -277,7 +277,7 @@ def test_what_is_granted_is_what_the_telemetry_says_of_the_same_answer(job: Gove
             assert granted_by(job, asking, bytes(changed)) <= set(told), changed.hex()
 
 
-def granted_by(job: Governed, asking: Asking, answer: bytes) -> set[bytes]:
+def granted_by(job: HeldJob, asking: Asking, answer: bytes) -> set[bytes]:
     job.hold_to_text(policy(V4, f"{NAME}:{PORT}"))
     asking.get(question(), answer)
     return granted(job)

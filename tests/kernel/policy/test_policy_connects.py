@@ -143,7 +143,7 @@ def test_through_a_mapped_address_it_is_the_same(lab: Lab, kernel: KernelSide) -
 def test_a_flip_is_seen_by_what_is_connected(lab: Lab, kernel: KernelSide) -> None:
     with lab.watch() as watch, agent(kernel, lab, policy(V4, mode="audit")) as job:
         assert job.do(made(V4), to(V4, PORT)) == "ok"
-        kernel.tracer.govern(kernel.scope, policy(V4))
+        kernel.hold(kernel.scope, policy(V4))
         assert job.do(SENDS["send"]) == "EPERM"
     assert watch.arrivals.packets == {}
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from exporter.kernel import dropped_connections as dropped
+from exporter.kernel import dropped_connections
 from exporter.kernel.dropped_connections import Left
 from exporter.kernel.pins import remove
 from exporter.policy.compile import Compiled, compile_policy
@@ -137,7 +137,7 @@ def test_what_cannot_be_aborted_is_counted(
     with agent(kernel, lab, audited()) as job:
         keep_back(kernel, job, V4)
         with monkeypatch.context() as patched:
-            patched.setattr(dropped, "_DESTROY", 22)
+            patched.setattr(dropped_connections, "_DESTROY", 22)
             kernel.tracer.detach()
         assert kernel.tracer.left == Left(connections=1)
         assert job.do(RESET, "s.close()") == "ok", "else it would be sent beside other tests"
@@ -150,7 +150,7 @@ def test_a_network_that_cannot_be_looked_into_is_counted(
         with open(os.devnull) as no_namespace:  # noqa: PTH123 - its descriptor is what it is for
             yield no_namespace.fileno()
 
-    monkeypatch.setattr(dropped, "everywhere", nowhere)
+    monkeypatch.setattr(dropped_connections, "everywhere", nowhere)
     kernel.tracer.detach()
     assert kernel.tracer.left == Left(), "nothing was dropped"
     with kernel_side() as other, agent(other, lab, audited()) as job:

@@ -19,13 +19,13 @@ from demo.namespaces import Namespace
 from exporter.common.errors import CANNOT_TRACE_STATUS, KernelError
 from exporter.events.facts import Tampered, Tampering
 from exporter.events.wire import LAYOUT
-from exporter.kernel.instances import control
-from exporter.kernel.frames import (interface_egress as exits, frames, guarded_namespaces as guarded)
-from exporter.kernel.programs.attachment import UNPINNED
 from exporter.kernel.bpf import detach_link, link_info, open_pinned
-from exporter.kernel.pins import remove, sweep
+from exporter.kernel.frames import frames, guarded_namespaces, interface_egress
+from exporter.kernel.instances import control
 from exporter.kernel.locks import changing_modes
 from exporter.kernel.maps.registry import JobMode, Registered
+from exporter.kernel.pins import remove, sweep
+from exporter.kernel.programs.attachment import UNPINNED
 from exporter.policy.compile import Compiled, compile_policy
 from tests.kernel.agents import COMMAND, Agent, agent
 from tests.kernel.arrivals import UDP, Endpoint, Packet
@@ -184,11 +184,11 @@ def test_what_is_enforced_can_change_while_it_runs(lab: Lab, kernel: KernelSide)
     line = send(frame(V4, V4.evil))
     with agent(kernel, lab, policy(more="")) as job:
         assert job.do(*PACKET_SOCKET, line) == "ok"
-        kernel.tracer.govern(kernel.scope, policy())
+        kernel.hold(kernel.scope, policy())
         assert look(kernel) == []
         assert job.do(line) == "ENOBUFS"
         assert pinned(kernel) != []
-        kernel.tracer.govern(kernel.scope, policy(more=""))
+        kernel.hold(kernel.scope, policy(more=""))
         assert job.do(line) == "ok", "at once"
         assert look(kernel) == []
         assert pinned(kernel) == []
@@ -201,11 +201,11 @@ def test_what_is_enforced_again_while_it_is_taken_away_keeps_sockets_from_a_way_
     with agent(kernel, lab, policy()) as job:
         assert look(kernel) == []
         kernel.tracer.frames.most_s = 0
-        kernel.tracer.govern(kernel.scope, policy(more=""))
+        kernel.hold(kernel.scope, policy(more=""))
         while OPTIONS in pinned(kernel):
             kernel.tracer.frames.look()
         assert len(pinned(kernel)) > 0, "there is more to take away"
-        kernel.tracer.govern(kernel.scope, policy())
+        kernel.hold(kernel.scope, policy())
         assert job.do(*PACKET_SOCKET, BYPASS) == "EPERM"
 
 
@@ -218,9 +218,9 @@ def test_where_options_cannot_be_denied_nothing_is_enforced(
         raise OSError(errno.EPERM, os.strerror(errno.EPERM))
 
     monkeypatch.setattr(frames, "attach_to_cgroup", refuse)
-    kernel.tracer.govern(1, policy(more=""))
+    kernel.hold(1, policy(more=""))
     with pytest.raises(KernelError, match="on_setsockopt: Operation not permitted") as raised:
-        kernel.tracer.govern(1, policy())
+        kernel.hold(1, policy())
     assert raised.value.exit_status == CANNOT_TRACE_STATUS
     assert kernel.tracer.mode(1) is JobMode.AUDIT
 
@@ -403,7 +403,7 @@ def test_where_frames_cannot_be_stopped_it_is_told_once(
     def refuse(*_: int, **__: int) -> int:
         raise OSError(errno.EINVAL, "as where something forbids it")
 
-    monkeypatch.setattr(exits, "attach_to_interface", refuse)
+    monkeypatch.setattr(interface_egress, "attach_to_interface", refuse)
     with agent(kernel, lab, policy()) as job:
         assert job.do(*PACKET_SOCKET) == "ok"
         told = look(kernel)
@@ -490,7 +490,7 @@ def test_many_interfaces_are_looked_after_in_turns(lab: Lab, kernel: KernelSide)
             [(Tampering.FRAMES, errno.EINPROGRESS)],
         )
         assert job.do(PACKET_SOCKET[0], f"p.bind(('{last}', 0))", send(MARK)) == "ENOBUFS"
-        kernel.tracer.govern(kernel.scope, policy(more=""))
+        kernel.hold(kernel.scope, policy(more=""))
         wait_for(lambda: frames.turn() is not None and not pinned(kernel))
         assert job.do(send(MARK)) == "ok"
 
@@ -510,10 +510,10 @@ def test_who_turns_enforcement_on_holds_up_nobody_else(
                 last.append(add_interfaces(job))
                 yield
 
-        (row,) = control.governed(control.Instance(kernel.tracer.directory, is_alive=True, layout=LAYOUT))
+        (row,) = control.jobs_of(control.Instance(kernel.tracer.directory, is_alive=True, layout=LAYOUT))
         with monkeypatch.context() as patched:
             patched.setattr(control, "LOCKED_S", 0.0)
-            patched.setattr(guarded, "_LATE_S", late_s)
+            patched.setattr(guarded_namespaces, "_LATE_S", late_s)
             patched.setattr(control, "changing_modes", changing_late)
             (gap,) = control.switch(row, JobMode.ENFORCE, by=0)
         assert gap.what.startswith("there wasn't time to stop ")

@@ -127,7 +127,7 @@ def test_a_name_is_allowed_to_a_lineage(lab: Lab, programs: Programs, kernel: Ke
     act, peer, told = programs.act("connect", V4.evil, PORT), packed(ip_address(V4.evil)), []
     for command in (act, [*TIMEOUT, *act]):
         with kernel.beginning(lab, command) as (child, _):
-            kernel.tracer.govern(kernel.scope, compiled, [(peer, ["registry.example"])])
+            kernel.hold(kernel.scope, compiled, [(peer, ["registry.example"])])
             stdout = child.communicate("\n", timeout=RUN_LIMIT_S)[0]
         acts = [e for e in kernel.drain() if isinstance(e, Acted) and e.scope == kernel.scope]
         rule = terms_of(compiled, "policy.yaml").rule_for(acts[0], ["registry.example"])
@@ -158,7 +158,7 @@ def test_another_policy_takes_nothing_from_what_a_process_has_in_its_chain(
         child.stdin.flush()
         assert child.stdout.readline() == "ok\n"
         assert next_policy.executables["timeout"] == 2
-        kernel.tracer.govern(kernel.scope, next_policy)
+        kernel.hold(kernel.scope, next_policy)
         assert child.communicate("\n", timeout=RUN_LIMIT_S)[0] == "ok\n"
 
 
@@ -174,7 +174,7 @@ def test_who_ran_before_it_was_followed_has_what_its_chain_runs(
         pid, scope = int(child.stdout.readline()), 1 << 20
         started = started_ns(pid)
         assert started is not None
-        kernel.tracer.govern(scope, policy("timeout"))
+        kernel.hold(scope, policy("timeout"))
         assert kernel.tracer.executables.held_by([pid]) == 0
         held = kernel.tracer.executables.held_by([child.pid, pid])
         timeout = kernel.tracer.executables.mask(["timeout"])
@@ -188,9 +188,9 @@ def test_more_executables_than_there_are_bits_are_refused_whatever_policies_have
 ) -> None:
     command = [*TIMEOUT, *programs.act("connect", V4.evil, PORT)]
     with kernel_side() as kernel:
-        kernel.tracer.govern(kernel.scope, policy(*(f"tool-{n}" for n in range(EXECUTABLES_MAX - 1))))
+        kernel.hold(kernel.scope, policy(*(f"tool-{n}" for n in range(EXECUTABLES_MAX - 1))))
         assert outcome(kernel, lab, command, policy("tool-1", "timeout")) == ("EPERM\n", {DENIED})
         assert outcome(kernel, lab, command, policy("timeout")) == ("ok\n", {ALLOWED})
         with pytest.raises(KernelError, match="more than 64 executables in `lineage`, over all policies"):
-            kernel.tracer.govern(kernel.scope, policy("one-more"))
+            kernel.hold(kernel.scope, policy("one-more"))
         assert outcome(kernel, lab, command, policy("timeout")) == ("ok\n", {ALLOWED})

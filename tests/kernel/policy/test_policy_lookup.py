@@ -14,9 +14,9 @@ from hypothesis import given, settings
 
 import tests.examples  # noqa: F401
 from exporter.events.facts import RULE_OF_NAMES, Acted, ProcessKey, Verdict
-from exporter.kernel.pins import open_map
 from exporter.kernel.maps.verdicts import MAPS, Peer, Process, Verdicts
 from exporter.kernel.maps.verdicts import Said as Found
+from exporter.kernel.pins import open_map
 from exporter.pipeline.procfs import started_ns
 from exporter.policy.compile import compile_policy
 from exporter.policy.decide import EgressRequest
@@ -75,7 +75,7 @@ class Actor:
         for name, address in answered:
             model.answer(name, address)
         held = held_mask(compiled, chain)
-        self._kernel.tracer.govern(scope, compiled, seeds(answered))
+        self._kernel.hold(scope, compiled, seeds(answered))
         in_chain = [name for name, bit in compiled.executables.items() if held >> bit & 1]
         # As after the execs of its chain.
         mask = self._kernel.tracer.executables.mask(in_chain)

@@ -17,7 +17,7 @@ from exporter.common.clock import boot_ns
 from exporter.events import wire
 from tests.kernel.asking import NAME, OF_HOST_NAMES, Asking, bracketed, policy
 from tests.kernel.attached import nothing_left
-from tests.kernel.governed import DENIED, SENT, Governed, connect, governed, question, record, reply
+from tests.kernel.held_job import DENIED, SENT, HeldJob, connect, held_job, question, record, reply
 from tests.kernel.lab import PORT, V4, V6, Lab, Network
 
 pytestmark = pytest.mark.kernel
@@ -58,8 +58,8 @@ with socket.socket(family, socket.SOCK_DGRAM) as server, socket.socket(family, s
 
 
 @pytest.fixture(scope="module")
-def job() -> Iterator[Governed]:
-    with nothing_left(), governed() as job:
+def job() -> Iterator[HeldJob]:
+    with nothing_left(), held_job() as job:
         yield job
 
 
@@ -94,7 +94,7 @@ def asking(lab: Lab, network: Network) -> Iterator[Asking]:
     ],
 )
 def test_an_address_is_granted_by_the_name_that_was_asked_for(
-    job: Governed, lab: Lab, network: Network, asking: Asking, rule: str, name: str, result: str
+    job: HeldJob, lab: Lab, network: Network, asking: Asking, rule: str, name: str, result: str
 ) -> None:
     job.hold_to_text(policy(network, f"{rule}:{PORT}"))
     assert connect(lab.build, network.peer, PORT) == DENIED
@@ -103,7 +103,7 @@ def test_an_address_is_granted_by_the_name_that_was_asked_for(
 
 
 def test_a_label_that_is_granted_has_bytes_of_host_names_alone(
-    job: Governed, lab: Lab, network: Network, asking: Asking
+    job: HeldJob, lab: Lab, network: Network, asking: Asking
 ) -> None:
     job.hold_to_text(policy(network, f"*.{NAME}:{PORT}"))
     for behind in range(4):
@@ -115,7 +115,7 @@ def test_a_label_that_is_granted_has_bytes_of_host_names_alone(
 
 
 def test_the_longest_name_that_a_rule_can_have_is_granted(
-    job: Governed, lab: Lab, network: Network, asking: Asking
+    job: HeldJob, lab: Lab, network: Network, asking: Asking
 ) -> None:
     longest = ".".join(["a" * 63, "b" * 63, "c" * 63, "d" * 51, "example"])
     assert len(longest) == 251
@@ -128,7 +128,7 @@ def test_the_longest_name_that_a_rule_can_have_is_granted(
 
 
 def test_every_address_behind_any_aliases_is_granted(
-    job: Governed, lab: Lab, network: Network, asking: Asking
+    job: HeldJob, lab: Lab, network: Network, asking: Asking
 ) -> None:
     job.hold_to_text(policy(network, f"{NAME}:{PORT}"))
     aliases = ["= CNAME edge.cdn.example.", "edge.cdn.example. CNAME e7.cdn.example."]
@@ -139,7 +139,7 @@ def test_every_address_behind_any_aliases_is_granted(
 
 
 def test_a_rule_for_what_a_name_leads_to_grants_nothing(
-    job: Governed, lab: Lab, network: Network, asking: Asking
+    job: HeldJob, lab: Lab, network: Network, asking: Asking
 ) -> None:
     job.hold_to_text(policy(network, f"edge.cdn.example:{PORT}"))
     asking.ask(NAME, "= CNAME edge.cdn.example.", f"edge.cdn.example. {record(network.peer)[2:]}")
@@ -147,7 +147,7 @@ def test_a_rule_for_what_a_name_leads_to_grants_nothing(
 
 
 def test_a_grant_is_for_the_ports_of_its_rule(
-    job: Governed, lab: Lab, network: Network, asking: Asking
+    job: HeldJob, lab: Lab, network: Network, asking: Asking
 ) -> None:
     job.hold_to_text(policy(network, f"{NAME}:{PORT}", f"udp://other.example:{OTHER_PORT}"))
     asking.ask(NAME, record(network.peer))
@@ -159,7 +159,7 @@ def test_a_grant_is_for_the_ports_of_its_rule(
 
 
 def test_on_an_address_that_two_names_share_deny_wins(
-    job: Governed, lab: Lab, network: Network, asking: Asking
+    job: HeldJob, lab: Lab, network: Network, asking: Asking
 ) -> None:
     job.hold_to_text(policy(network, f"{NAME}:{PORT}", deny=["evil.example"]))
     asking.ask(NAME, record(network.peer))
@@ -169,7 +169,7 @@ def test_on_an_address_that_two_names_share_deny_wins(
 
 
 def test_a_denied_address_stays_denied_whatever_name_leads_there(
-    job: Governed, lab: Lab, network: Network, asking: Asking
+    job: HeldJob, lab: Lab, network: Network, asking: Asking
 ) -> None:
     job.hold_to_text(policy(network, f"{NAME}:{PORT}", deny=[bracketed(network.peer)]))
     asking.ask(NAME, record(network.peer))
@@ -177,7 +177,7 @@ def test_a_denied_address_stays_denied_whatever_name_leads_there(
 
 
 def test_an_answer_counts_only_from_the_resolver_that_was_asked_and_only_once(
-    job: Governed, lab: Lab, network: Network, asking: Asking
+    job: HeldJob, lab: Lab, network: Network, asking: Asking
 ) -> None:
     job.hold_to_text(policy(network, f"{NAME}:{PORT}", "other.example:7"))
     asking.client.sendto(question("other.example"), asking.resolver.getsockname())
@@ -191,7 +191,7 @@ def test_an_answer_counts_only_from_the_resolver_that_was_asked_and_only_once(
 
 
 def test_what_a_resolver_answers_that_no_rule_allows_grants_nothing_in_any_mode(
-    job: Governed, lab: Lab, network: Network, asking: Asking
+    job: HeldJob, lab: Lab, network: Network, asking: Asking
 ) -> None:
     scope = job.hold_to_text(policy(network, f"{NAME}:{PORT}", mode="audit"))
     stranger = Asking(asking.client, asking.stranger, asking.resolver)
@@ -202,7 +202,7 @@ def test_what_a_resolver_answers_that_no_rule_allows_grants_nothing_in_any_mode(
     assert connect(lab.build, network.peer, PORT) == SENT
 
 
-def test_answers_of_one_segment_grant_all_of_them(job: Governed, lab: Lab, network: Network) -> None:
+def test_answers_of_one_segment_grant_all_of_them(job: HeldJob, lab: Lab, network: Network) -> None:
     """As glibc asks over TCP: for A and AAAA at once."""
     job.hold_to_text(policy(network, f"{NAME}:{PORT}", f"other.example:{PORT}"))
     family = socket.AF_INET6 if ":" in network.evil else socket.AF_INET
@@ -227,7 +227,7 @@ def framed(message: bytes) -> bytes:
 
 
 def test_a_grant_outlives_its_time_to_live_and_lasts_while_it_is_used(
-    job: Governed, lab: Lab, network: Network, asking: Asking
+    job: HeldJob, lab: Lab, network: Network, asking: Asking
 ) -> None:
     job.hold_to_text(policy(network, f"{NAME}:{PORT}"))
     grants, now_ns = job.grants(), boot_ns()
@@ -247,7 +247,7 @@ def test_a_grant_outlives_its_time_to_live_and_lasts_while_it_is_used(
     assert connect(lab.build, network.blackhole, PORT) == DENIED
 
 
-def test_fresh_names_are_never_denied(job: Governed, lab: Lab, network: Network, asking: Asking) -> None:
+def test_fresh_names_are_never_denied(job: HeldJob, lab: Lab, network: Network, asking: Asking) -> None:
     job.hold_to_text(policy(network, "udp://*.fresh.example:9"))
     for address in far_addresses(lab, network, FRESH[network]):
         asking.ask(f"a{address.replace('.', '-').replace(':', '-')}.fresh.example", record(address))
@@ -265,7 +265,7 @@ def far_addresses(lab: Lab, network: Network, number: int) -> Iterator[str]:
 
 
 def test_a_flood_of_lookups_costs_no_other_job_a_grant(
-    job: Governed, lab: Lab, network: Network, asking: Asking
+    job: HeldJob, lab: Lab, network: Network, asking: Asking
 ) -> None:
     text = policy(network, "udp://*.fresh.example:9")
     job.hold_to_text(text)
@@ -281,7 +281,7 @@ def test_a_flood_of_lookups_costs_no_other_job_a_grant(
 
 
 def test_what_finds_no_room_under_a_changed_policy_is_lost_and_keeps_nobody_under_the_old_one(
-    job: Governed, network: Network, asking: Asking
+    job: HeldJob, network: Network, asking: Asking
 ) -> None:
     scope, stranger = job.hold_to_text(policy(network, f"{NAME}:{PORT}")), (1 << 32) - 2
     asking.ask(NAME, record(network.peer))
@@ -300,7 +300,7 @@ def test_what_finds_no_room_under_a_changed_policy_is_lost_and_keeps_nobody_unde
 
 
 def test_an_answer_in_a_network_that_the_job_made_grants_nothing(
-    job: Governed, lab: Lab, network: Network
+    job: HeldJob, lab: Lab, network: Network
 ) -> None:
     job.hold_to_text(policy(network, f"{NAME}:{PORT}", f"any://{bracketed(network.evil)}"))
     asks = [sys.executable, "-c", OWN_NETWORK, network.evil, question(NAME).hex(), "lo"]

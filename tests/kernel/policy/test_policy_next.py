@@ -11,7 +11,7 @@ import pytest
 from exporter.common.clock import boot_ns
 from tests.kernel.asking import NAME, Asking, bracketed, policy
 from tests.kernel.attached import nothing_left
-from tests.kernel.governed import DENIED, SENT, Governed, compiled, connect, governed, question, record, reply
+from tests.kernel.held_job import DENIED, SENT, HeldJob, compiled, connect, held_job, question, record, reply
 from tests.kernel.lab import NETWORKS, PORT, Lab, Network
 from tests.kernel.lookups import packed
 
@@ -47,8 +47,8 @@ TRUSTS = pytest.mark.parametrize(
 
 
 @pytest.fixture(scope="module")
-def job() -> Iterator[Governed]:
-    with nothing_left(), governed() as job:
+def job() -> Iterator[HeldJob]:
+    with nothing_left(), held_job() as job:
         yield job
 
 
@@ -58,7 +58,7 @@ def asking(lab: Lab, network: Network) -> Iterator[Asking]:
         yield Asking.at(stack, lab, network)
 
 
-def prepared(job: Governed, network: Network, trust: Trust) -> WrittenPolicy:
+def prepared(job: HeldJob, network: Network, trust: Trust) -> WrittenPolicy:
     """Have the job's next policy prepared: it has a rule for the name, and what it says of the resolver."""
     rules = [trust.rule.format(bracketed(network.evil))] if trust.rule else []
     allow = json.dumps([f"any://{bracketed(network.build)}", *rules, f"{NAME}:{PORT}"])
@@ -71,14 +71,14 @@ def prepared(job: Governed, network: Network, trust: Trust) -> WrittenPolicy:
     return written
 
 
-def take_over(job: Governed, written: WrittenPolicy) -> None:
+def take_over(job: HeldJob, written: WrittenPolicy) -> None:
     job.kernel.tracer.scopes.hold(job.scope, written.number, written.policy)
 
 
 @NETWORKS
 @TRUSTS
 def test_while_a_policy_is_about_to_take_over_answers_grant_by_the_resolvers_of_each(
-    job: Governed, lab: Lab, network: Network, asking: Asking, trust: Trust
+    job: HeldJob, lab: Lab, network: Network, asking: Asking, trust: Trust
 ) -> None:
     job.hold_to_text(policy(network, f"{NAME}:{PORT}"))
     following = prepared(job, network, trust)
@@ -91,7 +91,7 @@ def test_while_a_policy_is_about_to_take_over_answers_grant_by_the_resolvers_of_
 @NETWORKS
 @TRUSTS
 def test_an_answer_that_comes_late_grants_by_the_policy_of_then(
-    job: Governed, lab: Lab, network: Network, asking: Asking, trust: Trust
+    job: HeldJob, lab: Lab, network: Network, asking: Asking, trust: Trust
 ) -> None:
     """Also one to a question that is asked then, by a socket that was connected before."""
     job.hold_to_text(policy(network, f"{NAME}:{PORT}"))

@@ -25,7 +25,7 @@ from exporter.events import wire
 from exporter.events.facts import RULE_OF_LOOKUPS, Act, Acted, Metered, Verdict
 from tests.kernel.asking import NAME, OF_HOST_NAMES, Asking, bracketed, policy, udp
 from tests.kernel.attached import nothing_left
-from tests.kernel.governed import DENIED, SENT, Governed, connect, governed, question, record, reply
+from tests.kernel.held_job import DENIED, SENT, HeldJob, connect, held_job, question, record, reply
 from tests.kernel.lab import PORT, V4, V6, Lab, Network
 from tests.kernel.lookups import packed
 from tests.kernel.resolver import answering_for, answering_for_itself
@@ -43,8 +43,8 @@ WINDOW_S = 1.1
 
 
 @pytest.fixture(scope="module")
-def job() -> Iterator[Governed]:
-    with nothing_left(), governed() as job:
+def job() -> Iterator[HeldJob]:
+    with nothing_left(), held_job() as job:
         yield job
 
 
@@ -86,7 +86,7 @@ def nothing_came(asking: Asking) -> bool:
     return False
 
 
-def acts(job: Governed) -> list[tuple[Act, Verdict]]:
+def acts(job: HeldJob) -> list[tuple[Act, Verdict]]:
     """Who was refused what, as the kernel tells."""
     told = [event for event in job.kernel.drain() if isinstance(event, Acted)]
     return [(each.act, each.verdict) for each in told if each.rule == RULE_OF_LOOKUPS]
@@ -115,14 +115,14 @@ def acts(job: Governed) -> list[tuple[Act, Verdict]]:
 )
 @pytest.mark.parametrize("kind", ["A", "AAAA", "TXT"])
 def test_what_no_rule_allows_is_not_asked_for(
-    job: Governed, network: Network, asking: Asking, rule: str, name: str, kind: str, *, is_sent: bool
+    job: HeldJob, network: Network, asking: Asking, rule: str, name: str, kind: str, *, is_sent: bool
 ) -> None:
     job.hold_to_text(refusing(network, rule))
     assert sent(asking, question(name, kind)) is is_sent
 
 
 def test_a_label_that_is_asked_for_has_bytes_of_host_names_alone(
-    job: Governed, network: Network, asking: Asking
+    job: HeldJob, network: Network, asking: Asking
 ) -> None:
     job.hold_to_text(refusing(network, ZONE))
     asked = {
@@ -134,7 +134,7 @@ def test_a_label_that_is_asked_for_has_bytes_of_host_names_alone(
     assert bytes(sorted(asked)).decode() == OF_HOST_NAMES
 
 
-def test_a_name_of_any_length_is_asked_for_whole(job: Governed, network: Network, asking: Asking) -> None:
+def test_a_name_of_any_length_is_asked_for_whole(job: HeldJob, network: Network, asking: Asking) -> None:
     longest = ".".join(["a" * 63, "b" * 63, "c" * 63, "d" * 51, "example"])
     short = ".".join("abcdefghijklmnopqrstuvwxyz" * 4)
     job.hold_to_text(refusing(network, longest, short))
@@ -146,7 +146,7 @@ def test_a_name_of_any_length_is_asked_for_whole(job: Governed, network: Network
 
 
 def test_without_it_all_is_asked_for_and_in_audit_mode_it_is_only_told(
-    job: Governed, network: Network, asking: Asking
+    job: HeldJob, network: Network, asking: Asking
 ) -> None:
     time.sleep(WINDOW_S)  # others have been refused within this one, and further ones are only counted
     job.hold_to_text(policy(network, f"{NAME}:{PORT}"))
@@ -162,7 +162,7 @@ def test_without_it_all_is_asked_for_and_in_audit_mode_it_is_only_told(
     assert acts(job) == [(Act.SEND, Verdict.AUDIT)]
 
 
-def test_a_name_that_is_denied_is_not_asked_for(job: Governed, network: Network, asking: Asking) -> None:
+def test_a_name_that_is_denied_is_not_asked_for(job: HeldJob, network: Network, asking: Asking) -> None:
     ours = refusing(network, ZONE).replace("deny: []", f'deny: ["bad.{NAME}", "port.{NAME}:80"]')
     job.hold_to_text(ours)
     assert sent(asking, question(f"good.{NAME}"))
@@ -171,7 +171,7 @@ def test_a_name_that_is_denied_is_not_asked_for(job: Governed, network: Network,
 
 
 def test_domains_that_are_searched_stand_behind_what_is_allowed(
-    job: Governed, network: Network, asking: Asking
+    job: HeldJob, network: Network, asking: Asking
 ) -> None:
     job.hold_to_text(refusing(network, NAME, f"*.{ZONE[2:]}", more="search_domains: [corp.internal, lan]\n"))
     for domain in ("corp.internal", "lan", "LAN."):
@@ -182,7 +182,7 @@ def test_domains_that_are_searched_stand_behind_what_is_allowed(
 
 
 def test_what_is_searched_grants_what_the_wildcard_around_it_grants_and_nothing_by_itself(
-    job: Governed, lab: Lab, network: Network, asking: Asking
+    job: HeldJob, lab: Lab, network: Network, asking: Asking
 ) -> None:
     job.hold_to_text(refusing(network, NAME, more="search_domains: [corp.internal]\n"))
     asking.ask(f"{NAME}.corp.internal", record(network.peer))
@@ -193,7 +193,7 @@ def test_what_is_searched_grants_what_the_wildcard_around_it_grants_and_nothing_
 
 
 def test_where_an_allowed_name_leads_to_is_asked_for_too(
-    job: Governed, network: Network, asking: Asking
+    job: HeldJob, network: Network, asking: Asking
 ) -> None:
     job.hold_to_text(refusing(network, NAME))
     target, next_one, other = "Edge.cdn.example", "e7.edge.cdn.example", "other.cdn.example"
@@ -235,7 +235,7 @@ def with_option(code: int, data: bytes) -> bytes:
 
 
 def test_what_a_client_tells_its_resolver_alone_goes_along(
-    job: Governed, network: Network, asking: Asking
+    job: HeldJob, network: Network, asking: Asking
 ) -> None:
     job.hold_to_text(refusing(network, NAME))
     plain = dns.message.make_query(NAME, "A", use_edns=0).to_wire()
@@ -282,7 +282,7 @@ def test_what_a_client_tells_its_resolver_alone_goes_along(
     ],
 )
 def test_what_is_no_question_does_not_get_to_a_resolver(
-    job: Governed, network: Network, asking: Asking, message: bytes
+    job: HeldJob, network: Network, asking: Asking, message: bytes
 ) -> None:
     job.hold_to_text(refusing(network, NAME))
     assert not sent(asking, message)
@@ -290,7 +290,7 @@ def test_what_is_no_question_does_not_get_to_a_resolver(
 
 
 def test_what_was_refused_is_not_counted_as_sent(
-    job: Governed, lab: Lab, network: Network, asking: Asking
+    job: HeldJob, lab: Lab, network: Network, asking: Asking
 ) -> None:
     job.hold_to_text(refusing(network, NAME))
     job.kernel.drain()
@@ -372,7 +372,7 @@ def is_asked(asking: Asking, name: str) -> bool:
 
 
 def test_what_was_denied_before_hides_no_question_from_who_reads_it(
-    job: Governed, network: Network, behind_nat: Asking
+    job: HeldJob, network: Network, behind_nat: Asking
 ) -> None:
     """Of so many that they are counted only: the latest act is one that was denied, to where NAT sends."""
     job.hold_to_text(refusing(network, NAME))
@@ -384,7 +384,7 @@ def test_what_was_denied_before_hides_no_question_from_who_reads_it(
     assert is_asked(behind_nat, NAME)
 
 
-def test_nor_do_other_peers_of_the_socket(job: Governed, network: Network, behind_nat: Asking) -> None:
+def test_nor_do_other_peers_of_the_socket(job: HeldJob, network: Network, behind_nat: Asking) -> None:
     """Then its packets are acts, by where NAT sends them."""
     job.hold_to_text(with_elsewhere(network))
     for to in ((network.build, PORT), (network.evil, 53)):
@@ -394,7 +394,7 @@ def test_nor_do_other_peers_of_the_socket(job: Governed, network: Network, behin
 
 
 def test_who_connects_for_each_question_gets_its_answers_behind_nat(
-    job: Governed, network: Network, behind_nat: Asking
+    job: HeldJob, network: Network, behind_nat: Asking
 ) -> None:
     job.hold_to_text(with_elsewhere(network).replace("dns: deny\n", ""))
     client = behind_nat.client
@@ -443,7 +443,7 @@ def padded(size: int = 128) -> bytes:
 
 
 def test_over_tcp_what_is_allowed_arrives_in_whatever_pieces(
-    job: Governed, lab: Lab, network: Network
+    job: HeldJob, lab: Lab, network: Network
 ) -> None:
     job.hold_to_text(refusing(network, NAME))
     with stream(lab, network) as (client, server):
@@ -478,7 +478,7 @@ def test_over_tcp_what_is_allowed_arrives_in_whatever_pieces(
     ],
 )
 def test_over_tcp_nothing_arrives_from_where_something_else_begins(
-    job: Governed, lab: Lab, network: Network, before: list[bytes], refused: bytes
+    job: HeldJob, lab: Lab, network: Network, before: list[bytes], refused: bytes
 ) -> None:
     """Nor is it sent again later; told it is once."""
     job.hold_to_text(refusing(network, NAME))
@@ -494,7 +494,7 @@ def test_over_tcp_nothing_arrives_from_where_something_else_begins(
 
 
 @pytest.mark.parametrize("mode", ["enforce", "audit"])
-def test_what_a_stream_has_as_urgent_is_refused(job: Governed, lab: Lab, network: Network, mode: str) -> None:
+def test_what_a_stream_has_as_urgent_is_refused(job: HeldJob, lab: Lab, network: Network, mode: str) -> None:
     """A resolver reads the stream without that byte: what it takes for a message is another one."""
     job.hold_to_text(refusing(network, NAME, mode=mode))
     acts(job)
@@ -505,7 +505,7 @@ def test_what_a_stream_has_as_urgent_is_refused(job: Governed, lab: Lab, network
     assert acts(job) == [(Act.SEND, Verdict.DENY if mode == "enforce" else Verdict.AUDIT)]
 
 
-def test_in_audit_mode_a_stream_goes_on(job: Governed, lab: Lab, network: Network) -> None:
+def test_in_audit_mode_a_stream_goes_on(job: HeldJob, lab: Lab, network: Network) -> None:
     job.hold_to_text(refusing(network, NAME, mode="audit"))
     acts(job)
     with stream(lab, network) as (client, server):
@@ -517,7 +517,7 @@ def test_in_audit_mode_a_stream_goes_on(job: Governed, lab: Lab, network: Networ
 
 
 def test_what_could_be_changed_after_it_was_read_is_refused(
-    job: Governed, lab: Lab, network: Network, asking: Asking
+    job: HeldJob, lab: Lab, network: Network, asking: Asking
 ) -> None:
     """Pages of the sender's own, and a file's, are sent as they are by the time that the device has them."""
     job.hold_to_text(refusing(network, NAME))
@@ -539,7 +539,7 @@ def test_what_could_be_changed_after_it_was_read_is_refused(
         assert nothing_comes(server)
 
 
-def test_a_datagram_that_becomes_several_is_refused(job: Governed, network: Network, asking: Asking) -> None:
+def test_a_datagram_that_becomes_several_is_refused(job: HeldJob, network: Network, asking: Asking) -> None:
     job.hold_to_text(refusing(network, NAME))
     asking.client.setsockopt(UDP, UDP_SEGMENT, len(padded()))
     assert not sent(asking, padded() + question(EVIL))
@@ -548,7 +548,7 @@ def test_a_datagram_that_becomes_several_is_refused(job: Governed, network: Netw
 
 
 def test_a_datagram_goes_where_its_own_call_says_whatever_its_socket_is_connected_to(
-    job: Governed, lab: Lab, network: Network, asking: Asking
+    job: HeldJob, lab: Lab, network: Network, asking: Asking
 ) -> None:
     job.hold_to_text(with_elsewhere(network))
     resolver, family = asking.resolver.getsockname(), family_of(network.evil)
@@ -576,7 +576,7 @@ def test_a_datagram_goes_where_its_own_call_says_whatever_its_socket_is_connecte
 
 
 def test_nothing_gets_by_while_another_thread_connects_the_socket(
-    job: Governed, lab: Lab, network: Network, asking: Asking
+    job: HeldJob, lab: Lab, network: Network, asking: Asking
 ) -> None:
     job.hold_to_text(with_elsewhere(network))
     is_over: list[bool] = []
@@ -603,7 +603,7 @@ def test_nothing_gets_by_while_another_thread_connects_the_socket(
 
 
 def test_options_of_a_header_carry_nothing_to_a_resolver(
-    job: Governed, lab: Lab, network: Network, asking: Asking
+    job: HeldJob, lab: Lab, network: Network, asking: Asking
 ) -> None:
     """Nor do they count as sent."""
     job.hold_to_text(refusing(network, NAME))
@@ -630,7 +630,7 @@ def test_options_of_a_header_carry_nothing_to_a_resolver(
 @pytest.mark.parametrize("network", [V6], ids=["v6"])
 @pytest.mark.parametrize("headers", [1, 8, 9, 12])
 def test_a_resolver_is_found_behind_any_number_of_headers(
-    job: Governed, lab: Lab, network: Network, headers: int
+    job: HeldJob, lab: Lab, network: Network, headers: int
 ) -> None:
     job.hold_to_text(refusing(network, NAME).replace("allow: [", f'allow: ["any://[{V6.evil}]", ', 1))
     datagram = struct.pack("!HHHH", 5300, 53, 8 + len(question(EVIL)), 0) + question(EVIL)
@@ -648,7 +648,7 @@ def test_a_resolver_is_found_behind_any_number_of_headers(
 
 @pytest.mark.parametrize("is_orphan", [True, False], ids=["orphan", "strangers"])
 def test_what_was_dropped_stays_so_when_its_job_is_over(
-    job: Governed, lab: Lab, network: Network, *, is_orphan: bool
+    job: HeldJob, lab: Lab, network: Network, *, is_orphan: bool
 ) -> None:
     """TCP sends it again, for whoever has the connection, or for nobody."""
     scope = job.hold_to_text(refusing(network, NAME))
@@ -666,7 +666,7 @@ def test_what_was_dropped_stays_so_when_its_job_is_over(
 
 
 def test_who_writes_to_a_stream_is_told_although_who_connected_it_is_gone(
-    job: Governed, lab: Lab, network: Network
+    job: HeldJob, lab: Lab, network: Network
 ) -> None:
     job.hold_to_text(refusing(network, NAME))
     acts(job)
@@ -677,7 +677,7 @@ def test_who_writes_to_a_stream_is_told_although_who_connected_it_is_gone(
 
 
 def test_a_packet_that_its_sender_wrote_gets_to_no_resolver(
-    job: Governed, lab: Lab, network: Network, asking: Asking
+    job: HeldJob, lab: Lab, network: Network, asking: Asking
 ) -> None:
     job.hold_to_text(refusing(network, NAME))
     family = socket.AF_INET6 if network is V6 else socket.AF_INET
@@ -691,7 +691,7 @@ def test_a_packet_that_its_sender_wrote_gets_to_no_resolver(
 
 
 @pytest.mark.parametrize("name", [NAME, EVIL])
-def test_over_mptcp_it_is_as_over_tcp(job: Governed, lab: Lab, network: Network, name: str) -> None:
+def test_over_mptcp_it_is_as_over_tcp(job: HeldJob, lab: Lab, network: Network, name: str) -> None:
     job.hold_to_text(refusing(network, NAME))
     acts(job)
     with stream(lab, network, MPTCP) as (client, server):
@@ -701,7 +701,7 @@ def test_over_mptcp_it_is_as_over_tcp(job: Governed, lab: Lab, network: Network,
 
 
 def test_a_socket_that_is_full_of_something_else_asks_nobody(
-    job: Governed, lab: Lab, network: Network, asking: Asking
+    job: HeldJob, lab: Lab, network: Network, asking: Asking
 ) -> None:
     """Then there is no memory to note with it what it asks."""
     job.hold_to_text(refusing(network, NAME))
@@ -717,7 +717,7 @@ def test_a_socket_that_is_full_of_something_else_asks_nobody(
 
 
 def test_a_socket_that_was_connected_before_asks_nobody(
-    job: Governed, lab: Lab, network: Network, asking: Asking
+    job: HeldJob, lab: Lab, network: Network, asking: Asking
 ) -> None:
     family = socket.AF_INET6 if network is V6 else socket.AF_INET
     with job.away(), ExitStack() as stack:
@@ -732,7 +732,7 @@ def test_a_socket_that_was_connected_before_asks_nobody(
 
 
 def test_of_threads_that_ask_with_one_socket_at_once_each_is_read_for_itself(
-    job: Governed, network: Network, asking: Asking
+    job: HeldJob, network: Network, asking: Asking
 ) -> None:
     job.hold_to_text(refusing(network, NAME))
     asking.resolver.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 16 << 20)

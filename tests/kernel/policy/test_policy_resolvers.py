@@ -11,12 +11,12 @@ from typing import NamedTuple
 
 import pytest
 
-from exporter.kernel.mounts import cgroup2_root
 from exporter.kernel.maps.resolvers import UNITS
+from exporter.kernel.mounts import cgroup2_root
 from tests.kernel.arrivals import TCP, Endpoint, Packet
 from tests.kernel.asking import NAME, Asking, policy, udp
 from tests.kernel.attached import nothing_left
-from tests.kernel.governed import DENIED, SENT, Governed, connect, governed, record
+from tests.kernel.held_job import DENIED, SENT, HeldJob, connect, held_job, record
 from tests.kernel.lab import NETWORKS, PORT, V4, V6, Lab, Network
 
 pytestmark = pytest.mark.kernel
@@ -37,7 +37,7 @@ UNIT = "AdGuardHome.service"
 class Early(NamedTuple):
     """The programs, and what had port 53 of stubs before them."""
 
-    job: Governed
+    job: HeldJob
     lab: Lab
     stubs: dict[Network, socket.socket]
     spare: dict[Network, Lab]
@@ -50,7 +50,7 @@ def early() -> Iterator[Early]:
     with Lab() as lab, Lab() as one, Lab() as other, ExitStack() as stack:
         stubs, spare = listening(stack, {V4: lab, V6: lab}), {V4: one, V6: other}
         spare_stubs = listening(stack, spare)
-        with nothing_left(), governed() as job:
+        with nothing_left(), held_job() as job:
             yield Early(job, lab, stubs, spare, spare_stubs)
 
 

@@ -193,7 +193,7 @@ def test_from_its_second_peer_on_each_packet_is_decided(
         told(kernel, job)
         assert job.do(SEND) == "ok"
         assert told(kernel, job) == [(Act.SEND, Verdict.ALLOW)]
-        kernel.tracer.govern(kernel.scope, compile_policy(rules(allow="198.51.100.77", more=ENFORCED)))
+        kernel.hold(kernel.scope, compile_policy(rules(allow="198.51.100.77", more=ENFORCED)))
         assert job.do(SEND) == "EPERM"
 
 

@@ -13,13 +13,13 @@ import pytest
 
 from demo.namespaces import Namespace
 from exporter.events.facts import HOST, ProcessKey, Tampered, Tampering
-from exporter.kernel.frames import interface_egress as exits
+from exporter.kernel.frames import interface_egress
 from exporter.kernel.frames.clsact import put_filter
-from exporter.kernel.frames.interface_egress import AT_ONCE, Round, Way, way_here
 from exporter.kernel.frames.guarded_namespaces import Guarded
+from exporter.kernel.frames.interface_egress import AT_ONCE, Round, Way, way_here
 from exporter.kernel.frames.late_links import LaterLinks
-from exporter.kernel.programs.objects import programs_at_interface
 from exporter.kernel.frames.spare_descriptors import KEPT_FREE
+from exporter.kernel.programs.objects import programs_at_interface
 from tests.kernel.direct import kernel_side
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def test_a_network_without_room_is_told_once_and_looked_after_once_there_is() ->
 def guarding(tell: Callable[[Tampered, int], object]) -> Iterator[Guarded]:
     """With programs at interfaces, as the kernel has them."""
     with kernel_side() as kernel, closing(LaterLinks(kernel.tracer.directory, outlives=True)) as links:
-        guarded = Guarded(exits.exits(way_here(), kernel.tracer.directory, links), tell)
+        guarded = Guarded(interface_egress.exits(way_here(), kernel.tracer.directory, links), tell)
         yield guarded
         guarded.keep_only(())
 
@@ -138,6 +138,6 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         looks.append(index)
         return put_filter(program, index, name)
 
-    monkeypatch.setattr(exits, "programs_at_interface", looking)
-    monkeypatch.setattr(exits, "put_filter", putting)
+    monkeypatch.setattr(interface_egress, "programs_at_interface", looking)
+    monkeypatch.setattr(interface_egress, "put_filter", putting)
     return looks

@@ -19,19 +19,19 @@ from exporter.common.clock import boot_ns
 from exporter.events import wire
 from exporter.events.facts import HOST, ProcessKey, Tampered, Tampering
 from exporter.kernel.instances.denied_connections import Cut, cut
-from exporter.kernel.maps.grants import IN_USE_NS, Grants
-from exporter.kernel.pins import live_processes
 from exporter.kernel.instances.loading import loading
+from exporter.kernel.maps.grants import IN_USE_NS, Grants
 from exporter.kernel.maps.queries import PATIENCE_NS, Queries
-from exporter.kernel.scopes import SWEPT_FROM, Named
 from exporter.kernel.maps.windows import Coverage
+from exporter.kernel.pins import live_processes
+from exporter.kernel.scopes import SWEPT_FROM, Named
 from exporter.pipeline.procfs import started_ns
 from exporter.session.watch.agents import Agent as Starter
 from exporter.session.watch.agents import marks
 from tests.kernel.agents import COMMAND, Agent
 from tests.kernel.attached import wait_for
 from tests.kernel.direct import KernelSide
-from tests.kernel.governed import compiled, reply
+from tests.kernel.held_job import compiled, reply
 from tests.kernel.lab import PORT, V4
 from tests.kernel.policy.test_cut import GONE
 from tests.kernel.policy.test_policy_frames import BYPASS, OWN_NAMESPACE
@@ -81,7 +81,7 @@ def kernel() -> Iterator[KernelSide]:
         )
         for scope, policy in ((STRICTEST, STRICT), (JOB, LAX)):
             side.tracer.scopes.open(scope)
-            side.tracer.govern(scope, policy)
+            side.hold(scope, policy)
         mine = {mark: number for mark, number in marks(MARK).items() if MARK.encode() in mark}
         side.tracer.know_steps({}, mine)
         side.tracer.hold_undecided(STRICTEST)
@@ -294,10 +294,10 @@ def test_what_a_step_looked_up_early_holds_where_its_own_policy_allows_it(
     kernel: KernelSide, lab: Lab
 ) -> None:
     """What the strictest policy allows, each does: the answer came before it was known which is its own."""
-    kernel.tracer.govern(STRICTEST, compiled(NAMES))
+    kernel.hold(STRICTEST, compiled(NAMES))
     kernel.tracer.scopes.open(OTHER)
     for scope in (JOB, OTHER):
-        kernel.tracer.govern(scope, compiled(f"{NAMES}deny: [other.example]\n"))
+        kernel.hold(scope, compiled(f"{NAMES}deny: [other.example]\n"))
     with (
         Resolver(lab, V4.evil, [f"{NAME} A {V4.peer}"]),
         doing(lab, **{MARK: "1"}) as early,
@@ -318,7 +318,7 @@ def test_what_a_step_looked_up_early_holds_where_its_own_policy_allows_it(
 
 def test_a_cut_ends_nothing_that_a_step_may_by_what_it_looked_up_early(kernel: KernelSide, lab: Lab) -> None:
     for scope in (STRICTEST, JOB):
-        kernel.tracer.govern(scope, compiled(NAMES))
+        kernel.hold(scope, compiled(NAMES))
     opens = f"held = socket.create_connection({(V4.peer, PORT)})"
     with (
         Resolver(lab, V4.evil, [f"{NAME} A {V4.peer}"]),
@@ -338,8 +338,8 @@ def test_what_steps_looked_up_early_outlasts_a_changed_policy_for_what_is_undeci
     kernel: KernelSide, lab: Lab
 ) -> None:
     """Each has its own, whether or not its job is known by now."""
-    before = Named(kernel.tracer.govern(STRICTEST, compiled(NAMES)), compiled(NAMES).named)
-    kernel.tracer.govern(JOB, compiled(f"{NAMES}deny: [other.example]\n"))
+    before = Named(kernel.hold(STRICTEST, compiled(NAMES)), compiled(NAMES).named)
+    kernel.hold(JOB, compiled(f"{NAMES}deny: [other.example]\n"))
     changed, scopes = compiled(NAMES.replace("[", '["a.example:80", ')), kernel.tracer.scopes
     with (
         Resolver(lab, V4.evil, [f"{NAME} A {V4.peer}"]),
@@ -360,7 +360,7 @@ def test_what_steps_looked_up_early_outlasts_a_changed_policy_for_what_is_undeci
 
 def test_what_is_held_to_the_strictest_for_good_opens_nothing_for_steps(kernel: KernelSide, lab: Lab) -> None:
     """As who says what isn't so, or found no room. What is known without a lookup is the same for all."""
-    number = kernel.tracer.govern(STRICTEST, compiled(NAMES))
+    number = kernel.hold(STRICTEST, compiled(NAMES))
     with (
         Resolver(lab, V4.evil, [f"{NAME} A {V4.peer}"]),
         doing(lab, **{MARK: "1"}) as doubted,
@@ -377,8 +377,8 @@ def test_what_is_held_to_the_strictest_for_good_opens_nothing_for_steps(kernel: 
 def test_what_a_step_looked_up_early_denies_nothing_that_its_job_may(kernel: KernelSide, lab: Lab) -> None:
     """Neither to it nor to others: a name that leads to an address is anybody's to give."""
     by_address = f'mode: enforce\nallow: ["{RESOLVER}", "{V4.peer}:{PORT}"]\n'
-    kernel.tracer.govern(STRICTEST, compiled(f"{by_address}deny: [{NAME}]\n"))
-    kernel.tracer.govern(JOB, compiled(f"{by_address}deny: [{NAME}]\n"))
+    kernel.hold(STRICTEST, compiled(f"{by_address}deny: [{NAME}]\n"))
+    kernel.hold(JOB, compiled(f"{by_address}deny: [{NAME}]\n"))
     with (
         Resolver(lab, V4.evil, [f"{NAME} A {V4.peer}"]),
         doing(lab, **{MARK: "1"}) as early,
@@ -396,7 +396,7 @@ def test_what_is_looked_up_later_takes_nothing_back(kernel: KernelSide, lab: Lab
     """Two names at one address, and each opens a port of it."""
     policy = compiled(f'mode: enforce\nallow: ["{RESOLVER}", "{NAME}:{PORT}", "b.example:80"]\n')
     for scope in (STRICTEST, JOB):
-        kernel.tracer.govern(scope, policy)
+        kernel.hold(scope, policy)
     with (
         Resolver(lab, V4.evil, [f"{name} A {V4.peer}" for name in (NAME, "b.example")]),
         doing(lab, **{MARK: "1"}) as step,
@@ -410,8 +410,8 @@ def test_what_is_looked_up_later_takes_nothing_back(kernel: KernelSide, lab: Lab
 @pytest.mark.parametrize("is_known", [False, True], ids=["undecided", "decided"])
 def test_what_a_step_looked_up_holds_for_all_of_it(kernel: KernelSide, lab: Lab, *, is_known: bool) -> None:
     """Whatever it executes, and each program may be what its job is known by."""
-    kernel.tracer.govern(STRICTEST, compiled(NAMES))
-    kernel.tracer.govern(JOB, compiled(f"{NAMES}deny: [other.example]\n"))
+    kernel.hold(STRICTEST, compiled(NAMES))
+    kernel.hold(JOB, compiled(f"{NAMES}deny: [other.example]\n"))
     with Resolver(lab, V4.evil, [f"{NAME} A {V4.peer}"]), doing(lab) as step:
         kernel.tracer.find(step.process, wire.STANDING_STEP)
         first = executed(kernel, step)
@@ -445,7 +445,7 @@ def expired(kernel: KernelSide, scope: bytes) -> int:
 def test_questions_of_whom_is_held_to_the_strictest_for_good_take_no_room_of_steps(
     kernel: KernelSide, lab: Lab
 ) -> None:
-    kernel.tracer.govern(STRICTEST, compiled(NAMES))
+    kernel.hold(STRICTEST, compiled(NAMES))
     noted = kernel.tracer.maps["queries_noted"]
     with (
         Resolver(lab, V4.evil, [f"{NAME} A {V4.peer}"]),
@@ -461,7 +461,7 @@ def test_questions_of_whom_is_held_to_the_strictest_for_good_take_no_room_of_ste
 
 def test_questions_of_a_step_take_no_room_of_another_ones(kernel: KernelSide, lab: Lab) -> None:
     both = f'mode: enforce\nallow: ["{RESOLVER}", "udp://{V4.peer}:53", "{NAME}:{PORT}"]\n'
-    kernel.tracer.govern(STRICTEST, compiled(both))
+    kernel.hold(STRICTEST, compiled(both))
     floods = (
         f"for number in range({2 * EARLY_ASKED}): "
         "flood = socket.socket(socket.AF_INET, socket.SOCK_DGRAM);"
@@ -484,7 +484,7 @@ def test_a_question_that_is_asked_again_stays_counted_where_it_was(kernel: Kerne
     """Once before its job is known, and once after."""
     both = f'mode: enforce\nallow: ["udp://{V4.peer}:53"]\n'
     for scope in (STRICTEST, JOB):
-        kernel.tracer.govern(scope, compiled(both))
+        kernel.hold(scope, compiled(both))
     asks_nobody = f"s.sendto(bytes.fromhex({query('no.example').hex()!r}), ({V4.peer!r}, 53))"
     with doing(lab, **{MARK: "1"}) as step:
         assert step.do("s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)", asks_nobody) == "ok"
@@ -498,12 +498,12 @@ def test_a_question_that_is_asked_again_stays_counted_where_it_was(kernel: Kerne
 
 def test_a_socket_with_several_peers_is_free_once_nobody_is_held(kernel: KernelSide, lab: Lab) -> None:
     peers = f'mode: enforce\nallow: ["udp://{V4.peer}:{PORT}", "udp://{V4.evil}:{PORT}"]\n'
-    kernel.tracer.govern(STRICTEST, compiled(peers))
+    kernel.hold(STRICTEST, compiled(peers))
     with doing(lab, **{MARK: "1"}) as step:
         connects = [f"s.connect(({to!r}, {PORT}))" for to in (V4.peer, V4.evil)]
         made = "s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)"
         assert step.do(made, *connects, "s.send(b'x')") == "ok"
-        kernel.tracer.govern(STRICTEST, STRICT)
+        kernel.hold(STRICTEST, STRICT)
         assert step.do("s.send(b'x')") == "EPERM"
         kernel.tracer.scopes.let_go(STRICTEST)
         kernel.tracer.hold_undecided(0)
@@ -511,7 +511,7 @@ def test_a_socket_with_several_peers_is_free_once_nobody_is_held(kernel: KernelS
 
 
 def test_what_steps_looked_up_ends_after_a_while_unless_it_is_used(kernel: KernelSide, lab: Lab) -> None:
-    kernel.tracer.govern(STRICTEST, compiled(NAMES))
+    kernel.hold(STRICTEST, compiled(NAMES))
     grants, made = Grants(kernel.tracer.maps), kernel.tracer.maps["grants_made"]
     with (
         Resolver(lab, V4.evil, [f"{NAME} A {V4.peer}"], ttl_s=86_400),
@@ -557,7 +557,7 @@ def ask(whom: tuple[str, int], times: int) -> None:
 
 def test_no_resolver_of_a_steps_own_opens_anything(kernel: KernelSide, lab: Lab) -> None:
     name = "www.registry.example"
-    kernel.tracer.govern(STRICTEST, compiled(f'mode: enforce\nallow: ["{name}:{PORT}"]\n'))
+    kernel.hold(STRICTEST, compiled(f'mode: enforce\nallow: ["{name}:{PORT}"]\n'))
     answer = reply(query(name), f"= A {V4.evil}").hex()
     with doing(lab, **{MARK: "1"}) as step:
         serves = [

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from exporter.kernel import requirements as capabilities
+from exporter.kernel import requirements
 from exporter.kernel.doctor import frames
 from exporter.kernel.frames.interface_egress import Way
 
 
 @pytest.fixture(autouse=True)
 def _with_the_right(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(capabilities, "has_effective", lambda *_: True)
+    monkeypatch.setattr(requirements, "has_effective", lambda *_: True)
 
 
 @pytest.mark.parametrize("way", [Way.TCX, Way.CLSACT])

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from exporter.common.errors import KernelError
-from exporter.kernel.pins import home_of, new_instance, remove, sweep
 from exporter.kernel.locks import changing_modes
+from exporter.kernel.pins import home_of, new_instance, remove, sweep
 
 
 @contextmanager

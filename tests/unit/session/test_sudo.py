@@ -8,7 +8,7 @@ import pytest
 
 from exporter.common.errors import UsageError
 from exporter.policy.parse import parse_policy
-from exporter.session import sudo as kept_back
+from exporter.session import sudo
 from exporter.session.sudo import tell_kept_back
 from tests.unit.jobs.documented import environment
 
@@ -28,12 +28,12 @@ def policy(text: str) -> Policy:
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     said: list[str] = []
-    monkeypatch.setattr(kept_back, "warn", said.append)
+    monkeypatch.setattr(sudo, "warn", said.append)
     return said
 
 
 def started_by(monkeypatch: pytest.MonkeyPatch, *above: dict[str, str]) -> None:
-    monkeypatch.setattr(kept_back, "_environments_above", lambda: iter(above))
+    monkeypatch.setattr(sudo, "_environments_above", lambda: iter(above))
 
 
 def test_the_variables_that_sudo_had_and_kept_are_told(

@@ -11,14 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.common.errors import KernelError, UsageError
-from exporter.kernel import requirements as capabilities
+from exporter.kernel import requirements
 from exporter.session.users import CommandUser, command_user
 
 ROOT = 0
 DAEMON = pwd.getpwnam("daemon")
 SUDO = {"SUDO_UID": str(DAEMON.pw_uid), "SUDO_GID": str(DAEMON.pw_gid), "SUDO_USER": "daemon"}
 
-CAN_SWITCH = capabilities.has_effective(capabilities.CAP_SETUID, capabilities.CAP_SETGID)
+CAN_SWITCH = requirements.has_effective(requirements.CAP_SETUID, requirements.CAP_SETGID)
 
 
 def test_nobody_else_is_asked_for_without_option_and_sudo() -> None:

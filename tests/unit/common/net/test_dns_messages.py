@@ -13,7 +13,14 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from exporter.common.net.dns_messages import (MessageError, Question, is_host_name, parse_question, parse_reply, question_name)
+from exporter.common.net.dns_messages import (
+    MessageError,
+    Question,
+    is_host_name,
+    parse_question,
+    parse_reply,
+    question_name,
+)
 from exporter.pipeline.names import Names
 from tests.unit.dns_samples import answer, answered, asked, mapped, query
 

@@ -17,8 +17,8 @@ from exporter.events import wire
 from exporter.events.facts import HOST
 from exporter.kernel.maps.grants import FOR_GOOD, Grants
 from exporter.kernel.maps.policies import halves
-from exporter.kernel.scopes import Named, Scopes
 from exporter.kernel.maps.verdicts import MAPS as VERDICTS
+from exporter.kernel.scopes import Named, Scopes
 from exporter.policy.compile import compile_policy
 from tests.unit.policy.files import rules
 

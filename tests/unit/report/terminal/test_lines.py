@@ -218,12 +218,12 @@ def test_whatever_names_there_are_they_do_nothing_to_the_terminal(host: str, nam
 
 
 def test_without_colours_where_nobody_wants_them(pty: Pty, monkeypatch: pytest.MonkeyPatch) -> None:
-    from exporter.report.terminal import new_destinations as firsts
+    from exporter.report.terminal import new_destinations
 
     monkeypatch.setenv("NO_COLOR", "1")
-    firsts._console.cache_clear()
+    new_destinations._console.cache_clear()
     lines = Lines(pty.terminal())
     lines.met(JOB, attempt(to("evil.example"), CURL, DENY))
     lines.tick()
-    firsts._console.cache_clear()
+    new_destinations._console.cache_clear()
     assert re.findall(r"\x1b\[[0-9;]*3[0-7]m", pty.read()) == []

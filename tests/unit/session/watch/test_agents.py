@@ -15,7 +15,17 @@ from exporter.common.bounded import beginning_of
 from exporter.common.errors import UsageError
 from exporter.events import wire
 from exporter.jobs.providers import PROVIDERS
-from exporter.session.watch.agents import (KNOWN, Above, Agent, above, agent_named, agent_of, marks, number_of, system_of)
+from exporter.session.watch.agents import (
+    KNOWN,
+    Above,
+    Agent,
+    above,
+    agent_named,
+    agent_of,
+    marks,
+    number_of,
+    system_of,
+)
 from tests.unit.executed import wait_until_executed
 
 

@@ -19,12 +19,12 @@ from exporter.events.wire import STANDING_MARKED, STANDING_STEP
 from exporter.jobs.detect import detect
 from exporter.kernel.maps.registry import Registered, ResumableJob, run_hash
 from exporter.session.watch.agents import agent_named, number_of
-from exporter.session.watch.job_finder import HOST_TRACE_S, JOBS_MAX, SCOPES_MAX, WITHOUT_ROOM, NoGovernor
+from exporter.session.watch.job_finder import HOST_TRACE_S, JOBS_MAX, SCOPES_MAX, WITHOUT_ROOM, NoPolicyHolder
 from exporter.session.watch.tenants import KEPT
 from exporter.session.watch.watched_job import IDLE_S, QUIET_S, SETTLE_S
 from tests.unit.jobs.documented import documented_providers, environment
 from tests.unit.samples import CLOCK
-from tests.unit.watches import (AGENT, SECOND, Host, block, gitlab, job_spans, leaves, watched)
+from tests.unit.watches import AGENT, SECOND, Host, block, gitlab, job_spans, leaves, watched
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -157,7 +157,7 @@ def test_a_variable_that_stands_twice_is_vouched_for_by_nobody_and_told(
 ) -> None:
     """Authors choose the names in `env`, and GitHub's runner adds its own variables behind."""
     with watched(tmp_path) as host:
-        host.jobs._governor = Governing()
+        host.jobs._holder = HoldingToPolicies()
         step = host.starts(BARE, host.starts(BARE, name="Runner.Worker"), exec_id=1)
         number = number_of(agent_named("Runner.Worker")) if standing == STANDING_STEP else 0
         told = Environment(host.now_ns, step, 2, twice(entry, environment("github")), False, standing, number)
@@ -198,7 +198,7 @@ def test_who_has_a_jobs_ids_and_says_something_else_of_itself_is_not_of_that_job
     for number, (one, other) in enumerate([(first, second), (second, first)]):
         with watched(tmp_path / str(number)) as host:
             if has_policy:
-                host.jobs._governor = Governing()
+                host.jobs._holder = HoldingToPolicies()
             scopes = [scope_of_step(host, environ) for environ in (one, other, one, other)]
             host.stops()
         assert scopes == [WITHOUT_ROOM + 1, WITHOUT_ROOM + 2] * 2
@@ -318,7 +318,7 @@ def test_stages_that_a_variable_of_the_users_makes_one_job_are_of_it(tmp_path: P
     """Whatever they are called; but another project's isn't."""
     stage = environment("jenkins") | {"STAGE_NAME": "Build"}
     with watched(tmp_path, job_env="BUILD_TAG") as host:
-        host.jobs._governor = Governing()
+        host.jobs._holder = HoldingToPolicies()
         host.starts(stage)
         scopes = []
         for changed in ({"STAGE_NAME": "Deploy"}, {"JOB_NAME": "another"}):
@@ -446,7 +446,7 @@ def test_what_may_say_something_else_is_vouched_for_by_nobody(
     assert [(job.is_vouched, job.who.is_partial) for job in host.began] == [(False, is_cut)]
 
 
-class Governing(NoGovernor):
+class HoldingToPolicies(NoPolicyHolder):
     """There is a policy."""
 
     def overflow(self) -> int:  # type: ignore[override]
@@ -456,7 +456,7 @@ class Governing(NoGovernor):
 def test_nobody_gets_into_a_job_that_is_vouched_for_by_what_proc_says(tmp_path: Path) -> None:
     """Into other jobs it may."""
     with watched(tmp_path) as host:
-        host.jobs._governor = Governing()
+        host.jobs._holder = HoldingToPolicies()
         worker = host.starts(BARE, name="Runner.Worker")
         scopes = []
         for told, below in ((environment("github"), "Runner.Worker"), (gitlab(), None)):
@@ -907,7 +907,7 @@ class Refusing:
     """The kernel has no memory for what a job would be held to."""
 
     refuses = True
-    over, others = NoGovernor.over, NoGovernor.others
+    over, others = NoPolicyHolder.over, NoPolicyHolder.others
 
     def __init__(self) -> None:
         self.begun, self.ended = list[int](), list[int]()
@@ -926,8 +926,8 @@ class Refusing:
 
 def test_a_job_that_cannot_be_held_is_of_those_without_room_until_it_can(tmp_path: Path) -> None:
     with watched(tmp_path) as host:
-        governor = Refusing()
-        host.jobs._governor = governor
+        holder = Refusing()
+        host.jobs._holder = holder
 
         def scope_of_a_step() -> int:
             program = host.pipeline.table.of(host.starts(gitlab()))
@@ -936,7 +936,7 @@ def test_a_job_that_cannot_be_held_is_of_those_without_room_until_it_can(tmp_pat
 
         assert [scope_of_a_step(), scope_of_a_step()] == [WITHOUT_ROOM] * 2
         assert (host.began, host.jobs.turned_away) == ([], 2)
-        governor.refuses = False
+        holder.refuses = False
         assert scope_of_a_step() > WITHOUT_ROOM
         assert len(host.began) == 1
         host.stops()
@@ -944,17 +944,17 @@ def test_a_job_that_cannot_be_held_is_of_those_without_room_until_it_can(tmp_pat
 
 def test_jobs_that_cannot_be_held_take_no_room_from_others(tmp_path: Path) -> None:
     with watched(tmp_path) as host:
-        governor = Refusing()
-        host.jobs._governor = governor
+        holder = Refusing()
+        host.jobs._holder = holder
         for number in range(SCOPES_MAX + 1000):
             host.ends(host.starts(gitlab(job=str(number))))
-        assert set(governor.begun) == {WITHOUT_ROOM + 1}
-        assert governor.ended == governor.begun
-        governor.refuses = False
+        assert set(holder.begun) == {WITHOUT_ROOM + 1}
+        assert holder.ended == holder.begun
+        holder.refuses = False
         host.starts(gitlab())
-        assert (len(host.began), governor.begun[-1]) == (1, WITHOUT_ROOM + 1)
+        assert (len(host.began), holder.begun[-1]) == (1, WITHOUT_ROOM + 1)
         host.starts(gitlab(job="another"))
-        assert governor.begun[-1] == WITHOUT_ROOM + 2
+        assert holder.begun[-1] == WITHOUT_ROOM + 2
         host.stops()
 
 
@@ -962,9 +962,9 @@ def test_a_job_that_is_held_and_cannot_be_told_of_is_told_of_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with watched(tmp_path) as host:
-        governor = Refusing()
-        governor.refuses = False
-        host.jobs._governor = governor
+        holder = Refusing()
+        holder.refuses = False
+        host.jobs._holder = holder
 
         def no_memory(*_: object) -> None:
             raise MemoryError
@@ -972,10 +972,10 @@ def test_a_job_that_is_held_and_cannot_be_told_of_is_told_of_later(
         with monkeypatch.context() as patch:
             patch.setattr(host.pipeline.jobs, "begin", no_memory)
             step = host.starts(gitlab())
-        assert (governor.ended, host.began, host.jobs.turned_away) == ([], [], 0)
+        assert (holder.ended, host.began, host.jobs.turned_away) == ([], [], 0)
         host.ends(step)
         host.connects(host.starts(gitlab()))
-        assert set(governor.begun) == {WITHOUT_ROOM + 1}
+        assert set(holder.begun) == {WITHOUT_ROOM + 1}
         host.stops()
     assert len(job_spans(host.spans())) == 1
 

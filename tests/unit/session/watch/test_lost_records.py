@@ -11,7 +11,7 @@ import pytest
 
 from exporter.events.facts import Environment, Event, ProcessKey
 from exporter.pipeline.procfs import environment_of, started_ns
-from exporter.session.watch import lost_records as missed
+from exporter.session.watch import lost_records
 from exporter.session.watch.lost_records import Missed
 
 CALLS = 1000
@@ -24,7 +24,7 @@ def test_what_waits_to_be_told_is_bounded_and_nothing_of_it_is_left_out(
     proc = SimpleNamespace(standing=2, agent=0, tgid=own.pid, born_ns=own.started_ns, program=1, exec_id=1)
     size = len(environment_of(own))
     assert size > 0
-    monkeypatch.setattr(missed, "LATE_MAX_BYTES", 3 * size)
+    monkeypatch.setattr(lost_records, "LATE_MAX_BYTES", 3 * size)
     scopes = SimpleNamespace(undecided=lambda: iter([(own, proc)] * 7))
     tracer: Any = SimpleNamespace(lost_environments=lambda: 1, scopes=scopes)
     source: Any = SimpleNamespace(failed_environments=0)
@@ -43,15 +43,15 @@ def test_what_waits_to_be_told_is_bounded_and_nothing_of_it_is_left_out(
 
 def test_one_that_waits_is_read_however_many_begin_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each search finds others, and has time for two."""
-    monkeypatch.setattr(missed, "_LOOK_S", 0)
-    monkeypatch.setattr(missed, "_READ_S", 0)
+    monkeypatch.setattr(lost_records, "_LOOK_S", 0)
+    monkeypatch.setattr(lost_records, "_READ_S", 0)
     read = list[int]()
 
     def environment(process: ProcessKey) -> bytes:
         read.append(process.pid)
         return b""
 
-    monkeypatch.setattr(missed, "environment_of", environment)
+    monkeypatch.setattr(lost_records, "environment_of", environment)
     young = count(1000)
     lost = count(1)
 

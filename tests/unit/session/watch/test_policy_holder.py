@@ -18,9 +18,9 @@ from exporter.kernel.maps.policies import WrittenPolicy
 from exporter.kernel.maps.registry import JobMode, Registered
 from exporter.pipeline.names import Names
 from exporter.policy.model import Mode
-from exporter.session.watch import policy_holder as governors
 from exporter.session.job_policy import Source
-from exporter.session.watch.policy_holder import OVERFLOW, PolicyHolder
+from exporter.session.watch import policy_holder
+from exporter.session.watch.policy_holder import OVERFLOW, WatchPolicyHolder
 from exporter.session.watch.reload import reread
 from tests.unit.dns_samples import answered, asked, lookup, mapped
 from tests.unit.policy.files import policy
@@ -51,12 +51,12 @@ PEER = mapped("192.0.2.7")
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Another try follows at once."""
-    monkeypatch.setattr(governors, "_PAUSES", 0)
+    monkeypatch.setattr(policy_holder, "_PAUSES", 0)
 
 
 @dataclass
 class Kernel:
-    """Its tables, as far as a governor changes them."""
+    """Its tables, as far as a holder changes them."""
 
     room: int = 10
     """Policies."""
@@ -175,11 +175,11 @@ def source(text: str = SECTIONS, *, is_enforced: bool = False) -> Source:
     return Source(policy(text), is_enforced, "policy.yaml", ())
 
 
-def started(kernel: Kernel, given: Source | None = None, said: list[str] | None = None) -> PolicyHolder:
+def started(kernel: Kernel, given: Source | None = None, said: list[str] | None = None) -> WatchPolicyHolder:
     warn = (said if said is not None else []).append
-    governor = PolicyHolder(kernel, given or source(), dict, warn)  # type: ignore[arg-type]
-    governor.start(kernel)  # type: ignore[arg-type]
-    return governor
+    holder = WatchPolicyHolder(kernel, given or source(), dict, warn)  # type: ignore[arg-type]
+    holder.start(kernel)  # type: ignore[arg-type]
+    return holder
 
 
 def named(task: str) -> Job:
@@ -187,21 +187,21 @@ def named(task: str) -> Job:
 
 
 def change(
-    governor: PolicyHolder,
+    holder: WatchPolicyHolder,
     text: str,
     changed: list[tuple[int, Terms]] | None = None,
     catch_up: Callable[[], object] = lambda: None,
     names_in: Callable[[int], Names] = lambda _: Names(),
 ) -> int:
     told = changed if changed is not None else []
-    return governor.change(source(text), names_in, catch_up, lambda *each: told.append(each))
+    return holder.change(source(text), names_in, catch_up, lambda *each: told.append(each))
 
 
 def test_jobs_for_which_the_policy_says_the_same_share_it() -> None:
     kernel = Kernel()
-    governor = started(kernel)
+    holder = started(kernel)
     tasks = ["build", "test", "strict", "more", "strict"]
-    terms = [governor.begin(scope, named(task)) for scope, task in enumerate(tasks, 2)]
+    terms = [holder.begin(scope, named(task)) for scope, task in enumerate(tasks, 2)]
     assert [kernel.held[scope][0] for scope in range(2, 7)] == [2, 2, 1, 3, 1]
     assert [each.mode for each in terms if each] == ["audit", "audit", "enforce", "audit", "enforce"]
     assert kernel.held[OVERFLOW] == (1, Mode.ENFORCE)
@@ -214,34 +214,34 @@ def test_jobs_for_which_the_policy_says_the_same_share_it() -> None:
 def test_what_may_be_any_jobs_is_held_to_what_none_is_stricter_than() -> None:
     kernel = Kernel()
     text = SECTIONS.replace("{allow: [b.example]}", "{allow: [b.example], deny: [no.example]}")
-    governor = started(kernel, source(text))
+    holder = started(kernel, source(text))
     assert kernel.undecided == OVERFLOW
     held = kernel.written[kernel.held[OVERFLOW][0]]
     assert [rule.text for rule in held.rules][:2] == ["a.example", "no.example"]
-    assert governor.others().keys() == {kernel.held[OVERFLOW][0]}
+    assert holder.others().keys() == {kernel.held[OVERFLOW][0]}
 
 
 def test_who_turns_enforcement_on_has_steps_held_from_their_beginning_too() -> None:
     kernel = Kernel()
-    governor = started(kernel, source(SECTIONS.replace("enforce", "audit")))
+    holder = started(kernel, source(SECTIONS.replace("enforce", "audit")))
     kernel.chosen[OVERFLOW] = JobMode.ENFORCE
-    governor.look(lambda _: None)
+    holder.look(lambda _: None)
     assert kernel.undecided == OVERFLOW
     seen = []
-    change(governor, SECTIONS.replace("enforce", "audit"), catch_up=lambda: seen.append(kernel.undecided))
+    change(holder, SECTIONS.replace("enforce", "audit"), catch_up=lambda: seen.append(kernel.undecided))
     assert {*seen, kernel.undecided} <= {OVERFLOW}, "all the while"
     kernel.chosen[OVERFLOW] = JobMode.AUDIT
-    governor.look(lambda _: None)
+    holder.look(lambda _: None)
     assert kernel.undecided == 0
 
 
 def test_where_nothing_is_enforced_nothing_is_held_that_is_undecided() -> None:
     kernel = Kernel()
-    governor = started(kernel, source(SECTIONS.replace("enforce", "audit")))
+    holder = started(kernel, source(SECTIONS.replace("enforce", "audit")))
     assert kernel.undecided == 0
-    change(governor, SECTIONS)
+    change(holder, SECTIONS)
     assert kernel.undecided == OVERFLOW
-    change(governor, SECTIONS.replace("enforce", "audit"))
+    change(holder, SECTIONS.replace("enforce", "audit"))
     assert kernel.undecided == 0
 
 
@@ -256,52 +256,52 @@ def test_what_sections_deny_is_left_out_where_it_has_no_room() -> None:
 
 def test_rules_for_names_are_told_by_the_policy_as_it_was_written() -> None:
     kernel = Kernel()
-    governor = started(kernel)
-    terms = governor.begin(2, named("build"))
+    holder = started(kernel)
+    terms = holder.begin(2, named("build"))
     assert terms is not None
     assert terms.named is kernel.written[kernel.held[2][0]].named
 
 
 def test_a_job_that_goes_on_stays_as_it_is() -> None:
     kernel = Kernel()
-    governor = started(kernel)
-    governor.begin(2, named("more"))
-    governor.end(2)
-    assert governor.begin(2, named("more")) is not None
-    governor.look(kernel.close)
+    holder = started(kernel)
+    holder.begin(2, named("more"))
+    holder.end(2)
+    assert holder.begin(2, named("more")) is not None
+    holder.look(kernel.close)
     assert 2 in kernel.held
 
 
 def test_a_policy_goes_with_the_last_job_that_has_it() -> None:
     kernel = Kernel()
-    governor = started(kernel)
+    holder = started(kernel)
     for scope in (2, 3):
-        governor.begin(scope, named("more"))
+        holder.begin(scope, named("more"))
     for scope in (2, 3):
         assert len(kernel.written) == 2
         kernel.alive.discard(scope)
-        governor.end(scope)
-        governor.look(kernel.close)
+        holder.end(scope)
+        holder.look(kernel.close)
     assert (list(kernel.written), sorted(kernel.held)) == ([1], [OVERFLOW])
 
 
 def test_nothing_is_let_go_of_while_the_kernel_has_a_process_of_it() -> None:
     kernel = Kernel()
-    governor = started(kernel)
-    governor.begin(2, named("strict"))
-    governor.end(2)
-    governor.look(kernel.close)
+    holder = started(kernel)
+    holder.begin(2, named("strict"))
+    holder.end(2)
+    holder.look(kernel.close)
     assert 2 in kernel.held
     kernel.alive.discard(2)
-    governor.look(kernel.close)
+    holder.look(kernel.close)
     assert 2 not in kernel.held
 
 
 def test_a_job_whose_part_has_no_room_is_held_to_the_rules_of_all_in_its_mode() -> None:
     kernel, said = Kernel(room=2), list[str]()
-    governor = started(kernel, said=said)
-    governor.begin(2, named("build"))
-    terms = governor.begin(3, named("more"))
+    holder = started(kernel, said=said)
+    holder.begin(2, named("build"))
+    terms = holder.begin(3, named("more"))
     assert terms is not None
     assert (kernel.held[3], terms.mode) == ((2, Mode.AUDIT), "audit")
     assert "held to the rules of the file as a whole" in said[0]
@@ -319,8 +319,8 @@ def test_a_job_whose_part_has_no_room_is_denied_what_sections_deny_as_long_as_th
 ) -> None:
     kernel, lines = Kernel(refuses=refused), list[str]()
     text = SECTIONS.replace("{allow: [b.example]}", "{allow: [b.example], deny: [no.example]}")
-    governor = started(kernel, source(text), lines)
-    governor.begin(2, named("more"))
+    holder = started(kernel, source(text), lines)
+    holder.begin(2, named("more"))
     held = kernel.written[kernel.held[2][0]]
     assert [rule.text for rule in held.rules if rule.text.endswith(".example")] == left
     assert lines[-1].endswith(said)
@@ -328,26 +328,26 @@ def test_a_job_whose_part_has_no_room_is_denied_what_sections_deny_as_long_as_th
 
 def test_a_changed_policy_takes_over_in_each_scope_and_the_old_one_goes() -> None:
     kernel, changed = Kernel(), list[tuple[int, Any]]()
-    governor = started(kernel)
+    holder = started(kernel)
     for scope, task in enumerate(("build", "more", "strict"), 2):
-        governor.begin(scope, named(task))
-    assert change(governor, SECTIONS.replace("b.example", "c.example"), changed) == 3
+        holder.begin(scope, named(task))
+    assert change(holder, SECTIONS.replace("b.example", "c.example"), changed) == 3
     assert [scope for scope, _ in changed] == [3]  # the others' says the same
     assert kernel.carried == [(3, 3, 4)]
     assert sorted(kernel.written) == [1, 2, 4]
-    governor.begin(9, named("more"))
+    holder.begin(9, named("more"))
     assert kernel.held[9] == kernel.held[3]
 
 
 def test_what_steps_looked_up_is_carried_over_where_that_of_the_strictest_changes() -> None:
     """By the names of their jobs, which may go by the same as before, and of what is of none yet."""
     kernel, names = Kernel(), {HOST: led_by("b.example"), 2: led_by("a.example"), OVERFLOW: Names()}
-    governor = started(kernel)
-    governor.begin(2, named("more"))
+    holder = started(kernel)
+    holder.begin(2, named("more"))
     new = SECTIONS.replace("b.example", "c.example")
-    change(governor, new, names_in=names.__getitem__)
+    change(holder, new, names_in=names.__getitem__)
     assert (kernel.carried, kernel.carried_early) == ([(2, 2, 3)], [])
-    change(governor, new.replace("a.example", "b.example"), names_in=names.__getitem__)
+    change(holder, new.replace("a.example", "b.example"), names_in=names.__getitem__)
     assert kernel.carried_early == [(1, 4)]
     assert kernel.names_of_a_step == {HOST: {"b.example"}, 2: {"a.example"}, OVERFLOW: set()}
 
@@ -362,10 +362,10 @@ def led_by(name: str) -> Names:
 
 def test_a_job_that_begins_while_the_policy_is_changed_is_held_to_the_new_one() -> None:
     kernel = Kernel()
-    governor = started(kernel)
-    governor.begin(2, named("more"))
+    holder = started(kernel)
+    holder.begin(2, named("more"))
     new = SECTIONS.replace("b.example", "c.example")
-    assert change(governor, new, catch_up=lambda: governor.begin(9, named("more"))) == 2
+    assert change(holder, new, catch_up=lambda: holder.begin(9, named("more"))) == 2
     assert kernel.held[9] == kernel.held[2]
     assert "c.example" in {rule.text for rule in kernel.written[kernel.held[9][0]].rules}
     assert sorted(kernel.written) == [kernel.held[OVERFLOW][0], kernel.held[9][0]]
@@ -373,10 +373,10 @@ def test_a_job_that_begins_while_the_policy_is_changed_is_held_to_the_new_one() 
 
 def test_what_somebody_chose_outlives_a_change() -> None:
     kernel, changed = Kernel(), list[tuple[int, Any]]()
-    governor = started(kernel)
-    governor.begin(2, named("strict"))
+    holder = started(kernel)
+    holder.begin(2, named("strict"))
     kernel.chosen[2] = JobMode.AUDIT
-    change(governor, SECTIONS.replace("a.example", "c.example"), changed)
+    change(holder, SECTIONS.replace("a.example", "c.example"), changed)
     assert [terms.mode for scope, terms in changed if scope == 2] == ["audit"]
 
 
@@ -386,22 +386,22 @@ CHANGED = SECTIONS.replace("a.example", "c.example")
 
 def test_who_cannot_be_given_a_changed_policy_is_until_it_can_and_the_others_have_it() -> None:
     kernel, said, changed = Kernel(), list[str](), list[tuple[int, Any]]()
-    governor = started(kernel, source(AUDITED), said)
+    holder = started(kernel, source(AUDITED), said)
     for scope, task in enumerate(("build", "more", "strict"), 2):
-        governor.begin(scope, named(task))
+        holder.begin(scope, named(task))
     before = kernel.held[3]
     kernel.unholdable = {3}
-    assert change(governor, CHANGED, changed) == 2
+    assert change(holder, CHANGED, changed) == 2
     assert said == [
         "1 of 4 that are held to the policy can't be given it now: OSError: [Errno 12] Cannot allocate "
         "memory; they keep the one before, and it is tried again"
     ]
-    governor.look(kernel.close)
-    governor.begin(5, named("build"))
+    holder.look(kernel.close)
+    holder.begin(5, named("build"))
     assert (kernel.held[3], kernel.held[5], kernel.held[4][1]) == (before, kernel.held[2], Mode.ENFORCE)
     assert (kernel.undecided, {scope for scope, _ in changed}) == (OVERFLOW, {OVERFLOW, 2, 4})
     kernel.unholdable = set()
-    governor.look(kernel.close)
+    holder.look(kernel.close)
     assert said[1:] == ["all that are held to the policy go by it now as it was read last"]
     assert (changed[-1][0], kernel.following) == (3, {})
     assert {rule.text for rule in kernel.written[kernel.held[3][0]].rules} >= {"c.example", "b.example"}
@@ -410,15 +410,15 @@ def test_who_cannot_be_given_a_changed_policy_is_until_it_can_and_the_others_hav
 
 def test_while_somebody_holds_on_to_the_modes_not_every_job_waits_for_it() -> None:
     kernel = Kernel()
-    governor = started(kernel)
+    holder = started(kernel)
     for scope in (2, 3, 4):
-        governor.begin(scope, named("build"))
+        holder.begin(scope, named("build"))
     kernel.is_locked = True
-    assert (change(governor, CHANGED), kernel.lock_waits) == (0, 1)
+    assert (change(holder, CHANGED), kernel.lock_waits) == (0, 1)
     kernel.is_locked = False
-    governor.look(kernel.close)
+    holder.look(kernel.close)
     assert len({kernel.held[scope] for scope in (2, 3, 4)}) == 1
-    assert change(governor, CHANGED) == 3
+    assert change(holder, CHANGED) == 3
 
 
 def test_a_change_goes_on_where_what_was_told_could_not_be_taken_in() -> None:
@@ -428,41 +428,41 @@ def test_a_change_goes_on_where_what_was_told_could_not_be_taken_in() -> None:
         if errors:
             raise errors.pop()
 
-    governor = started(kernel)
-    governor.begin(2, named("build"))
-    assert change(governor, CHANGED, catch_up=catch_up) == 0
-    governor.look(kernel.close)
+    holder = started(kernel)
+    holder.begin(2, named("build"))
+    assert change(holder, CHANGED, catch_up=catch_up) == 0
+    holder.look(kernel.close)
     assert "c.example" in {rule.text for rule in kernel.written[kernel.held[2][0]].rules}
 
 
 def test_a_change_that_could_not_be_made_is_taken_back_by_the_next_one() -> None:
     kernel = Kernel()
-    governor = started(kernel)
-    governor.begin(2, named("build"))
+    holder = started(kernel)
+    holder.begin(2, named("build"))
     before = kernel.held[2]
     kernel.unholdable = {2}
-    assert change(governor, CHANGED) == 0
+    assert change(holder, CHANGED) == 0
     assert 2 in kernel.following
     kernel.unholdable = set()
-    assert change(governor, SECTIONS) == 1
+    assert change(holder, SECTIONS) == 1
     assert (kernel.held[2], kernel.following) == (before, {})
     assert sorted(kernel.written) == sorted({number for number, _ in kernel.held.values()})
 
 
 def test_a_scope_that_is_over_is_given_no_policy_any_more() -> None:
     kernel = Kernel()
-    governor = started(kernel)
-    governor.begin(2, named("build"))
+    holder = started(kernel)
+    holder.begin(2, named("build"))
     kernel.unholdable = {2}
-    change(governor, CHANGED)
-    governor.end(2)
+    change(holder, CHANGED)
+    holder.end(2)
     kernel.alive.discard(2)
-    governor.look(kernel.close)
+    holder.look(kernel.close)
     assert list(kernel.held) == [OVERFLOW]
     assert len(kernel.written) == 1
 
 
-def reread_by(governor: PolicyHolder, file: Path, text: str, capsys: pytest.CaptureFixture[str]) -> str:
+def reread_by(holder: WatchPolicyHolder, file: Path, text: str, capsys: pytest.CaptureFixture[str]) -> str:
     """What is said where the policy is `text` by now."""
     file.write_text(text)
     config = WatchConfig(
@@ -470,7 +470,7 @@ def reread_by(governor: PolicyHolder, file: Path, text: str, capsys: pytest.Capt
     )
     jobs = SimpleNamespace(names_in=lambda _: Names(), change_terms=lambda *_: None)
     pipeline: Any = SimpleNamespace(jobs=jobs)
-    reread(config, governor, pipeline, pipeline, lambda: None)
+    reread(config, holder, pipeline, pipeline, lambda: None)
     return capsys.readouterr().err
 
 
@@ -479,14 +479,14 @@ def test_a_policy_that_cannot_be_taken_stays_whatever_is_in_the_way(
     error: Exception, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kernel = Kernel()
-    governor = started(kernel)
+    holder = started(kernel)
     before = dict(kernel.held)
 
     def look_again() -> None:
         raise error
 
     monkeypatch.setattr(kernel, "look_again", look_again)
-    said = reread_by(governor, tmp_path / "policy.yaml", CHANGED, capsys)
+    said = reread_by(holder, tmp_path / "policy.yaml", CHANGED, capsys)
     assert "SIGHUP: the policy stays as it was" in said
     assert kernel.held == before
 
@@ -495,80 +495,80 @@ def test_a_policy_that_some_could_not_be_given_is_not_said_to_stay(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     kernel, warned = Kernel(), list[str]()
-    governor = started(kernel, said=warned)
+    holder = started(kernel, said=warned)
     for scope in (2, 3):
-        governor.begin(scope, named("build"))
+        holder.begin(scope, named("build"))
     kernel.unholdable = {3}
-    said = reread_by(governor, tmp_path / "policy.yaml", CHANGED, capsys)
+    said = reread_by(holder, tmp_path / "policy.yaml", CHANGED, capsys)
     assert "SIGHUP: read the policy again, 1 job goes by it" in said
     assert "1 of 3 that are held to the policy can't be given it now" in warned[-1]
 
 
 def test_a_change_for_which_there_is_no_room_changes_nothing() -> None:
     kernel = Kernel(room=3)
-    governor = started(kernel)
+    holder = started(kernel)
     for scope, task in enumerate(("build", "more", "strict"), 2):
-        governor.begin(scope, named(task))
+        holder.begin(scope, named(task))
     before = dict(kernel.held)
     with pytest.raises(CiEgressError):
-        change(governor, SECTIONS.replace("a.example", "c.example"))
+        change(holder, SECTIONS.replace("a.example", "c.example"))
     assert (kernel.held, sorted(kernel.written), kernel.prepared) == (before, [1, 2, 3], [])
 
 
 def test_what_has_no_room_beside_the_policies_before_takes_over_after_others() -> None:
     """No job is held to anything else meanwhile."""
     kernel, said = Kernel(room=4), list[str]()
-    governor = started(kernel, said=said)
+    holder = started(kernel, said=said)
     for scope, task in enumerate(("build", "more", "strict"), 2):
-        governor.begin(scope, named(task))
-    assert change(governor, SECTIONS.replace("a.example", "c.example")) == 3
+        holder.begin(scope, named(task))
+    assert change(holder, SECTIONS.replace("a.example", "c.example")) == 3
     assert (sorted(kernel.written), said) == ([4, 5, 6], [])
     assert {scope: number for scope, (number, _) in kernel.held.items()} == {OVERFLOW: 4, 2: 5, 3: 6, 4: 4}
 
 
 def test_a_job_whose_part_has_no_room_by_then_is_held_to_what_has() -> None:
     kernel, said = Kernel(room=4), list[str]()
-    governor = started(kernel, said=said)
+    holder = started(kernel, said=said)
     for scope, task in enumerate(("build", "more", "strict"), 2):
-        governor.begin(scope, named(task))
+        holder.begin(scope, named(task))
     kernel.refuses = "d.example"
-    assert change(governor, SECTIONS.replace("a.example", "c.example").replace("b.example", "d.example")) == 3
+    assert change(holder, SECTIONS.replace("a.example", "c.example").replace("b.example", "d.example")) == 3
     assert kernel.held[3] == kernel.held[2]
     assert "held to the rules of the file as a whole" in said[-1]
 
 
 def test_without_a_policy_scopes_are_opened_and_closed() -> None:
     kernel = Kernel()
-    governor = PolicyHolder(kernel, None, dict, print)  # type: ignore[arg-type]
-    governor.start(kernel)  # type: ignore[arg-type]
-    assert governor.begin(1, named("build")) is None
-    assert (governor.overflow(), governor.others(), kernel.alive, kernel.held) == (None, {}, {1}, {})
+    holder = WatchPolicyHolder(kernel, None, dict, print)  # type: ignore[arg-type]
+    holder.start(kernel)  # type: ignore[arg-type]
+    assert holder.begin(1, named("build")) is None
+    assert (holder.overflow(), holder.others(), kernel.alive, kernel.held) == (None, {}, {1}, {})
     assert kernel.told[1].label == "release/build"
 
 
 def test_who_could_not_be_held_is_when_it_is_tried_again() -> None:
     kernel = Kernel()
-    governor = started(kernel)
+    holder = started(kernel)
     kernel.fails = True
     with pytest.raises(MemoryError):
-        governor.begin(2, named("strict"))
+        holder.begin(2, named("strict"))
     assert 2 not in kernel.held
     kernel.fails = False
-    terms = governor.begin(2, named("strict"))
+    terms = holder.begin(2, named("strict"))
     assert terms is not None
     assert kernel.held[2] == (terms.number, Mode.ENFORCE)
 
 
 def test_nothing_is_left_in_the_kernel_of_who_could_not_begin() -> None:
     kernel = Kernel()
-    governor = started(kernel)
+    holder = started(kernel)
     kernel.unholdable = {2}
     with pytest.raises(OSError, match="Cannot allocate memory"):
-        governor.begin(2, named("more"))
+        holder.begin(2, named("more"))
     assert (2 in kernel.told, 2 in kernel.alive) == (True, True)
-    governor.end(2)
+    holder.end(2)
     kernel.alive.discard(2)
-    governor.look(kernel.close)
+    holder.look(kernel.close)
     assert (list(kernel.told), kernel.closed, len(kernel.written)) == ([OVERFLOW], [2], 1)
-    governor.look(kernel.close)
+    holder.look(kernel.close)
     assert kernel.closed == [2]

@@ -8,7 +8,13 @@ from typing import Any
 import pytest
 
 from exporter.events.facts import HOST, Environment, ProcessKey
-from exporter.events.wire import (STANDING_AGENT, STANDING_MARKED, STANDING_MARKED_STEP, STANDING_NONE, STANDING_STEP)
+from exporter.events.wire import (
+    STANDING_AGENT,
+    STANDING_MARKED,
+    STANDING_MARKED_STEP,
+    STANDING_NONE,
+    STANDING_STEP,
+)
 from exporter.session.watch.agents import Above
 from exporter.session.watch.steps import NOBODY, Standing, Steps
 

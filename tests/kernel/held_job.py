@@ -40,7 +40,7 @@ def compiled(text: str) -> Compiled:
     )
 
 
-class Governed:
+class HeldJob:
     """A job, this process, whose policy changes from test to test."""
 
     def __init__(self, kernel: KernelSide) -> None:
@@ -60,7 +60,7 @@ class Governed:
         """Begin another job, of this process, under `policy`; its scope."""
         self.grants().forget(self._scope)
         self._scope = scope = next(self._scopes)
-        self.kernel.tracer.govern(scope, policy)
+        self.kernel.hold(scope, policy)
         self.enter(scope)
         return scope
 
@@ -114,10 +114,10 @@ class Governed:
 
 
 @contextmanager
-def governed() -> Iterator[Governed]:
+def held_job() -> Iterator[HeldJob]:
     """Attach the programs for the block."""
     with kernel_side() as kernel:
-        yield Governed(kernel)
+        yield HeldJob(kernel)
 
 
 def question(name: str, kind: str = "A", *, txid: int = 7) -> bytes:

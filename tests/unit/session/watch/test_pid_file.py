@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from exporter.common.errors import UsageError
-from exporter.session.pid_file import pid_file
+from exporter.session.watch.pid_file import pid_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,7 +6,7 @@ import errno
 import os
 
 from exporter.common.errors import KernelError
-from exporter.session.faults import Faults
+from exporter.session.watch.faults import Faults
 
 GOES_ON = "the watch goes on, and what is denied stays denied"
 

@@ -1,32 +1,22 @@
-"""The options that a command was given, and what was read from the files that they name."""
+"""The inputs of `watch`: its options, and what was read from the files that they name."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from typing import TYPE_CHECKING, NamedTuple
 
-from exporter.common.settings import RunConfig, WatchConfig
+from exporter.common.settings import WatchConfig
+
+from .agents import Above, Agent
 
 if TYPE_CHECKING:
     from exporter.baseline.model import Baseline
     from exporter.jobs.model import Job
-    from exporter.policy.model import Policy
-    from exporter.session.watch.agents import Above, Agent
-
-    from .job_policy import Source
+    from exporter.session.job_policy import Source
 
 
-class GivenRun(NamedTuple):
-    """What `run` was given."""
-
-    config: RunConfig
-    policy: Policy | None
-    """The whole policy, with its sections for all jobs; None without one."""
-    baseline: Baseline | None
-
-
-class GivenWatch(NamedTuple):
-    """What `watch` was given."""
+class WatchInputs(NamedTuple):
+    """Read before anything is loaded: bad input is refused first."""
 
     config: WatchConfig
     policy: Source | None

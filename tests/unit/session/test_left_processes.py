@@ -10,8 +10,8 @@ import pytest
 
 from exporter.kernel.instances.scope_end import end_scope
 from exporter.kernel.maps.registry import JobMode
-from exporter.session import run_end as leaving
-from exporter.session.run_end import end_what_is_left, held_unless_asked
+from exporter.session import left_processes
+from exporter.session.left_processes import end_what_is_left, held_unless_asked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,7 +88,7 @@ class Hopped(Kernel):
 def test_what_forks_on_and_is_never_met_stays_denied_by_what_outlives(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *, outlives: bool
 ) -> None:
-    monkeypatch.setattr(leaving, "end_scope", partial(end_scope, limit_s=0.05))
+    monkeypatch.setattr(left_processes, "end_scope", partial(end_scope, limit_s=0.05))
     kernel = Hopped()
     kernel.outlives = outlives
     end_what_is_left(cast("Tracer", kernel), 1)

@@ -21,44 +21,6 @@ if TYPE_CHECKING:
     from exporter.events.facts import ProcessKey
     from exporter.kernel.tracer import Tracer
 
-
-import struct
-from contextlib import suppress
-
-from exporter.common.errors import KernelError
-from exporter.kernel.instances.control import Instance, described, instances, leftovers
-from exporter.kernel.pins import is_enforcing, is_of_watch
-
-from .notices import warn
-
-
-def tell_leftovers() -> None:
-    """Say of each instance that stays how to get rid of it.
-
-    Instances that only trace aren't mentioned: they go with the last process of their jobs.
-    """
-    with suppress(KernelError):
-        for instance in leftovers(instances()):
-            if _stays(instance):
-                warn(f"{described(instance)}; {_ways_out(instance)}")
-
-
-def _ways_out(instance: Instance) -> str:
-    end = f"`ci-egress stop {instance.name}` ends it"
-    with suppress(OSError, ValueError, struct.error):
-        if instance.is_of_this_version and is_of_watch(instance.directory):
-            return f"`ci-egress watch --adopt` takes it over, {end}"
-    return end
-
-
-def _stays(instance: Instance) -> bool:
-    if not instance.is_of_this_version:
-        return True
-    with suppress(OSError, ValueError, struct.error):
-        return is_enforcing(instance.directory)
-    return False
-
-
 _SHOWN = 10
 
 

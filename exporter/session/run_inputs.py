@@ -1,0 +1,23 @@
+"""The inputs of `run`: its options, and what was read from the files that they name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+from exporter.common.settings import RunConfig
+
+if TYPE_CHECKING:
+    from exporter.baseline.model import Baseline
+    from exporter.policy.model import Policy
+
+
+class RunInputs(NamedTuple):
+    """Read before anything is loaded: bad input is refused first."""
+
+    config: RunConfig
+    policy: Policy | None
+    """The whole policy, with its sections for all jobs; None without one."""
+    baseline: Baseline | None
+    on_failure: Callable[[], object]
+    """Called once COMMAND has failed, before the summary."""
