@@ -12,11 +12,12 @@ from exporter.common.text import printable
 from exporter.events.destinations import Destination
 from exporter.events.facts import ProcessKey
 from exporter.events.programs import Lineage
-from exporter.otlp import LogRecord, Severity
+from exporter.otlp import LogRecord
 from exporter.otlp.attributes import LayeredSpan
 from exporter.policy.rule_texts import DNS_PORT
 
 from .attempt import Attempt
+from .event_log import DENIED, NOVEL, WOULD_DENY, EventLog
 from .summary_table import shown_chain
 
 TOLD_MAX = 4096
@@ -60,11 +61,10 @@ class Firsts:
         self._met.add(known_by)
         return True
 
-    def record(self, name: str, severity: Severity, span: LayeredSpan, told: str) -> None:
+    def record(self, name: str, span: LayeredSpan, told: str) -> None:
         """Send a log record called `name` with the attributes of `span` and the text `told`."""
         attributes = {name: value for name, value in span.attributes.items() if name != "egress.attempts"}
-        at_ns = span.start_time or 0
-        self._log(LogRecord(name, severity, at_ns, attributes, span.resource, span.context, told))
+        EventLog(self._log, span.resource, span.context).write(name, told, attributes, span.start_time or 0)
 
     def show(self, told: str, event: str, span: LayeredSpan, **fields: object) -> None:
         """Show `told` as a line; programs get it as `event`, with the ids of `span` and with `fields`."""
@@ -95,9 +95,6 @@ def sentence(attempt: Attempt, more: str = "", *, asked: str | None = None) -> s
     behind = f", {more}" if more else ""
     for_it = f" asks for {asked}" if asked else ""
     return printable(f"{who} → {attempt.destination.shown}{for_it}{behind}", limit=500)
-
-
-DENIED_EVENT, WOULD_DENY_EVENT = "cicd.egress.denied", "cicd.egress.would_deny"
 
 
 class _DenialKind(NamedTuple):
@@ -139,12 +136,12 @@ class Denials:
         did = "blocked" if ruling.is_denied else "would block"
         told = f"{did}: {_told(attempt)}"
         if not ruling.is_denied:
-            self._firsts.record(WOULD_DENY_EVENT, Severity.WARN, span, told)
+            self._firsts.record(WOULD_DENY, span, told)
             return
-        self._firsts.record(DENIED_EVENT, Severity.ERROR, span, told)
+        self._firsts.record(DENIED, span, told)
         by = {"rule": ruling.rule, "ruleset": ruling.ruleset}
         by |= {"question": ruling.refused} if ruling.refused else {}
-        self._firsts.show(told, DENIED_EVENT, span, **facts(attempt), **by)
+        self._firsts.show(told, DENIED, span, **facts(attempt), **by)
 
 
 def _kind(attempt: Attempt) -> _DenialKind:
@@ -158,7 +155,6 @@ def _told(attempt: Attempt) -> str:
     return sentence(attempt, f"rule {rule}" if rule else "", asked=refused)
 
 
-NOVEL_EVENT = "cicd.egress.novel"
 UNLISTED, OTHER_CHAINS = "not in the baseline", "known, but not from this chain"
 FORGOTTEN = "known, but there is more to this chain than is remembered"
 DOUBTED = "by a name that nobody but the job may have given it"
@@ -197,8 +193,8 @@ class Novelties:
         if self.first is None or urgency < self._urgency:
             self.first, self._urgency = what, urgency
         told, made = f"novel: {what}", span()
-        self._firsts.record(NOVEL_EVENT, Severity.WARN, made, told)
-        self._firsts.show(told, NOVEL_EVENT, made, **facts(attempt), why=reason)
+        self._firsts.record(NOVEL, made, told)
+        self._firsts.show(told, NOVEL, made, **facts(attempt), why=reason)
 
 
 def why_novel(attempt: Attempt, *, is_known: bool) -> str:

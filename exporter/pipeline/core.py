@@ -36,10 +36,10 @@ from exporter.events.facts import (
     attempts_of,
 )
 from exporter.events.programs import Lookup, Program, mark_egress
-from exporter.otlp import LogRecord, Severity
 
 from . import tampering
 from .attempt import AttemptOf, EventT
+from .event_log import TAMPER, EventLog
 from .flows import Flow, Flows
 from .job import Outlets, TracedJob
 from .job_table import JobTable
@@ -286,10 +286,8 @@ class Pipeline:
         }
         at_ns = job.spans.clock.wall_ns(event.at_ns)
         context = job.spans.program_context(program)
-        told, resource = tampering.told(event, program.name), job.spans.resource
-        self._outlets.telemetry.log(
-            LogRecord(tampering.EVENT_NAME, Severity.ERROR, at_ns, attributes, resource, context, told)
-        )
+        log = EventLog(self._outlets.telemetry.log, job.spans.resource, context)
+        log.write(TAMPER, tampering.told(event, program.name), attributes, at_ns)
 
     def _lived(self, event: Found | Environment | Forked | Execed | Exited) -> None:
         match event:

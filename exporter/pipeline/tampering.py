@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from exporter.common.text import printable
 from exporter.events.facts import Tampered, Tampering
 
-EVENT_NAME = "cicd.egress.tamper"
-
 _NEVER_HONEST = frozenset({Tampering.PTRACE, Tampering.MEMORY, Tampering.MARKS})
 """Kinds of tampering that not even the host's own services commit in their ordinary course."""
 END = "end"

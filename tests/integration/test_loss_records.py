@@ -11,6 +11,7 @@ from opentelemetry.trace import SpanContext
 
 from exporter.otlp import LedgerTotals
 from exporter.pipeline.account import Bookkeeping, KernelCounts
+from exporter.pipeline.event_log import EventLog
 from exporter.session.guards.loss import LossReporter
 from tests.integration.receivers import Answer, Collector, Request, collector, span, telemetry_to, wait_until
 from tests.launch import PLAIN_ENVIRONMENT, ci_egress, plain
@@ -36,7 +37,7 @@ def test_each_kind_of_loss_is_told_once_with_its_number() -> None:
     with collector(refuse_spans) as receiver:
         with telemetry_to(receiver.url) as telemetry:
             books = Bookkeeping(lambda: KernelCounts(9, 2), lambda: telemetry.account)
-            reporter = LossReporter(books.account, telemetry.log, Resource({"a": "b"}), CONTEXT)
+            reporter = LossReporter(books.account, EventLog(telemetry.log, Resource({"a": "b"}), CONTEXT))
             reporter.tick()
             telemetry.submit(span(), 5)
             wait_until(lambda: telemetry.account == LedgerTotals(dropped={("export", "400"): 5}))

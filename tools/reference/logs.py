@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from exporter.otlp import Severity
-from exporter.pipeline import alerts, tampering
-from exporter.session.guards import loss, steering
-from exporter.session.watch import takeover
+from exporter.pipeline import event_log, tampering
+from exporter.session.guards import steering
 from tools.reference.pages import code, codes, page, plain, table
 
 _SPAN = "those of the [egress span](spans.md), but `egress.attempts`"
@@ -17,41 +16,40 @@ class Record(NamedTuple):
     """One kind of record."""
 
     name: str
-    severity: Severity
     meaning: str
     attributes: tuple[str, ...]
     """Its own; empty where it has those of an egress span."""
 
+    @property
+    def severity(self) -> Severity:
+        """The severity that the exporter sends it with."""
+        return event_log.SEVERITIES[self.name]
+
 
 RECORDS = (
     Record(
-        alerts.NOVEL_EVENT,
-        Severity.WARN,
+        event_log.NOVEL,
         "something that the baseline doesn't have, once for each destination and chain of a job",
         (),
     ),
     Record(
-        alerts.WOULD_DENY_EVENT,
-        Severity.WARN,
+        event_log.WOULD_DENY,
         "what the policy would deny in mode `enforce`, the first time that a program meets the destination",
         (),
     ),
-    Record(alerts.DENIED_EVENT, Severity.ERROR, "what it denied, likewise", ()),
+    Record(event_log.DENIED, "what it denied, likewise", ()),
     Record(
-        tampering.EVENT_NAME,
-        Severity.ERROR,
+        event_log.TAMPER,
         "something aimed at the tracing, or that gets round it",
         ("egress.tamper.kind", "egress.tamper.detail", "egress.tamper.attempts"),
     ),
     Record(
-        loss.EVENT,
-        Severity.WARN,
+        event_log.LOSS,
         "attempts got lost: one for each kind of loss and second",
         ("egress.stage", "error.type", "egress.attempts"),
     ),
     Record(
-        takeover.EVENT,
-        Severity.WARN,
+        event_log.ADOPTED,
         "`watch --adopt` went on where another watch was killed",
         ("egress.instance", "egress.jobs", "egress.attempts.waiting", "egress.attempts.lost"),
     ),
@@ -95,7 +93,12 @@ def text() -> str:
     """The page. Raises SystemExit where the code has kinds that nobody described."""
     _check()
     records = [
-        [code(record.name), record.severity.name, plain(record.meaning), codes(record.attributes) or _SPAN]
+        [
+            code(record.name),
+            record.severity.name,
+            plain(record.meaning),
+            codes(record.attributes) or _SPAN,
+        ]
         for record in RECORDS
     ]
     kinds = [[code(kind), plain(meaning)] for kind, meaning in _KINDS.items()]

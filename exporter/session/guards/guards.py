@@ -10,13 +10,12 @@ from pathlib import Path
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.trace import SpanContext
 
-from exporter.common.clock import boot_ns
 from exporter.events.facts import ProcessKey, Switched
 from exporter.kernel.frames.interface_egress import Way
 from exporter.kernel.tracer import Tracer
-from exporter.otlp import LogRecord, Severity
 from exporter.pipeline import tampering
 from exporter.pipeline.account import Bookkeeping
+from exporter.pipeline.event_log import TAMPER, EventLog
 from exporter.pipeline.job import Outlets
 from exporter.pipeline.procfs import has_ended
 from exporter.session.messages import Messages
@@ -66,15 +65,16 @@ class Guards:
     ) -> None:
         """Set up the checks; `handle` gets an event when enforcement is turned on or off for a scope."""
         self._outlets = outlets
-        self._resource, self._context = whose = owner.resource or outlets.telemetry.resource, owner.context
-        self._loss = LossReporter(books.account, outlets.telemetry.log, *whose)
+        telemetry = outlets.telemetry
+        self._log = EventLog(telemetry.log, owner.resource or telemetry.resource, owner.context)
+        self._loss = LossReporter(books.account, self._log)
         self._warned = owner.warned
         self._moved = set[Path]()
         self._is_end_forged = False
         self._agent = owner.agent
         self.is_left_alone = False
         """Whether the agent is gone, and with it whoever may end the watch."""
-        self._integrity = Integrity(tracer, outlets, self._lost, *whose)
+        self._integrity = Integrity(tracer, outlets.metrics, self._lost, self._log)
         say = Messages.current().say
         self.steering = Steering(tracer, handle, say, self._tampered, ends_by_token=owner.ends_by_token)
 
@@ -130,8 +130,4 @@ class Guards:
     def _tampered(self, kind: str, told: str, *, detail: str = "") -> None:
         self._warned(told)
         Messages.current().say(told, level=logging.ERROR, detail=detail)
-        attributes = {"egress.tamper.kind": kind}
-        event, at_ns = tampering.EVENT_NAME, self._outlets.clock.wall_ns(boot_ns())
-        self._outlets.telemetry.log(
-            LogRecord(event, Severity.ERROR, at_ns, attributes, self._resource, self._context, told)
-        )
+        self._log.write(TAMPER, told, {"egress.tamper.kind": kind})

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.trace import SpanContext
-
 from exporter.common.clock import Rhythm
 from exporter.kernel.programs.attachment import UNPINNED
-from exporter.otlp import LogRecord, Severity
 from exporter.pipeline import tampering
-from exporter.pipeline.job import Outlets
+from exporter.pipeline.event_log import TAMPER, EventLog
+from exporter.pipeline.metrics import Metrics
 
 if TYPE_CHECKING:
     from exporter.kernel.tracer import Tracer
@@ -27,20 +23,15 @@ class Integrity:
     def __init__(
         self,
         tracer: Tracer,
-        outlets: Outlets,
+        metrics: Metrics,
         say: Callable[[str], object],
-        resource: Resource,
-        context: SpanContext | None = None,
+        log: EventLog,
     ) -> None:
-        """Check `tracer`; `say` gets a line about each loss.
-
-        `context` is that of the job's span, None where there are several jobs.
-        """
+        """Check `tracer`; `say` gets a line about each loss, `log` an event; `metrics` count detachments."""
         self._tracer = tracer
-        self._outlets = outlets
+        self._metrics = metrics
         self._say = say
-        self._resource = resource
-        self._context = context
+        self._log = log
         self._told: dict[str, frozenset[str]] = {}
         self._rhythm = Rhythm(_EVERY_S)
 
@@ -61,11 +52,7 @@ class Integrity:
 
     def _tell(self, what: str, names: list[str]) -> None:
         if what != UNPINNED:
-            self._outlets.metrics.detached()
+            self._metrics.detached()
         told = tampering.lost_sentence(what, names, str(self._tracer.directory))
-        attributes = tampering.lost_attributes(what, names)
-        event, at_ns = tampering.EVENT_NAME, time.time_ns()
-        self._outlets.telemetry.log(
-            LogRecord(event, Severity.ERROR, at_ns, attributes, self._resource, self._context, told)
-        )
+        self._log.write(TAMPER, told, tampering.lost_attributes(what, names))
         self._say(told)

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.trace import SpanContext
 
 from exporter.common.clock import Rhythm
 from exporter.common.text import counted
-from exporter.otlp import LogRecord, Severity
 from exporter.pipeline.account import Account
+from exporter.pipeline.event_log import LOSS, EventLog
 
-EVENT = "cicd.egress.exporter.loss"
 _EVERY_S = 1.0
 
 
@@ -23,15 +18,11 @@ class LossReporter:
     def __init__(
         self,
         account: Callable[[], Account],
-        log: Callable[[LogRecord], None],
-        resource: Resource,
-        context: SpanContext | None = None,
+        log: EventLog,
     ) -> None:
-        """`context` is that of the job's span, None where there are several jobs."""
+        """Report what `account` has dropped to `log`."""
         self._account = account
         self._log = log
-        self._resource = resource
-        self._context = context
         self._told: dict[tuple[str, str], int] = {}
         self._rhythm = Rhythm(_EVERY_S)
 
@@ -46,12 +37,13 @@ class LossReporter:
             fresh = total - self._told.get((stage, error_type), 0)
             if fresh > 0:
                 self._told[stage, error_type] = total
-                self._log(self._record(stage, error_type, fresh))
+                self._tell(stage, error_type, fresh)
 
-    def _record(self, stage: str, error_type: str, attempts: int) -> LogRecord:
+    def _tell(self, stage: str, error_type: str, attempts: int) -> None:
         told = f"{counted(attempts, 'attempt')} dropped ({stage}: {error_type})"
-        attributes: dict[str, str | int] = {"egress.stage": stage, "error.type": error_type}
-        attributes["egress.attempts"] = attempts
-        return LogRecord(
-            EVENT, Severity.WARN, time.time_ns(), attributes, self._resource, self._context, told
-        )
+        known: dict[str, str | int] = {
+            "egress.stage": stage,
+            "error.type": error_type,
+            "egress.attempts": attempts,
+        }
+        self._log.write(LOSS, told, known)

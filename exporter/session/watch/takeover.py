@@ -13,9 +13,9 @@ from exporter.jobs.model import Job
 from exporter.kernel.maps.registry import Registered, ResumableJob
 from exporter.kernel.maps.rings import Handler
 from exporter.kernel.tracer import Tracer
-from exporter.otlp import LogRecord, Severity
 from exporter.pipeline.account import Bookkeeping
 from exporter.pipeline.core import Pipeline
+from exporter.pipeline.event_log import ADOPTED, EventLog
 from exporter.pipeline.job import Outlets
 from exporter.pipeline.procfs import Proc, everyone
 from exporter.session.messages import Messages
@@ -23,7 +23,6 @@ from exporter.session.messages import Messages
 from .job_finder import JobWatch
 from .policy_holder import OVERFLOW, WatchPolicyHolder
 
-EVENT = "cicd.egress.exporter.adopted"
 _GONE = ("process", "exporter_killed")
 """`egress.stage` and `error.type` of attempts that the killed watch took from the kernel and never sent."""
 
@@ -110,5 +109,5 @@ class Takeover:
         Messages.current().say(
             told, instance=self._tracer.name, jobs=jobs, waited=before.waiting, lost=before.gone
         )
-        at_ns, resource = self._outlets.clock.wall_ns(boot_ns()), self._outlets.telemetry.resource
-        self._outlets.telemetry.log(LogRecord(EVENT, Severity.WARN, at_ns, attributes, resource, None, told))
+        telemetry = self._outlets.telemetry
+        EventLog(telemetry.log, telemetry.resource).write(ADOPTED, told, attributes)
