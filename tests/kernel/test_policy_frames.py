@@ -30,7 +30,7 @@ from tests.unit.policy.files import rules
 
 from .agents import COMMAND, Agent, agent
 from .arrivals import UDP, Endpoint, Packet
-from .attached import attached, running, wait_for
+from .attached import attached, running, target_of, wait_for
 from .direct import KernelSide, kernel_side
 from .lab import NETWORKS, PORT, V4, V6, Lab, Network
 from .test_loader import with_only
@@ -393,7 +393,7 @@ def test_a_namespace_is_let_go_of_with_its_processes(lab: Lab, kernel: KernelSid
 
 def held_here() -> list[Path]:
     """What this process's descriptors are of."""
-    return [link.readlink() for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    return [target_of(link) for link in Path("/proc/self/fd").iterdir()]
 
 
 def test_where_frames_cannot_be_stopped_it_is_told_once(
