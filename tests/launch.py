@@ -35,7 +35,7 @@ class Done:
     status: int
     stdout: bytes
     stderr: str
-    """Without what it says of other tests' exporters."""
+    """Its own words."""
 
 
 def ci_egress(
@@ -55,7 +55,12 @@ def ci_egress(
         timeout=within_s,
         check=False,
     )
-    return Done(done.returncode, done.stdout, _LEFT_BY_OTHERS.sub("", done.stderr.decode()))
+    return Done(done.returncode, done.stdout, own_words(done.stderr.decode()))
+
+
+def own_words(stderr: str) -> str:
+    """What it says itself, without what it tells of other tests' exporters."""
+    return _LEFT_BY_OTHERS.sub("", stderr)
 
 
 def whole_lines(path: Path) -> list[bytes]:
