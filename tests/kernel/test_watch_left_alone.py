@@ -68,7 +68,7 @@ def is_ready(folder: Path) -> bool:
 
 def is_being_loaded(folder: Path) -> bool:
     """Whether it has looked around, and nothing more."""
-    with suppress(OSError):
+    with suppress(OSError, ValueError):  # its pid isn't written yet, or something is closed meanwhile
         opened = Path(f"/proc/{int((folder / 'pid').read_text())}/fd")
         return any(link.readlink() == folder / "end" for link in opened.iterdir())
     return False
