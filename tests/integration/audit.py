@@ -34,11 +34,12 @@ class Job:
         return self._books.account()
 
     def check(self) -> Account:
-        """The equation holds, and nothing but the span in hand is in nobody's hands."""
+        """The equation holds, and in nobody's hands is only the span in hand, and what came meanwhile."""
+        before = self.attempts
         account = self.account()
         settled = account.exported + account.aggregated + sum(account.dropped.values())
         assert account.attempts == settled + sum(account.pending.values())
-        assert 0 <= account.pending["ring"] <= self.heaviest, account
+        assert 0 <= account.pending["ring"] <= self.heaviest + account.attempts - before, account
         assert account.pending["queue"] >= 0
         assert account.pending["spool"] >= 0
         return account

@@ -22,6 +22,7 @@ from tests.integration.drive_command import (
     APART_S,
     DEADLINE_S,
     QUIET_S,
+    bit,
     children_of,
     driver,
     end_recorder,
@@ -35,6 +36,7 @@ from tests.integration.drive_command import (
     wait_for_state,
     wait_until_ready,
 )
+from tests.integration.receivers import wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -66,12 +68,13 @@ class Turns:
 
 
 @contextmanager
-def in_turns(*acts: str, under: tuple[str, ...] = ()) -> Iterator[Turns]:
-    """Start a recorder; when the block ends its driver goes on by itself."""
+def in_turns(*acts: str, under: tuple[str, ...] = (), by: tuple[str, ...] = ()) -> Iterator[Turns]:
+    """Start a recorder, the driver by the command `by`; when the block ends its driver goes on by itself."""
     ours, theirs = socket.socketpair()
     with ours:
         with theirs:
-            process = start(driver(*under, *recorder(*acts), in_turns=True), stdin=theirs.fileno())
+            argv = [*by, *driver(*under, *recorder(*acts), in_turns=True)]
+            process = start(argv, stdin=theirs.fileno())
         yield Turns(process, wait_until_ready(process), ours)
 
 
@@ -118,10 +121,14 @@ def test_signals_sent_one_after_the_other_all_arrive() -> None:
 
 @pytest.mark.parametrize("under", [(), ("setsid",)], ids=["beside", "in-another-group"])
 def test_timeout_ends_command_with_one_signal(under: tuple[str, ...]) -> None:
-    process = start(["timeout", "1000", *driver(*under, *recorder())])
-    command = wait_until_ready(process)
-    process.send_signal(signal.SIGALRM)  # its time is up
-    assert_recorded(process, command, "SIGTERM", status=124)
+    with in_turns(under=under, by=("timeout", "1000")) as turns:
+        (ci_egress,) = children_of(turns.process.pid)
+        (canary,) = set(children_of(ci_egress)) - {turns.command}
+        turns.process.send_signal(signal.SIGALRM)  # its time is up
+        # Its second signal is the group's; on a busy machine it may come late.
+        status = Path(f"/proc/{canary}/status")
+        wait_until(lambda: bool(masks(status.read_text())["ShdPnd"] & bit(signal.SIGTERM)))
+    assert_recorded(turns.process, turns.command, "SIGTERM", status=124)
 
 
 @pytest.mark.parametrize("to_group", [True, False])

@@ -15,7 +15,7 @@ import pytest
 
 from demo import names
 from demo.trace import Span, read_trace
-from tests.launch import DEADLINE_S
+from tests.launch import DEADLINE_S, own_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -95,7 +95,7 @@ def run(
 ) -> subprocess.CompletedProcess[str]:
     """Run a command to its end, whatever its exit status."""
     inherited = os.environ if environment is None else environment
-    return subprocess.run(
+    done = subprocess.run(
         command,
         cwd=cwd,
         env={**inherited, "PYTHONPATH": str(ROOT)},
@@ -104,6 +104,8 @@ def run(
         timeout=DEADLINE_S,
         check=False,
     )
+    done.stderr = own_words(done.stderr)
+    return done
 
 
 def leaves(span: Span, above: tuple[Span, ...] = ()) -> Iterator[tuple[Span, tuple[Span, ...]]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import threading
 import time
 from pathlib import Path
 
@@ -111,7 +112,10 @@ def test_while_nobody_is_there_and_time_runs_out() -> None:
 
 @pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
 def test_while_the_answer_never_comes_and_time_runs_out(protocol: str) -> None:
+    is_sending = threading.Event()
+
     def hang(connection: socket.socket) -> None:
+        is_sending.set()
         with contextlib.suppress(OSError):
             while connection.recv(1 << 16):
                 pass
@@ -119,7 +123,7 @@ def test_while_the_answer_never_comes_and_time_runs_out(protocol: str) -> None:
     with raw_server(hang) as url, telemetry_to(url, OTEL_EXPORTER_OTLP_PROTOCOL=protocol) as telemetry:
         with audited(telemetry) as job:
             burst(job)
-            time.sleep(0.3)
+            assert is_sending.wait(60)
             telemetry.close(timeout_s=0.6)
             burst(job, 5)
         assert telemetry.account == LedgerTotals(

@@ -267,7 +267,7 @@ def test_no_collector_holds_the_end_up_for_longer_than_the_flush_may_take(
     talk: Callable[[socket.socket], None], protocol: str
 ) -> None:
     # A busy machine only adds to it: the quickest of some tells how long the end waits for a collector.
-    assert any(end_took_s(talk, protocol, flush_s=0.6) < 1.0 for _ in range(5))
+    assert any(end_took_s(talk, protocol, flush_s=0.6) < 1.0 for _ in range(20))
 
 
 def end_took_s(talk: Callable[[socket.socket], None], protocol: str, *, flush_s: float) -> float:

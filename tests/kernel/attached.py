@@ -106,7 +106,7 @@ def _of_others(known: frozenset[int]) -> Iterator[tuple[Path, Path]]:
     """Their descriptors of instances, links and programs, with what they are of."""
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            targets = ((descriptor, _target(descriptor)) for descriptor in process.glob("fd/*"))
+            targets = ((descriptor, target_of(descriptor)) for descriptor in process.glob("fd/*"))
             found = [each for each in targets if each[1].parent == PINS or str(each[1]) in _BPF_FILES]
             if found and _is_anothers(int(process.name), known):
                 yield from found
@@ -204,7 +204,7 @@ class Running:
 
 def instance_of(pid: int) -> Path:
     """The pin directory of the ci-egress with that pid: the one that it has open, for the lock."""
-    links = map(_target, Path(f"/proc/{pid}/fd").iterdir())
+    links = map(target_of, Path(f"/proc/{pid}/fd").iterdir())
     (directory,) = {path for path in links if path.parent == PINS}
     return directory
 
@@ -218,7 +218,8 @@ def _next_line(stream: IO[str] | None) -> str:
     return line.decode().rstrip("\n")
 
 
-def _target(link: Path) -> Path:
+def target_of(link: Path) -> Path:
+    """What a descriptor is of; the link itself where that was closed meanwhile."""
     with suppress(FileNotFoundError):
         return link.readlink()
     return link

@@ -90,7 +90,7 @@ class KernelSide:
             stderr=pipe,
             text=True,
         ) as child:
-            wait_for(lambda: _name(child.pid) == "sh")  # first it is in the network that nsenter comes from
+            wait_for(lambda: _waits(child.pid))  # first it is in the network that nsenter comes from
             process = ProcessKey(child.pid, time.clock_gettime_ns(time.CLOCK_BOOTTIME))
             self.scope = next(self._scopes)
             if policy is not None:
@@ -132,8 +132,9 @@ class KernelSide:
         self._events.extend(self._decoder.decode(bytes(data[at : at + length]), 0, length))
 
 
-def _name(pid: int) -> str:
-    return Path(f"/proc/{pid}/comm").read_text().rstrip("\n")
+def _waits(pid: int) -> bool:
+    """Whether it is the shell, and reads: it has that name a moment before its exec is over."""
+    return "(sh) S" in Path(f"/proc/{pid}/stat").read_text()
 
 
 def _is_of(event: Event, process: ProcessKey) -> bool:

@@ -125,8 +125,11 @@ class Demo:
         return {path for path in held if path.parent == PINS}
 
     def assert_nothing_is_left(self) -> None:
-        """No process, and with them no namespace; no file but what it is for."""
-        assert self.left_processes() == {}
+        """No process, and with them no namespace; no file but what it is for.
+
+        What it has ended may take a moment to be gone, of a job that was interrupted with it, too.
+        """
+        wait_until(lambda: self.left_processes() == {})
         assert list((self.folder / "tmp").iterdir()) == []
 
 

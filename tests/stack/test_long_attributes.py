@@ -10,6 +10,7 @@ import pytest
 import urllib3
 
 from exporter.otlp.attributes import Attributes
+from tests.stack.apis import ANSWER_WITHIN_S
 from tests.stack.conftest import wait_until
 from tests.stack.sending import new_trace_id, stored, stored_ids, submit, telemetry_to
 
@@ -34,7 +35,7 @@ def attributes(text: str) -> dict[str, AttributeValue]:
 
 def waiting_bytes(stack: Stack) -> int:
     """How much the collector still has for Jaeger."""
-    exposition = urllib3.request("GET", stack.collector_self_url, timeout=5.0).data.decode()
+    exposition = urllib3.request("GET", stack.collector_self_url, timeout=ANSWER_WITHIN_S).data.decode()
     (size,) = re.findall(r"^otelcol_exporter_queue_size\{.*\} (\S+)$", exposition, re.MULTILINE)
     return int(float(size))
 

@@ -13,6 +13,7 @@ import urllib3
 
 from demo.stack.servers import Stack, prepare, running_stack
 from exporter.otlp import LedgerTotals, LogRecord, Severity
+from tests.stack.apis import ANSWER_WITHIN_S
 from tests.stack.conftest import wait_until
 from tests.stack.sending import START_NS, context, new_trace_id, stored_ids, submit, telemetry_to
 
@@ -37,7 +38,7 @@ def own_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 def sent_to_jaeger(stack: Stack) -> int:
     """How many spans Jaeger took from this collector since it started."""
-    exposition = urllib3.request("GET", stack.collector_self_url, timeout=5.0).data.decode()
+    exposition = urllib3.request("GET", stack.collector_self_url, timeout=ANSWER_WITHIN_S).data.decode()
     found = re.findall(r"^otelcol_exporter_sent_spans\{.*\} (\S+)$", exposition, re.MULTILINE)
     return sum(int(float(value)) for value in found)
 

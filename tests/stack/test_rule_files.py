@@ -19,6 +19,7 @@ from exporter.events.facts import Outcome
 from exporter.pipeline.account import Account
 from exporter.pipeline.metrics import Metrics
 from exporter.pipeline.ruling import Ruling
+from tests.stack.apis import ANSWER_WITHIN_S
 from tests.stack.sending import telemetry_to
 from tests.unit.samples import JOB, attempt, by
 
@@ -149,7 +150,7 @@ def test_rules_ask_for_names_and_labels_that_the_collector_has(collector: Stack)
 
 def exposed(stack: Stack) -> dict[str, set[str]]:
     """Labels of each metric that Prometheus would scrape."""
-    page = urllib3.request("GET", stack.collector_metrics_url, timeout=10.0).data.decode()
+    page = urllib3.request("GET", stack.collector_metrics_url, timeout=ANSWER_WITHIN_S).data.decode()
     return {
         name: set(re.findall(r'(\w+)="', labels))
         for name, labels in re.findall(r"^(\w+)\{(.*)\} \S+$", page, re.MULTILINE)

@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -405,26 +406,33 @@ def black_hole() -> Iterator[int]:
 def test_a_collector_that_is_away_costs_the_job_nothing_and_evidence_waits_on_disk(
     server: Server, closed_port: int, black_hole: int, tmp_path: Path
 ) -> None:
-    cases = [(protocol, port) for protocol in ("http/protobuf", "grpc") for port in (closed_port, black_hole)]
-
-    def run_without(case: tuple[str, int]) -> tuple[Done, float]:
-        protocol, port = case
-        env = {
-            "OTEL_EXPORTER_OTLP_PROTOCOL": protocol,
-            "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}",
-        }
-        return run(server, tmp_path, env), time.time()
-
-    with ThreadPoolExecutor(len(cases)) as pool:
-        for (_, port), (done, ended_at) in zip(cases, pool.map(run_without, cases), strict=True):
-            assert done.status == 3, done.stderr
+    late = [(protocol, port) for protocol in ("http/protobuf", "grpc") for port in (closed_port, black_hole)]
+    with ThreadPoolExecutor(len(late)) as pool:
+        for number in range(3):  # a busy machine only adds to it: the quickest one tells how long it takes
+            took_s = list(pool.map(partial(took_without, server, tmp_path, f"state-{number}"), late))
             # Were there so much time for each signal, it would take longer than this.
-            assert ended_at - json.loads(done.stdout)["at"] < 2 * FLUSH_S
-            assert done.stderr.count(f"spans can't be sent to http://127.0.0.1:{port}") == 1, done.stderr
-            assert done.stderr.count("can't be sent") == 1, done.stderr
-            assert f"spans (1 attempt), metrics wait in {tmp_path}/state/spool" in done.stderr
-            assert done.stderr.endswith("attempts 1 = exported 0 + aggregated 0 + dropped 0 + pending 1\n")
-            assert "Traceback" not in done.stderr
+            late = [case for case, each_s in zip(late, took_s, strict=True) if each_s >= 2 * FLUSH_S]
+    assert late == []
+
+
+def took_without(server: Server, folder: Path, state: str, case: tuple[str, int]) -> float:
+    """Seconds from COMMAND's connect to the end, where telemetry goes by a protocol to a port in vain."""
+    protocol, port = case
+    env = {
+        "OTEL_EXPORTER_OTLP_PROTOCOL": protocol,
+        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}",
+        "STATE_DIRECTORY": f"{folder}/{state}",
+    }
+    done = run(server, folder, env)
+    ended_at = time.time()
+    assert done.status == 3, done.stderr
+    assert done.stderr.count(f"spans can't be sent to http://127.0.0.1:{port}") == 1, done.stderr
+    assert done.stderr.count("can't be sent") == 1, done.stderr
+    assert f"spans (1 attempt), metrics wait in {folder}/{state}/spool" in done.stderr
+    assert done.stderr.endswith("attempts 1 = exported 0 + aggregated 0 + dropped 0 + pending 1\n")
+    assert "Traceback" not in done.stderr
+    began_at: float = json.loads(done.stdout)["at"]
+    return ended_at - began_at
 
 
 def test_a_disabled_sdk_exports_nothing_and_says_so(

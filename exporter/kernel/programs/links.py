@@ -120,11 +120,11 @@ def _program(number: int) -> tuple[str, frozenset[int]]:
 
 
 def _by_number(command: int, number: int) -> int | None:
-    """Open a program or a link by its id; None when it is gone."""
+    """Open a program or a link by its id; None when it is gone, or a link that isn't attached yet."""
     try:
         return bpf(command, struct.pack("=III", number, 0, 0))
     except OSError as error:
-        if error.errno == errno.ENOENT:
+        if error.errno in {errno.ENOENT, errno.EAGAIN}:
             return None
         raise
 

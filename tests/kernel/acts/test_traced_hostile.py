@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from typing import TYPE_CHECKING
@@ -87,7 +88,7 @@ def test_a_file_that_is_a_detached_mount_has_its_own_name(programs: Programs, tm
 @pytest.mark.alone  # anybody's start would sweep it
 @pytest.mark.parametrize("junk", ["a folder of folders", "a file system's own"])
 def test_junk_among_the_pins_hinders_no_start(tmp_path: Path, junk: str) -> None:
-    folder = PINS / f"test-{tmp_path.name}"
+    folder = PINS / f"test-{os.getpid()}-{tmp_path.name}"
     inner = folder / ("map_config" if "own" in junk else "sub")
     PINS.mkdir(mode=0o700, exist_ok=True)
     inner.mkdir(parents=True)

@@ -185,10 +185,15 @@ def is_running(pid: str) -> bool:
         return False
 
 
+def sleeps(pid: str) -> bool:
+    """Not so while its exec goes on, when it has the name already, and no arguments yet."""
+    return "(sleep) S" in Path(f"/proc/{pid}/stat").read_text()
+
+
 def test_what_an_enforced_command_leaves_behind_is_ended(host: Host, tmp_path: Path) -> None:
     with host.running(["sh", "-c", DAEMON], tmp_path, *ENFORCED) as run:
         pid = run.next_line()
-        wait_for(lambda: Path(f"/proc/{pid}/comm").read_text() == "sleep\n")
+        wait_for(lambda: sleeps(pid))
         run.tell("go on")
         seen = run.end()
         assert not is_running(pid)
@@ -200,11 +205,11 @@ def test_what_an_enforced_command_leaves_behind_is_ended(host: Host, tmp_path: P
 
 def test_what_an_audited_command_leaves_behind_is_listed(host: Host, tmp_path: Path) -> None:
     with host.running(["sh", "-c", DAEMON], tmp_path, *AUDITED) as run:
-        pid = int(run.next_line())
-        wait_for(lambda: Path(f"/proc/{pid}/comm").read_text() == "sleep\n")
+        pid = run.next_line()
+        wait_for(lambda: sleeps(pid))
         run.tell("go on")
         seen = run.end()
-        os.kill(pid, signal.SIGKILL)
+        os.kill(int(pid), signal.SIGKILL)
     assert f"  {pid} sleep 100" in seen.stderr.splitlines()
 
 
@@ -251,7 +256,8 @@ def frozen(host: Host, tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["mkfs.ext4", "-q", str(image)], check=True)
     subprocess.run([*host.under, "mount", "-o", "loop", str(image), str(mounted)], check=True)
     with ExitStack() as stack:
-        stack.callback(subprocess.run, [*host.under, "umount", str(mounted)], check=True)
+        umount = [*host.under, "umount", str(mounted)]
+        stack.callback(wait_for, lambda: subprocess.run(umount, check=False).returncode == 0)
         subprocess.run([*host.under, "fsfreeze", "--freeze", str(mounted)], check=True)
         yield mounted
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.kernel.attached import PINS, Running, in_session, nothing_left, running, wait_for
+from tests.kernel.attached import LINKS, PINS, Running, in_session, nothing_left, running, wait_for
 from tests.kernel.lab import PORT
 from tests.kernel.tracing import trace
 
@@ -111,21 +111,28 @@ def test_a_live_instance_is_not_touched_by_another_start(tmp_path: Path, program
         assert len(run.end().egress) == 1
 
 
-def kill_while_loading(command: list[str], tmp_path: Path) -> None:
-    """Kill ci-egress as soon as it has a pin directory, and start another one at once."""
+def is_killed_while_loading(command: list[str], tmp_path: Path) -> bool:
+    """Kill ci-egress as soon as it has a pin directory, and start another one at once.
+
+    False where it had come so far by then that COMMAND, which goes on, may have been let go.
+    """
     before = set(PINS.glob("*"))
     with running(command, tmp_path / "otlp") as run:
         wait_for(lambda: bool(set(PINS.glob("*")) - before))
         os.kill(run.pid, signal.SIGKILL)
+        if sum(pin.parent not in before for pin in PINS.glob("*/link_*")) >= LINKS:
+            return False
         start(tmp_path)  # what was killed may still be at work
         wait_for(lambda: in_session(run.pid) == [])
+    return True
 
 
 def test_an_exporter_killed_while_loading_leaves_nothing_that_hinders(tmp_path: Path) -> None:
     marker = tmp_path / "started"
     with nothing_left():
         for _ in range(3):
-            kill_while_loading(["touch", str(marker)], tmp_path)
+            while not is_killed_while_loading(["sh", "-c", f"touch {marker}; read -r _"], tmp_path):
+                marker.unlink(missing_ok=True)
         start(tmp_path)
     assert not marker.exists()
 

@@ -35,7 +35,8 @@ SECOND_NS = 1 << 30
 ALL_SCOPES = (1 << 32) - 1
 
 _FLOODER = """
-import socket, sys, time
+import os, socket, sys, time
+os.nice(-20)  # else others could make it last until the ring is full
 target, number = (sys.argv[1], 53), int(sys.argv[2])
 asking = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 message = bytearray.fromhex(sys.argv[3])

@@ -81,7 +81,7 @@ def test_in_a_container_names_are_looked_up_and_the_jobs_policy_holds(
     ):
         etc = made.directory / "rootfs" / "etc"
         etc.mkdir()
-        (etc / "resolv.conf").write_text(f"nameserver {V4.peer}\n")
+        (etc / "resolv.conf").write_text(f"nameserver {V4.peer}\noptions timeout:30\n")
         (etc / "nsswitch.conf").write_text("hosts: dns\n")
         ruled = under(lab, mode, allow, made.command, tmp_path)
     refused = ["Operation not permitted"] * 2 if ruled.is_enforced else []

@@ -29,7 +29,7 @@ from exporter.kernel.programs.attachment import UNPINNED
 from exporter.policy.compile import Compiled, compile_policy
 from tests.kernel.agents import COMMAND, Agent, agent
 from tests.kernel.arrivals import UDP, Endpoint, Packet
-from tests.kernel.attached import attached, running, wait_for
+from tests.kernel.attached import attached, running, target_of, wait_for
 from tests.kernel.direct import KernelSide, kernel_side
 from tests.kernel.lab import NETWORKS, PORT, V4, V6, Lab, Network
 from tests.kernel.lifetimes.test_loader import with_only
@@ -394,7 +394,7 @@ def test_a_namespace_is_let_go_of_with_its_processes(lab: Lab, kernel: KernelSid
 
 def held_here() -> list[Path]:
     """What this process's descriptors are of."""
-    return [link.readlink() for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    return [target_of(link) for link in Path("/proc/self/fd").iterdir()]
 
 
 def test_where_frames_cannot_be_stopped_it_is_told_once(

@@ -58,7 +58,7 @@ def speak(job: Agent, lab: Lab, network: Network) -> None:
     say = ("s.sendall(b'hello')", "assert s.recv(5)")
     connect = f"s.connect(('{network.peer}', {MPTCP_PORT}))"
     assert job.do(f"s = socket.socket(socket.{family}, socket.SOCK_STREAM, 262)", connect, *say) == "ok"
-    wait_for(lambda: counted(lab.build)["MPTcpExtAddAddr"] == 1)
+    wait_for(lambda: counted(lab.build)["MPTcpExtAddAddr"] >= 1)  # it may be said again
 
 
 @pytest.mark.alone
@@ -68,7 +68,7 @@ def test_without_a_policy_the_kernel_goes_where_the_peer_says(
 ) -> None:
     with lab.watch() as watch, agent(kernel, lab, None) as job:
         speak(job, lab, network)
-        wait_for(lambda: counted(lab.peer)["MPTcpExtMPJoinAckRx"] == 1)
+        wait_for(lambda: counted(lab.peer)["MPTcpExtMPJoinAckRx"] >= 1)
     assert watch.arrivals.packets_to(network.evil) > 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -88,8 +88,9 @@ def in_cgroup(path: str) -> Iterator[None]:
         yield
     finally:
         (root / own.lstrip("/") / "cgroup.procs").write_text(f"{os.getpid()}")
-        for folder in made:
-            folder.rmdir()
+        with suppress(OSError):  # somebody else, in a root of its own, is in one of them
+            for folder in made:
+                folder.rmdir()
 
 
 @NETWORKS

@@ -47,15 +47,15 @@ def service() -> Iterator[Runner]:
         yield service
 
 
-def by_the_peer(seen: Trace, *places: Path) -> list[Span]:
-    """What was connected to the lab's peer, in order, by command lines that name any of `places`.
+def reaching(seen: Trace, address: str, *places: Path) -> list[Span]:
+    """What was connected to that address, in order, by command lines that name any of `places`.
 
-    A stranger's lab may have the same peer, and a name for it.
+    A stranger's lab may have the same address, and a name for it.
     """
     return [
         span
         for span in seen.egress
-        if span.attributes.get("network.peer.address") == V4.peer
+        if span.attributes.get("network.peer.address") == address
         and any(str(place) in str(span.attributes.get("process.command_line")) for place in places)
     ]
 
@@ -80,7 +80,7 @@ def test_what_does_not_descend_from_the_command_is_the_jobs_too(
         seen = run.end()
         (tmp_path / "over").touch()
     assert seen.status == 0
-    first, second = by_the_peer(seen, programs.directory, tmp_path)
+    first, second = reaching(seen, V4.peer, programs.directory, tmp_path)
     assert {first.trace_id, second.trace_id} == {seen.job.trace_id}
     assert first["egress.attribution"] == "host"
     assert second["egress.attribution"] == "container"
@@ -129,7 +129,7 @@ def test_containers_are_held_to_the_policy_if_asked_for_and_services_never(
         run.tell("go")
         seen = run.end()
     assert seen.status == 0
-    mine = [span for span in seen.egress if span.attributes.get("network.peer.address") == DENIED]
+    mine = reaching(seen, DENIED, programs.directory)
     told = [(span["egress.verdict"], span["egress.attribution"]) for span in mine]
     assert told == [("deny" if options else "allow", "container"), ("allow", "host")]
 

@@ -273,7 +273,7 @@ def test_what_the_hosts_own_do_to_a_service_is_no_tampering_and_the_same_of_a_jo
     (tmp_path / "policy.yaml").write_text(POLICY)
     with watching(tmp_path, "--policy", str(tmp_path / "policy.yaml"), "--enforce") as watch:
         (stay,) = runner.start((step("__run"), ["sleep", "600"]))
-        watch.wait_until_said(" began")
+        watch.wait_until_said(f"job build of {WORKFLOW} began")  # others' jobs do, too
         runner.run((HOST, [CI_EGRESS, "enforce", "off", "--job", JOB]))
         watch.wait_until_said(f"enforcement turned off for {JOB} by root")
         runner.run((HOST, ["sh", "-c", f"kill -HUP {watch.process.pid}"]))

@@ -120,6 +120,8 @@ def test_who_has_a_jobs_ids_decides_nothing_of_it_and_gets_nothing_of_it(
         started = [step(run, is_ours=is_ours) for run, is_ours in zip(runs, (False, True), strict=True)]
         known(watch, *runs)
         started += [step(run, is_ours=is_ours) for run, is_ours in zip(runs, (True, False), strict=True)]
+        for run in runs:
+            watch.wait_until_said(" began", run_id=run, times=2)
         for name in started:
             steps.begin(name)
         printed = [steps.done(name) for name in started]

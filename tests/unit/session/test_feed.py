@@ -156,7 +156,7 @@ def test_at_the_end_it_waits_for_open_connections_but_not_for_ever() -> None:
     before = boot_ns()
     live.source.finish()
     assert live.tracer.is_detached
-    assert 0.1e9 < boot_ns() - before < 5e9
+    assert 0.1e9 < boot_ns() - before < 60e9
 
 
 def test_a_fault_costs_all_that_was_counted_together() -> None:
