@@ -29,6 +29,7 @@ from exporter.pipeline.account import Account, KernelCounts
 from exporter.pipeline.assembly import assemble
 from exporter.pipeline.summary import Summary
 from exporter.session.watch.agents import agent_named, number_of
+from exporter.session.watch.holding import NoPolicyHolder, PolicyHolder
 from exporter.session.watch.job_finder import JobWatch
 from tests.launch import JsonObject, spans_in
 from tests.unit.pipelines import NothingKnown
@@ -55,7 +56,12 @@ class Host:
     """Its processes, by their keys; time stands still until `wait`."""
 
     def __init__(
-        self, directory: Path, telemetry: Telemetry, job_env: str | None, baseline: Baseline | None
+        self,
+        directory: Path,
+        telemetry: Telemetry,
+        job_env: str | None,
+        baseline: Baseline | None,
+        holder: PolicyHolder,
     ) -> None:
         self.directory = directory
         self.now_ns = 100 * SECOND
@@ -74,6 +80,7 @@ class Host:
             outlets,
             job_env=job_env,
             on_change=self._changed,
+            holder=holder,
             baseline=baseline,
             is_agent=self._agents.__contains__,
             clock=lambda: CLOCK,
@@ -181,12 +188,16 @@ class Host:
 
 @contextmanager
 def watched(
-    directory: Path, *, job_env: str | None = None, baseline: Baseline | None = None
+    directory: Path,
+    *,
+    job_env: str | None = None,
+    baseline: Baseline | None = None,
+    holder: PolicyHolder = NoPolicyHolder(),  # noqa: B008
 ) -> Iterator[Host]:
     """A host with an agent."""
     destinations = resolve_destinations({}, otlp_dir=directory)
     with Telemetry(destinations, {}, instance_id="test") as telemetry:
-        yield Host(directory, telemetry, job_env, baseline)
+        yield Host(directory, telemetry, job_env, baseline, holder)
 
 
 def job_spans(spans: list[JsonObject]) -> list[JsonObject]:

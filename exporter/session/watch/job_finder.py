@@ -7,14 +7,12 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING
 
 from exporter.common.clock import Clock, system_clock
 from exporter.common.errors import CiEgressError
-from exporter.events import wire
 from exporter.events.facts import HOST, Environment, ProcessKey, Tampered, Tampering
 from exporter.events.programs import Program
-from exporter.jobs.claims import contradict
 from exporter.jobs.detect import Outline, host
 from exporter.jobs.ids import further_part
 from exporter.jobs.model import Job
@@ -23,39 +21,23 @@ from exporter.pipeline.core import Discovered, Pipeline
 from exporter.pipeline.job import Outlets, TracedJob, known_by, traced_job
 from exporter.pipeline.processes import Census
 from exporter.pipeline.procfs import all_pids, owner_of
-from exporter.pipeline.ruling import Terms
 from exporter.pipeline.summary import Summary
-from exporter.pipeline.tampering import SHARING_IDS
 
-from .agents import system_of
+from .decisions import Decisions
+from .holding import NoPolicyHolder, PolicyHolder
+from .jobs_by_scope import JobsByScope
 from .places import Places
 from .resumed import resumed
 from .roots import Identified, Roots
-from .tenants import has_room, is_plenty, tenant_of
-from .watched_job import ROWS_MAX, JobKey, Watched, who_counts
+from .watched_job import ROWS_MAX, Watched
 
 if TYPE_CHECKING:
     from exporter.baseline.model import Baseline
 
 HOST_TRACE_S = 3600.0
 """How many seconds one trace takes in what belongs to no job, before the next one begins."""
-JOBS_MAX = 1024
-"""The most jobs at once: any process can execute with any variables, again and again.
-
-Once half of them are there, each tenant has room for a few only (tenants.py), so that others find room, too.
-"""
-
 DOUBTED_MAX = 64
 """The most steps with false variables that are reported one by one; after that, only each doubling is."""
-DECIDED_MAX = 16384
-"""The most early decisions that are kept until the environment's own turn comes."""
-
-SCOPES_MAX = 2000
-"""The most jobs that run or have left processes that do: the kernel's maps have room for so many."""
-
-WITHOUT_ROOM = wire.SCOPE_WITHOUT_ROOM
-"""The scope of jobs that find no room."""
-
 _REAP_S = 10.0
 _ENDS_S = 0.01
 """Seconds that one call ends jobs, and little longer: others wait to be decided meanwhile."""
@@ -63,60 +45,6 @@ _UNDESCRIBED_NS = 60_000_000_000
 """Nanoseconds after which a job is reported without its names, if no environment of its roots comes."""
 _NS = 1_000_000_000
 _NOTHING = Census(0, 0)
-
-
-class _Decision(NamedTuple):
-    """What an environment makes of the process that was executed with it."""
-
-    scope: int
-    """The scope of its job; HOST: it is a root of none."""
-    doubt: int = 0
-    """What is false about its variables, as in tampering.MARKS; 0: nothing."""
-    at_ns: int = 0
-    """When the process was executed with it, in nanoseconds since boot."""
-
-
-class PolicyHolder(Protocol):
-    """A part of the watch that holds jobs to their policies."""
-
-    def begin(self, scope: int, job: Job, standing: ResumableJob, *, is_new: bool = False) -> Terms | None:
-        """Hold `scope` to what the policy says for `job`; returns its terms, None without a policy.
-
-        `standing` is what else a watch that adopts the instance has to know. With `is_new`, no process is of
-        `scope` yet. Call it again once the names of `job` are known.
-        """
-
-    def over(self, scope: int, standing: ResumableJob) -> None:
-        """Register `standing` for a job whose span was sent, and that left processes behind."""
-
-    def end(self, scope: int) -> None:
-        """Note that no process of the job is left, or that it could not begin."""
-
-    def overflow(self) -> int | None:
-        """Return the scope of jobs that find no room; None without a policy."""
-
-    def others(self) -> Mapping[int, Terms]:
-        """Return the terms of that scope, by the kernel's number of its policy."""
-
-
-class NoPolicyHolder:
-    """A holder for a watch without a policy."""
-
-    def begin(self, _scope: int, _job: Job, _standing: ResumableJob, *, is_new: bool = False) -> None:
-        """Return None: no job has a policy."""
-
-    def over(self, scope: int, standing: ResumableJob) -> None:
-        """Do nothing: the job had no policy."""
-
-    def end(self, scope: int) -> None:
-        """Do nothing: the job had no policy."""
-
-    def overflow(self) -> None:
-        """Return None: jobs that find no room have no policy, either."""
-
-    def others(self) -> Mapping[int, Terms]:
-        """Return no terms."""
-        return {}
 
 
 class JobWatch:
@@ -151,126 +79,57 @@ class JobWatch:
         self.baseline = baseline
         """The baseline that jobs are held against; None without one."""
         self._is_agent = is_agent
-        self._next_scope = WITHOUT_ROOM + 1
-        self._open: dict[int, Watched] = {}
-        self._left: dict[int, Watched] = {}
-        """Jobs that are over, and whose processes still run, by scope."""
+        self._jobs = JobsByScope()
         self._untold: dict[int, str] = {}
         """The ids of the runs, not redacted, of jobs that are held and aren't reported yet, by scope."""
         self._ending = deque[int]()
         """The scopes of jobs that were over at the last look."""
-        self._scope_of: dict[JobKey, int] = {}
-        """The scopes of the jobs that run, and of those that are over."""
         self._doubted = 0
-        self._decided: dict[tuple[ProcessKey, int], _Decision] = {}
-        """Early decisions, by the process and the number of its program, until the environment's own turn."""
         self._places = Places()
         self._host_since_ns = 0
         self._reaped_ns = 0
         self.turned_away = 0
         """The number of processes that count to no job because theirs found no room or couldn't be held."""
 
+    @property
+    def running(self) -> Mapping[int, Watched]:
+        """The jobs that run, by scope."""
+        return self._jobs.running
+
     def begin(self, pipeline: Pipeline, now_ns: int) -> None:
         """Begin to watch for jobs, and to report them to `pipeline`."""
         self._pipeline = pipeline
         self._host_since_ns = self._reaped_ns = now_ns
         self._pipeline.jobs.begin(HOST, self._host(now_ns), takes_rest=True)
+        self._decisions = Decisions(
+            pipeline.table,
+            self._roots,
+            self._jobs,
+            overflow=self._holder.overflow,
+            is_agent=self._is_agent,
+            find=self._found,
+        )
 
     def decide(self, event: Environment, *, comes_again: bool = True) -> int | None:
-        """Decide of which scope the process in `event` is a root: HOST for none; None: it isn't known yet.
-
-        It is called before the records that wait are handled; they aren't needed if the process's worker is
-        known as the program that it runs by now. With `comes_again` the environment comes once more in its
-        turn, and `discover` returns the same decision then.
-        """
-        worker = self._pipeline.table.of(event.parent) if event.parent else None
-        if worker is not None and (scope := self._scope_below(worker, event.process)) != HOST:
-            return scope
-        if comes_again and (worker is None or self._roots.awaits_worker(event, worker)):
-            return None
-        found = self._roots.identify(event, worker)
-        if comes_again and worker and found and self._awaits_maker(event, found, worker):
-            return None
-        decided = self._decision(event, found, worker, event.at_ns)
-        if comes_again:
-            self._decided[event.process, event.exec_id] = decided
-            if len(self._decided) > DECIDED_MAX:
-                del self._decided[next(iter(self._decided))]
-        return decided.scope
-
-    def _awaits_maker(self, event: Environment, found: Identified, worker: Program) -> bool:
-        """Whether to wait for the record of the fork: it tells whose room the job takes while that is scarce.
-
-        `worker` is the kernel's parent: agents, engines and init are also the parents of what they adopt.
-        """
-        if self._is_plenty() or self._scope_of.get(found.key) in self._open:
-            return False
-        is_known = self._pipeline.table.of(event.process) is not None
-        return not is_known and self._tenant(event, worker) == event.process
-
-    def _scope_below(self, maker: Program, made: ProcessKey) -> int:
-        """Return the scope that `made` has by `maker`: that of `maker`'s job when it made `made`.
-
-        HOST: it was of none, as far as that is decided.
-        """
-        if maker.scope != HOST:
-            return maker.scope if maker.root.started_ns <= made.started_ns else HOST
-        for exec_id in (maker.exec_id, maker.exec_id + 1):  # the record of the second may still wait
-            decided = self._decided.get((maker.process, exec_id))
-            if decided and decided.scope != HOST and decided.at_ns <= made.started_ns:
-                return decided.scope
-        return HOST
+        """Decide of which scope the process in `event` is a root, as `Decisions.decide` says."""
+        return self._decisions.decide(event, comes_again=comes_again)
 
     def discover(self, event: Environment, program: Program) -> Discovered | None:
         """Return the job that `program` is a root of; None when it is of none."""
-        which = event.process, event.exec_id
-        decided = self._decided.pop(which, None)
-        if decided is None:
-            maker = program.parent
-            decided = self._decision(event, self._roots.identify(event, maker), maker, program.started_ns)
-        scope, doubt, _ = decided
+        scope, doubt, _ = self._decisions.in_turn(event, program)
         if doubt:
             self._tell_of_doubt(event, doubt)
-        watched = self._open.get(scope)
+        watched = self._jobs.running.get(scope)
         if watched is None:
             return None if scope == HOST else Discovered(scope)
         watched.join(program.parent.process if program.parent else None, event.at_ns)
         watched.began_ns = min(watched.began_ns, program.started_ns)
         if watched.tenant == event.process:  # decided early, by the kernel's parent alone
-            watched.tenant = self._tenant(event, program.parent)
+            watched.tenant = self._decisions.tenant(event, program.parent)
         with suppress(CiEgressError, OSError, MemoryError):  # it is held all the same, and told of later
             self._tell_if_untold(scope, event)
         self._pipeline.jobs.begin_earlier(scope, program.started_ns)
         return Discovered(scope, self._roots.step_of(event))
-
-    def _decision(
-        self, event: Environment, found: Identified | None, worker: Program | None, began_ns: int
-    ) -> _Decision:
-        """Decide of which job the process in `event` is a root.
-
-        When its variables contradict who started it, it isn't of the job that they name if there is a policy:
-        it is held as one that finds no room. When a job with the same ids says something else of itself, this
-        is another job: nobody knows which of the two is what it says.
-        """
-        doubt = self._roots.doubt(event.block, system_of(event.agent)) if event.standing else 0
-        overflow = self._holder.overflow()
-        if doubt and overflow is not None:
-            return _Decision(overflow, doubt, event.at_ns)
-        if found is None:
-            return _Decision(HOST, doubt, event.at_ns)
-        doubt = doubt or (SHARING_IDS if self._is_said_otherwise(found) else 0)
-        return _Decision(self._found(event, found, worker, began_ns), doubt, event.at_ns)
-
-    def _is_said_otherwise(self, found: Identified) -> bool:
-        """Whether `found` isn't known, and a job with the same ids is that claims to be another one."""
-        if found.key in self._scope_of or found.job.is_partial:
-            return False
-        scopes = [scope for key, scope in self._scope_of.items() if key.ids == found.key.ids]
-        others = (watched.job for scope in scopes if (watched := self._watched(scope)))
-        ours = who_counts(found.job).claims
-        return any(
-            contradict(who_counts(job).claims, ours) for job in others if job.claims and not job.is_partial
-        )
 
     def _tell_of_doubt(self, event: Environment, doubt: int) -> None:
         """Report false variables as tampering: the first DOUBTED_MAX times, then at each doubling."""
@@ -288,15 +147,15 @@ class JobWatch:
         """
         worker = made_by.process if made_by else None
         key, (job, run_id) = found
-        scope = self._scope_of.get(key)
-        if scope in self._open:
-            self._open[scope].join(worker, event.at_ns)
+        scope = self._jobs.scope_of(key)
+        if scope in self._jobs.running:
+            self._jobs.running[scope].join(worker, event.at_ns)
             return scope
-        tenant = self._tenant(event, made_by)
+        tenant = self._decisions.tenant(event, made_by)
         is_new = scope is None
-        if not self._has_room(tenant, is_new=is_new):
+        if not self._jobs.has_room(tenant, is_new=is_new):
             return self._turn_away()
-        scope = self._next_scope if scope is None else scope
+        scope = self._jobs.next_scope if scope is None else scope
         began = f"{self._instance()}.{event.at_ns}"
         ids = self._places.of(key, job.ids, began, ran_before=event.exec_id == 0)
         workers = None if worker is None else {worker}
@@ -306,42 +165,13 @@ class JobWatch:
             watched = Watched(key, replace(job, ids=ids), summary, workers, *times, tenant=tenant)
             self._hold(scope, watched, is_new=is_new)
         except (CiEgressError, OSError, MemoryError):
-            if scope not in self._left:
+            if scope not in self._jobs.over:
                 self._holder.end(scope)
             if self._holder.overflow() is None:
                 raise
             return self._turn_away()
         self._untold[scope] = run_id
         return scope
-
-    def _tenant(self, event: Environment, worker: Program | None) -> ProcessKey | None:
-        """Return whose room the job takes that begins with the process in `event`; None when nobody knows."""
-        made = self._pipeline.table.of(event.process)
-        maker = made.parent if made else worker
-        if maker is None:
-            return None
-        if maker.scope != HOST:  # it was made before its maker was of that job, and descends from it
-            job = self._watched(maker.scope)
-            return job.tenant if job else None
-        is_sure = not (event.is_from_proc or (made or maker).has_gap)
-        return tenant_of(maker, event.process, self._is_agent, is_sure=is_sure)
-
-    def _has_room(self, tenant: ProcessKey | None, *, is_new: bool) -> bool:
-        """Whether `tenant` may have another running job; with `is_new`, also another scope."""
-        if not has_room(self._open.values(), JOBS_MAX, tenant):
-            return False
-        return not is_new or has_room(self._all(), SCOPES_MAX, tenant)
-
-    def _is_plenty(self) -> bool:
-        return is_plenty(self._open.values(), JOBS_MAX) and is_plenty(self._all(), SCOPES_MAX)
-
-    def _all(self) -> list[Watched]:
-        """Return the jobs that run, and those that are over and have left processes."""
-        return [*self._open.values(), *self._left.values()]
-
-    def _watched(self, scope: int) -> Watched | None:
-        """Return the job of `scope`, also one that is over and has left processes; None without one."""
-        return self._open.get(scope) or self._left.get(scope)
 
     def _turn_away(self) -> int:
         """Count a process whose job finds no room; returns the scope for these, HOST without a policy."""
@@ -354,14 +184,14 @@ class JobWatch:
 
         It stays in its trace, and under the same span unless that was sent.
         """
-        self._next_scope = max(self._next_scope, scope + 1)
+        self._jobs.reserve(scope)
         table, told_ns = self._pipeline.table, told.standing.told_ns
         members = table.live({scope})
         watched = resumed(told, members, table.at, self._roots, now_ns)
         if told_ns:
             for program in members:
                 program.is_reported = program.started_ns < told_ns
-            self._left[scope], self._scope_of[watched.key] = watched, scope
+            self._jobs.leave(scope, watched)
             self._places.use(watched.job.ids)
             self._places.end(watched.key, watched.job.ids)
             self._holder.begin(scope, watched.job, told.standing)
@@ -372,15 +202,15 @@ class JobWatch:
 
     def passed(self, event: Environment) -> None:
         """Forget what was decided early of `event`, but for the job that may have begun with it."""
-        decided = self._decided.pop((event.process, event.exec_id), None)
+        decided = self._decisions.forget(event)
         if decided is not None:
             with suppress(CiEgressError, OSError, MemoryError):
                 self._tell_if_untold(decided.scope, event)
 
     def stirs(self, scope: int, at_ns: int) -> None:
         """Begin another part of a job that is over, since a process that it left behind acts."""
-        left = self._left.get(scope)
-        if left is not None and self._has_room(left.tenant, is_new=False):
+        left = self._jobs.over.get(scope)
+        if left is not None and self._jobs.has_room(left.tenant, is_new=False):
             job = replace(left.job, ids=further_part(left.job.ids, str(at_ns)))
             summary = Summary({}, rows_max=ROWS_MAX)
             times = (at_ns, at_ns, at_ns)
@@ -391,10 +221,10 @@ class JobWatch:
     def change_baseline(self, baseline: Baseline) -> int:
         """Hold jobs against `baseline` from now on, running ones too; returns how many of these there are."""
         self.baseline = baseline
-        for scope, watched in self._open.items():
+        for scope, watched in self._jobs.running.items():
             if scope not in self._untold:
                 self._pipeline.jobs.change_novelty(scope, known_by(baseline, watched.job))
-        return len(self._open)
+        return len(self._jobs.running)
 
     def warned(self, _told: str) -> None:
         """Do nothing: with several jobs, tampering with the tracing is in nobody's summary."""
@@ -402,15 +232,16 @@ class JobWatch:
     def look_around(self, now_ns: int) -> None:
         """Find the jobs that are over. It takes time for each process: call it once a second or so."""
         census = self._pipeline.table.census()
-        for scope, watched in self._open.items():
+        running = self._jobs.running
+        for scope, watched in running.items():
             watched.look(census.get(scope, _NOTHING), self._is_running, now_ns)
-        self._ending = deque(scope for scope, watched in self._open.items() if watched.is_over(now_ns))
-        awaited = self._awaited()
+        self._ending = deque(scope for scope, watched in running.items() if watched.is_over(now_ns))
+        awaited = self._decisions.awaited()
         for scope in [scope for scope in self._untold if scope not in awaited]:
-            if now_ns - self._open[scope].began_ns >= _UNDESCRIBED_NS:
+            if now_ns - running[scope].began_ns >= _UNDESCRIBED_NS:
                 self._tell_at_last(scope)
-        for scope in [scope for scope in self._left if scope not in census]:
-            del self._scope_of[self._left.pop(scope).key]
+        for scope in [scope for scope in self._jobs.over if scope not in census]:
+            self._jobs.forget(self._jobs.over.pop(scope))
             self._holder.end(scope)
             self._pipeline.table.take_last_end_ns(scope)
         if now_ns - self._reaped_ns >= _REAP_S * _NS:
@@ -426,37 +257,30 @@ class JobWatch:
         An end may come late: it takes a millisecond or more, and hundreds of jobs may end at once.
         """
         until_s = time.monotonic() + _ENDS_S
-        awaited = self._awaited() if self._ending else set()
+        awaited = self._decisions.awaited() if self._ending else set()
         while self._ending and time.monotonic() < until_s:
             scope = self._ending.popleft()
-            watched = self._open.get(scope)
+            watched = self._jobs.running.get(scope)
             if watched and watched.is_over(now_ns) and scope not in awaited:
                 self._end(scope, now_ns, still_traced=True)
         return bool(self._ending)
 
-    def _awaited(self) -> set[int]:
-        """Return the scopes of processes that were decided early, and whose own turn is still to come."""
-        return {decided.scope for decided in self._decided.values()}
-
     def finish(self, now_ns: int) -> None:
         """End all jobs, since nothing is watched any more."""
-        for scope in list(self._open):
+        for scope in list(self._jobs.running):
             self._end(scope, now_ns, still_traced=False)
         self._pipeline.end(HOST, now_ns)
 
     def _hold(self, scope: int, watched: Watched, *, is_new: bool = False) -> None:
         """Begin a job. Nothing is noted of it before that worked: else the job's next step begins it."""
         self._holder.begin(scope, watched.job, _standing(watched), is_new=is_new)
-        self._next_scope = max(self._next_scope, scope + 1)
-        self._left.pop(scope, None)
-        self._scope_of[watched.key] = scope
-        self._open[scope] = watched
+        self._jobs.begin(scope, watched)
         self._places.use(watched.job.ids)
 
     def _tell_if_untold(self, scope: int, event: Environment) -> None:
         """Begin to report the job of `scope` if it isn't reported, as the environment in `event` names it."""
         if scope in self._untold:
-            watched = self._open[scope]
+            watched = self._jobs.running[scope]
             watched.job, environ = self._roots.describe(event, Outline(watched.job, self._untold[scope]))
             watched.summary = Summary(environ, rows_max=ROWS_MAX)
             self._tell_at_last(scope)
@@ -464,11 +288,11 @@ class JobWatch:
     def _tell_at_last(self, scope: int) -> None:
         self._tell(scope)
         del self._untold[scope]
-        self._on_change(self._open[scope].job, None)
+        self._on_change(self._jobs.running[scope].job, None)
 
     def _tell(self, scope: int) -> None:
         """Begin to report the job of `scope`, which is held, and whose names are known by now."""
-        watched = self._open[scope]
+        watched = self._jobs.running[scope]
         terms = self._holder.begin(scope, watched.job, _standing(watched))
         outlets = replace(self._outlets, clock=self._clock())
         traced = traced_job(watched.job, outlets, watched.summary, watched.began_ns)
@@ -478,7 +302,7 @@ class JobWatch:
     def _end(self, scope: int, now_ns: int, *, still_traced: bool) -> None:
         if scope in self._untold:
             self._tell_at_last(scope)
-        watched = self._open.pop(scope)
+        watched = self._jobs.running.pop(scope)
         left = [program.process.pid for program in self._pipeline.table.live({scope})]
         last_end_ns = self._pipeline.table.take_last_end_ns(scope)
         # Nobody said that it was over: that shows some time after its last process.
@@ -486,9 +310,9 @@ class JobWatch:
         self._pipeline.end(scope, ended_ns, left_behind=left, still_traced=still_traced)
         self._places.end(watched.key, watched.job.ids)
         if left:
-            self._left[scope] = watched
+            self._jobs.leave(scope, watched)
         else:
-            del self._scope_of[watched.key]
+            self._jobs.forget(watched)
         self._on_change(watched.job, watched.summary)
         if left:
             self._holder.over(scope, _standing(watched, now_ns))

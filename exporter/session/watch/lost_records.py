@@ -14,7 +14,8 @@ from exporter.kernel.tracer import Tracer
 from exporter.pipeline.procfs import environment_of
 from exporter.session.feed import LiveSource, losses
 
-from .job_finder import JOBS_MAX, JobWatch
+from .job_finder import JobWatch
+from .jobs_by_scope import JOBS_MAX
 from .tenants import KEPT
 from .whole_machine import MachineWatch
 

@@ -26,7 +26,7 @@ from exporter.policy.sections import remarks
 from exporter.session.job_policy import ReadyPolicy, Source, registered
 from exporter.session.watch.faults import told_of
 
-from .job_finder import WITHOUT_ROOM
+from .jobs_by_scope import WITHOUT_ROOM
 from .shared_policies import Fitting, SharedPolicy
 
 if TYPE_CHECKING:

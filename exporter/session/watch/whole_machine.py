@@ -15,7 +15,8 @@ from exporter.pipeline.job import Outlets, known_by, traced_job
 from exporter.pipeline.procfs import all_pids, is_running
 from exporter.pipeline.summary import Summary
 
-from .job_finder import WITHOUT_ROOM, NoPolicyHolder, PolicyHolder
+from .holding import NoPolicyHolder, PolicyHolder
+from .jobs_by_scope import WITHOUT_ROOM
 from .roots import Roots
 
 if TYPE_CHECKING:

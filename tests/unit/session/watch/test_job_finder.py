@@ -19,7 +19,9 @@ from exporter.events.wire import STANDING_MARKED, STANDING_STEP
 from exporter.jobs.detect import detect
 from exporter.kernel.maps.registry import Registered, ResumableJob, run_hash
 from exporter.session.watch.agents import agent_named, number_of
-from exporter.session.watch.job_finder import HOST_TRACE_S, JOBS_MAX, SCOPES_MAX, WITHOUT_ROOM, NoPolicyHolder
+from exporter.session.watch.holding import NoPolicyHolder
+from exporter.session.watch.job_finder import HOST_TRACE_S
+from exporter.session.watch.jobs_by_scope import JOBS_MAX, SCOPES_MAX, WITHOUT_ROOM
 from exporter.session.watch.tenants import KEPT
 from exporter.session.watch.watched_job import IDLE_S, QUIET_S, SETTLE_S
 from tests.unit.jobs.documented import documented_providers, environment
@@ -156,8 +158,7 @@ def test_a_variable_that_stands_twice_is_vouched_for_by_nobody_and_told(
     entry: str, standing: int, tmp_path: Path
 ) -> None:
     """Authors choose the names in `env`, and GitHub's runner adds its own variables behind."""
-    with watched(tmp_path) as host:
-        host.jobs._holder = HoldingToPolicies()
+    with watched(tmp_path, holder=HoldingToPolicies()) as host:
         step = host.starts(BARE, host.starts(BARE, name="Runner.Worker"), exec_id=1)
         number = number_of(agent_named("Runner.Worker")) if standing == STANDING_STEP else 0
         told = Environment(host.now_ns, step, 2, twice(entry, environment("github")), False, standing, number)
@@ -196,9 +197,8 @@ def test_who_has_a_jobs_ids_and_says_something_else_of_itself_is_not_of_that_job
     """Whichever comes first: a step can set the ids of any other job."""
     first, second = gitlab(CI_COMMIT_REF_PROTECTED="false"), gitlab(CI_COMMIT_REF_PROTECTED="false") | changed
     for number, (one, other) in enumerate([(first, second), (second, first)]):
-        with watched(tmp_path / str(number)) as host:
-            if has_policy:
-                host.jobs._holder = HoldingToPolicies()
+        holder = HoldingToPolicies() if has_policy else NoPolicyHolder()
+        with watched(tmp_path / str(number), holder=holder) as host:
             scopes = [scope_of_step(host, environ) for environ in (one, other, one, other)]
             host.stops()
         assert scopes == [WITHOUT_ROOM + 1, WITHOUT_ROOM + 2] * 2
@@ -317,8 +317,7 @@ def test_a_job_that_goes_on_before_its_end_comes_does_not_end(tmp_path: Path) ->
 def test_stages_that_a_variable_of_the_users_makes_one_job_are_of_it(tmp_path: Path) -> None:
     """Whatever they are called; but another project's isn't."""
     stage = environment("jenkins") | {"STAGE_NAME": "Build"}
-    with watched(tmp_path, job_env="BUILD_TAG") as host:
-        host.jobs._holder = HoldingToPolicies()
+    with watched(tmp_path, job_env="BUILD_TAG", holder=HoldingToPolicies()) as host:
         host.starts(stage)
         scopes = []
         for changed in ({"STAGE_NAME": "Deploy"}, {"JOB_NAME": "another"}):
@@ -455,8 +454,7 @@ class HoldingToPolicies(NoPolicyHolder):
 
 def test_nobody_gets_into_a_job_that_is_vouched_for_by_what_proc_says(tmp_path: Path) -> None:
     """Into other jobs it may."""
-    with watched(tmp_path) as host:
-        host.jobs._holder = HoldingToPolicies()
+    with watched(tmp_path, holder=HoldingToPolicies()) as host:
         worker = host.starts(BARE, name="Runner.Worker")
         scopes = []
         for told, below in ((environment("github"), "Runner.Worker"), (gitlab(), None)):
@@ -804,10 +802,10 @@ def test_whose_room_it_is_shows_before_that_is_scarce_and_else_with_its_fork(tmp
         told = Environment(host.now_ns + 2, orphan, 1, block(gitlab()), is_cut=False, parent=INIT)
         known = host.jobs.decide(told)
         assert known is not None
-        assert host.jobs._open[known].tenant == orphan
+        assert host.jobs.running[known].tenant == orphan
         host.happens(Forked(orphan.started_ns, orphan, bash, 1, 1, HOST))
         host.executes(orphan, gitlab(), INIT)
-        assert host.jobs._open[known].tenant == bash
+        assert host.jobs.running[known].tenant == bash
         filled(host)
         told = told._replace(process=ProcessKey(779, host.now_ns + 1))
         assert host.jobs.decide(told) == known
@@ -817,7 +815,7 @@ def test_whose_room_it_is_shows_before_that_is_scarce_and_else_with_its_fork(tmp
         assert host.jobs.decide(child._replace(parent=bash)) is not None
         host.happens(Forked(told.process.started_ns, told.process, bash, 1, 1, HOST))
         assert host.jobs.decide(told) is not None
-        assert {watched.tenant for watched in list(host.jobs._open.values())[-2:]} == {bash}
+        assert {watched.tenant for watched in list(host.jobs.running.values())[-2:]} == {bash}
         host.stops()
 
 
@@ -925,9 +923,8 @@ class Refusing:
 
 
 def test_a_job_that_cannot_be_held_is_of_those_without_room_until_it_can(tmp_path: Path) -> None:
-    with watched(tmp_path) as host:
-        holder = Refusing()
-        host.jobs._holder = holder
+    holder = Refusing()
+    with watched(tmp_path, holder=holder) as host:
 
         def scope_of_a_step() -> int:
             program = host.pipeline.table.of(host.starts(gitlab()))
@@ -943,9 +940,8 @@ def test_a_job_that_cannot_be_held_is_of_those_without_room_until_it_can(tmp_pat
 
 
 def test_jobs_that_cannot_be_held_take_no_room_from_others(tmp_path: Path) -> None:
-    with watched(tmp_path) as host:
-        holder = Refusing()
-        host.jobs._holder = holder
+    holder = Refusing()
+    with watched(tmp_path, holder=holder) as host:
         for number in range(SCOPES_MAX + 1000):
             host.ends(host.starts(gitlab(job=str(number))))
         assert set(holder.begun) == {WITHOUT_ROOM + 1}
@@ -961,10 +957,9 @@ def test_jobs_that_cannot_be_held_take_no_room_from_others(tmp_path: Path) -> No
 def test_a_job_that_is_held_and_cannot_be_told_of_is_told_of_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with watched(tmp_path) as host:
-        holder = Refusing()
-        holder.refuses = False
-        host.jobs._holder = holder
+    holder = Refusing()
+    holder.refuses = False
+    with watched(tmp_path, holder=holder) as host:
 
         def no_memory(*_: object) -> None:
             raise MemoryError
@@ -1011,7 +1006,9 @@ def test_nothing_is_kept_of_jobs_that_are_over(tmp_path: Path) -> None:
                 host.waits(IDLE_S + 1)
         kept = vars(host.jobs)
         assert len(host.ended) == 2000
-        assert [kept[name] for name in ("_open", "_left", "_scope_of", "_untold")] == [{}, {}, {}, {}]
+        by_scope, decided = vars(kept["_jobs"]), vars(kept["_decisions"])["_decided"]
+        assert [by_scope[name] for name in ("running", "over", "_scope_of")] == [{}, {}, {}]
+        assert (kept["_untold"], decided) == ({}, {})
         jobs = vars(host.pipeline.jobs)
         assert list(jobs["_jobs"]) == list(jobs["_names"]) == [0]
         assert len(host.flows) == 0

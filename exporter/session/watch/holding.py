@@ -1,0 +1,53 @@
+"""How a watch has its jobs held to their policies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from exporter.jobs.model import Job
+from exporter.kernel.maps.registry import ResumableJob
+from exporter.pipeline.ruling import Terms
+
+
+class PolicyHolder(Protocol):
+    """A part of the watch that holds jobs to their policies."""
+
+    def begin(self, scope: int, job: Job, standing: ResumableJob, *, is_new: bool = False) -> Terms | None:
+        """Hold `scope` to what the policy says for `job`; returns its terms, None without a policy.
+
+        `standing` is what else a watch that adopts the instance has to know. With `is_new`, no process is of
+        `scope` yet. Call it again once the names of `job` are known.
+        """
+
+    def over(self, scope: int, standing: ResumableJob) -> None:
+        """Register `standing` for a job whose span was sent, and that left processes behind."""
+
+    def end(self, scope: int) -> None:
+        """Note that no process of the job is left, or that it could not begin."""
+
+    def overflow(self) -> int | None:
+        """Return the scope of jobs that find no room; None without a policy."""
+
+    def others(self) -> Mapping[int, Terms]:
+        """Return the terms of that scope, by the kernel's number of its policy."""
+
+
+class NoPolicyHolder:
+    """A holder for a watch without a policy."""
+
+    def begin(self, _scope: int, _job: Job, _standing: ResumableJob, *, is_new: bool = False) -> None:
+        """Return None: no job has a policy."""
+
+    def over(self, scope: int, standing: ResumableJob) -> None:
+        """Do nothing: the job had no policy."""
+
+    def end(self, scope: int) -> None:
+        """Do nothing: the job had no policy."""
+
+    def overflow(self) -> None:
+        """Return None: jobs that find no room have no policy, either."""
+
+    def others(self) -> Mapping[int, Terms]:
+        """Return no terms."""
+        return {}
