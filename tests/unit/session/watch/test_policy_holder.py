@@ -19,8 +19,9 @@ from exporter.kernel.maps.registry import JobMode, Registered
 from exporter.pipeline.names import Names
 from exporter.policy.model import Mode
 from exporter.session.job_policy import Source
-from exporter.session.watch import policy_holder
-from exporter.session.watch.policy_holder import OVERFLOW, WatchPolicyHolder
+from exporter.session.watch import policy_change
+from exporter.session.watch.policy_change import OVERFLOW
+from exporter.session.watch.policy_holder import WatchPolicyHolder
 from exporter.session.watch.reload import reread
 from tests.unit.dns_samples import answered, asked, lookup, mapped
 from tests.unit.policy.files import policy
@@ -51,7 +52,7 @@ PEER = mapped("192.0.2.7")
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Another try follows at once."""
-    monkeypatch.setattr(policy_holder, "_PAUSES", 0)
+    monkeypatch.setattr(policy_change, "_PAUSES", 0)
 
 
 @dataclass
