@@ -62,7 +62,7 @@ def measure(shop: Workshop) -> Iterator[Figure]:
             raise BenchmarkError("what connects is gone")
         tracer.register(_SCOPE, Registered("release", "build", 1, 1, _RULES, JobMode.AUDIT))
         hold_to(tracer, _SCOPE, compiled)
-        tracer.follow(ProcessKey(child.pid, started), _SCOPE)
+        tracer.processes.follow(ProcessKey(child.pid, started), _SCOPE)
         (job,) = jobs_of(matching(instances(), tracer.name))
         times_ms = [_flip_ms(child, job) for _ in range(shop.rounds(_ROUNDS))]
     yield middle(f"turning enforcement on, {_RULES:,} rules", times_ms, "ms", limit=LIMITS.flip_ms)

@@ -123,7 +123,7 @@ def _figures(
     batches: dict[str, list[Runs]] = {act: [] for act in used}
     with shop.load(*kind.load) as load:
         if tracer:
-            tracer.follow(key_of(load.process.pid), scope=1)
+            tracer.processes.follow(key_of(load.process.pid), scope=1)
         load.do(kind.acts)  # warms up
         for _ in range(shop.rounds(_BATCHES)):
             time.sleep(kind.pause_s)

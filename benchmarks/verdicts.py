@@ -85,7 +85,7 @@ def _connects(shop: Workshop, tracer: Tracer, program: Program) -> Mapping[_Case
         for scope, (case, load) in enumerate(loads.items(), 1):
             if case.rules:
                 hold_to(tracer, scope, _policy(case))
-            tracer.follow(key_of(load.process.pid), scope)
+            tracer.processes.follow(key_of(load.process.pid), scope)
             load.do(_CONNECTS)  # warms up
         for _ in range(shop.rounds(_ROUNDS)):
             for case, load in loads.items():
@@ -118,7 +118,7 @@ def _answers(shop: Workshop, tracer: Tracer, program: Program) -> Iterator[Figur
             for scope, what in ((100, "no policy"), (101, "a rule for its name, 10,000 rules")):
                 if scope == 101:
                     hold_to(tracer, scope, _policy(_Case(10_000, "enforce")))
-                tracer.follow(key_of(os.getpid()), scope)
+                tracer.processes.follow(key_of(os.getpid()), scope)
                 _ask(asking)
                 times_us = []
                 for _ in range(shop.rounds(_ROUNDS)):

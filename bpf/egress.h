@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
 /*
  * Declares the records that go to user space, and the keys and values of the maps: the single
- * source of truth for their layout. `make wire` generates exporter/events/wire.py from this file; the
- * exporter appends that layout to the programs as static assertions, so a difference can't be
+ * source of truth for their layout. `make wire` generates exporter/events/wire.py from this file;
+ * the exporter appends that layout to the programs as static assertions, so a difference can't be
  * compiled.
  *
  * Only fixed-width types, every gap spelled out as `pad`, no record larger than it needs to be.

@@ -2,8 +2,8 @@
 /*
  * Drops packets, and marks the connections that they are of: TCP keeps what was in them, and sends
  * it again once nothing drops it. So user space aborts these connections before the programs are
- * detached (exporter/kernel/dropped_connections.py). No program is attached here: those of question.bpf.c and
- * packet.bpf.c call these functions.
+ * detached (exporter/kernel/dropped_connections.py). No program is attached here: those of
+ * question.bpf.c and packet.bpf.c call these functions.
  */
 #pragma once
 

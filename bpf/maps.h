@@ -6,8 +6,8 @@
 
 /*
  * Before each program stands where it is attached, by libbpf's name of the hook. `make wire` makes
- * the loader's list (exporter/kernel/programs/hooks.py) of these lines; for the compiler they are nothing.
- * Programs of one hook are attached, and called, in the order in which they stand here.
+ * the loader's list (exporter/kernel/programs/hooks.py) of these lines; for the compiler they are
+ * nothing. Programs of one hook are attached, and called, in the order in which they stand here.
  */
 #define HOOK(hook)
 #define HOOK_IF_THERE(hook)		       /* left out where the kernel has no such hook */

@@ -14,7 +14,7 @@ from exporter.kernel.build.sources import bpf_directory, source_text
 from exporter.kernel.programs.objects import AttachType, ProgramType
 from tools.generated import ROOT, write_or_check
 
-TARGET = ROOT / "exporter" / "kernel" / "hooks.py"
+TARGET = ROOT / "exporter" / "kernel" / "programs" / "hooks.py"
 
 _LINE = re.compile(
     r"^(?P<kind>HOOK|HOOK_IF_THERE|TAIL_CALLED|HOOK_AND_TAIL_CALLED|RESERVE)"
@@ -82,8 +82,8 @@ def render() -> str:
             "",
             "from __future__ import annotations",
             "",
-            "from exporter.kernel.programs.objects import AttachType, ProgramType",
-            "from exporter.kernel.programs.kinds import Continuation, Hook, Program, Reserve, Tracepoint",
+            "from .kinds import Continuation, Hook, Program, Reserve, Tracepoint",
+            "from .objects import AttachType, ProgramType",
             "",
             "PROGRAMS: list[Program] = [",
             *rows,

@@ -5,22 +5,19 @@ from __future__ import annotations
 import math
 import select
 import struct
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, closing, suppress
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 
 from exporter.events import wire
-from exporter.events.facts import HOST, ProcessKey
 from exporter.kernel.bpf import Map
 from exporter.kernel.frames.frames import Frames
 from exporter.kernel.locks import changing_modes
-from exporter.kernel.maps.candidates import early_of, found_value, step_number
 from exporter.kernel.maps.executables import Executables
 from exporter.kernel.maps.fork_counts import Forks
 from exporter.kernel.maps.grants import Grants
-from exporter.kernel.maps.inheritance import Inherited, Running, inherited, running, total
+from exporter.kernel.maps.inheritance import Inherited, inherited, total
 from exporter.kernel.maps.policies import Policies
 from exporter.kernel.maps.queries import Queries
 from exporter.kernel.maps.registry import JobMode, Registered, Registry
@@ -32,6 +29,7 @@ from exporter.kernel.scopes import Scopes
 
 from .dropped_connections import Left, abort
 from .pins import leave, remove
+from .processes import FollowedProcesses
 
 RINGS = ("lineage", "first", "lookups", "events", "environments")
 """The rings in an order: what is on a later one follows from what is on an earlier one."""
@@ -46,7 +44,6 @@ PINNED_MAPS = [
     *("questions", "further_names", "kept_back"),
 ]
 _KEY = struct.Struct("=I")
-_START = struct.Struct("=Q")
 
 
 class Counts:
@@ -104,16 +101,16 @@ class Tracer:
         self._noted = b""
         opened = {name: stack.enter_context(closing(Map(directory / f"map_{name}"))) for name in PINNED_MAPS}
         self.maps: Mapping[str, Map] = opened
-        self._procs, self._counters = opened["procs"], opened["counters"]
+        self._counters = opened["counters"]
         trust_units(opened["resolver_units"])
         self.frames = stack.enter_context(closing(Frames(directory, opened, outlives=unpinned is None)))
-        self._queries, self._forks = Queries(opened), Forks(opened["forks"])
+        self._queries, forks = Queries(opened), Forks(opened["forks"])
         self._modes = opened["modes"]
         self._registry = Registry(opened["jobs"], partial(changing_modes, directory))
         self._policies, self._grants = Policies(opened, self._registry), Grants(opened)
         self._held = stack.enter_context(closing(HeldLinks(directory, unpinned or {})))
         self._windows = stack.enter_context(closing(Windows(opened, coverage, goes_on=is_adopted)))
-        parts = (self._policies, self._grants, self._queries, self._forks, self._windows, self.frames)
+        parts = (self._policies, self._grants, self._queries, forks, self._windows, self.frames)
         self.scopes = Scopes(opened, *parts)
         self._urgent = select.poll()
         if coverage.reads_environments:
@@ -123,6 +120,16 @@ class Tracer:
             for name in RINGS
             if name != "environments" or coverage.reads_environments
         ]
+        self.processes = FollowedProcesses(
+            opened,
+            self.scopes,
+            forks=forks,
+            windows=self._windows,
+            frames=self.frames,
+            lineage=self._rings[0],
+            is_adopted=is_adopted,
+            is_detached=lambda: self._is_detached,
+        )
         self._environments = self._rings[-1] if coverage.reads_environments else None
         self.before = inherited(opened, self._rings, self._windows) if is_adopted else Inherited()
         """What earlier exporters did with the attempts that the kernel counted."""
@@ -131,76 +138,6 @@ class Tracer:
     def window(self) -> int:
         """The number of the current window for acts that are only counted."""
         return self._windows.number
-
-    def follow(self, process: ProcessKey, scope: int, held: int = 0) -> None:
-        """Make `process` the root of the job `scope`: from now on it and its descendants are traced.
-
-        `held` is the mask from `executables.held_by`, for a process whose execs weren't seen.
-        """
-        self._windows.follow(scope)
-        self._forks.follow(scope)
-        self.frames.arrived(process, scope)
-        value = wire.PROC_VALUE.pack(process.started_ns, scope, *[0] * 5, held, *[0] * 7)
-        self._procs.update(_KEY.pack(process.pid), value)
-
-    def find(self, process: ProcessKey, standing: int = wire.STANDING_NONE, agent: int = 0) -> bool:
-        """Follow `process`, which was there before the programs, as one of no job, unless it is followed.
-
-        Returns whether it has `standing` only from now on. Until `forget_found` is called, what it, or
-        another process that is found, had made before takes its standing from it when it forks or executes.
-        """
-        self._windows.follow(HOST)
-        key = _KEY.pack(process.pid)
-        is_new = self._procs.insert(key, found_value(process, standing, agent))
-        if not standing:
-            return False
-        is_new = is_new or self._stand(key, standing, agent)
-        self._note_step(step_number(process), agent)  # not before: an agent itself is no step
-        return is_new
-
-    def forget_found(self) -> None:
-        """Have nobody take a standing any more from those that were found."""
-        self.maps["found_steps"].clear()
-
-    def _note_step(self, number: int, agent: int) -> None:
-        with suppress(OSError):  # no room: then the next walk through /proc finds what it made
-            self.maps["found_steps"].update(_KEY.pack(number), _KEY.pack(agent))
-
-    def _stand(self, key: bytes, standing: int, agent: int) -> bool:
-        """Set the standing of a process that is followed already; return whether it had another one.
-
-        It was made, or executed something, while ci-egress began, or an earlier watch followed it. What the
-        kernel saw of it comes first: by /proc a step may look like an agent. But below an agent nobody is
-        one, whatever it executed before the kernel knew where it is.
-        """
-        value = self._procs.lookup(key)
-        proc = value and wire.ProcValue.unpack(value)
-        if not proc or proc.scope != HOST:
-            return False
-        is_step = standing == wire.STANDING_STEP
-        is_no_agent = is_step and proc.standing == wire.STANDING_AGENT and not self.is_adopted
-        if is_step and proc.standing == wire.STANDING_MARKED:
-            standing = wire.STANDING_MARKED_STEP
-        elif proc.standing != wire.STANDING_NONE and not is_no_agent:
-            return False
-        if is_step and proc.early:
-            self._note_step(proc.early, agent)
-        process = ProcessKey(_KEY.unpack(key)[0], proc.started_ns)
-        early = proc.early if proc.standing == wire.STANDING_MARKED else early_of(process, standing)
-        proc = proc._replace(standing=standing, agent=agent, early=early)
-        self._procs.update(key, wire.PROC_VALUE.pack(*proc))
-        return True
-
-    def know_steps(self, agents: Mapping[bytes, int], marks: Mapping[bytes, int]) -> None:
-        """Treat what `agents` make, and what executes with `marks`, as possibly a job's from now on.
-
-        The number of an agent, or of a mark, says of which system it is; 0: nobody knows.
-        """
-        for name, known in (("agents", agents), ("marks", marks)):
-            for key, number in known.items():
-                self.maps[name].update(key, _KEY.pack(number))
-            for key in set(self.maps[name]) - known.keys():  # an earlier exporter entered it
-                self.maps[name].delete(key)
 
     def hold_undecided(self, scope: int) -> None:
         """Hold what may be a job's to the policy of `scope` until its job is known; 0: to none."""
@@ -235,12 +172,8 @@ class Tracer:
     def jobs(self) -> Mapping[int, Registered | None]:
         """Return the jobs of an adopted instance by scope; None for a scope whose job wasn't registered."""
         told: dict[int, Registered | None] = dict(self._registry)
-        running = (process.scope for process in self.running())
+        running = (process.scope for process in self.processes.running())
         return {**dict.fromkeys((*self.scopes.held(), *running)), **told}
-
-    def running(self) -> Iterator[Running]:
-        """Iterate over the processes that were followed when the oldest unread record came, oldest first."""
-        return running(self._procs, self._rings[0], self.scopes.scope_of)
 
     def note(self, settled: int) -> None:
         """Note, in case this process is killed, how many attempts it has reported or given up."""
@@ -311,41 +244,6 @@ class Tracer:
         """The instance's id."""
         return self.directory.name
 
-    def live_pids(self, scope: int) -> list[int]:
-        """Return the pids of the processes of `scope` that run now, whatever records were lost."""
-        pids = sorted(process.pid for process in self.live(scope))
-        # Once detached, nobody removes processes that end from the table.
-        return [pid for pid in pids if not self._is_detached or _runs(pid)]
-
-    def live(self, scope: int) -> list[ProcessKey]:
-        """Return the processes that are held as those of `scope`, in no order, whatever records were lost.
-
-        One that was made meanwhile may be missing, along with the one that made it: see `made`.
-        """
-        return [found for key, value in self._procs.items() if (found := self._member(key, value, scope))]
-
-    def made(self, scope: int) -> int:
-        """Return how many processes `scope` has made. If that stays while none is found, none is left."""
-        return self._forks.made(scope)
-
-    def meet(self, scope: int, most_s: float) -> Iterator[ProcessKey]:
-        """Iterate over the processes of `scope`, each as soon as it is found, for at most `most_s`.
-
-        While processes come and go, the same one may come several times.
-        """
-        until_s = time.monotonic() + most_s
-        for key in self._procs:
-            value = self._procs.lookup(key)
-            if value and (found := self._member(key, value, scope)):
-                yield found
-            if time.monotonic() >= until_s:
-                return
-
-    def is_live(self, process: ProcessKey) -> bool:
-        """Whether `process` is followed, and has not ended."""
-        value = self._procs.lookup(_KEY.pack(process.pid))
-        return value is not None and _START.unpack_from(value)[0] == process.started_ns
-
     def detach(self) -> None:
         """Stop tracing, unless it is to go on. The rings and the counts can still be read."""
         if self._goes_on:
@@ -360,22 +258,6 @@ class Tracer:
         self._held.detach()
         remove(self.directory)
 
-    def let_go_of_others(self, goes_on: Callable[[ProcessKey], bool]) -> None:
-        """Follow only those that are held, and what they make, since nobody takes in any more what others do.
-
-        Whatever begins from now on is held to nothing; likewise those of which `goes_on` is true.
-        """
-        self.know_steps({}, {})
-        self._windows.follow_jobs_alone()
-        others = []
-        for key, value in self._procs.items():
-            proc = wire.ProcValue.unpack(value)
-            process = ProcessKey(_KEY.unpack(key)[0], proc.started_ns)
-            if self.scopes.held_as(proc) == HOST or goes_on(process):
-                others.append(key)
-        for key in others:  # not before all are known: who goes on shows by those above it
-            self._procs.delete(key)
-
     def let_it_go_on(self) -> bool:
         """Have `detach` detach nothing: what is denied stays denied until somebody stops this instance.
 
@@ -387,23 +269,6 @@ class Tracer:
     def finish(self, handle: Handler) -> None:
         """Hand over the rest of what the kernel only counted. Call it once, when detached and drained."""
         self._windows.finish(handle)
-
-    def _member(self, key: bytes, value: bytes, scope: int) -> ProcessKey | None:
-        """Return the process of an entry, if it is held as one of `scope`; else None."""
-        proc = wire.ProcValue.unpack(value)
-        is_one = self.scopes.held_as(proc) == scope
-        return ProcessKey(_KEY.unpack(key)[0], proc.started_ns) if is_one else None
-
-
-def _runs(pid: int) -> bool:
-    """Whether a process has `pid` and runs: a zombie has no executable any more."""
-    try:
-        Path(f"/proc/{pid}/exe").readlink()
-    except PermissionError:
-        return True
-    except OSError:
-        return False
-    return True
 
 
 def mode_of(value: bytes | None) -> JobMode:

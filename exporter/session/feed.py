@@ -251,7 +251,7 @@ def find_everyone(
     """
     for process, parent_pid in everyone():
         if process.pid not in besides:
-            tracer.find(process, *standing(process, parent_pid))
+            tracer.processes.find(process, *standing(process, parent_pid))
             yield Found(boot_ns(), process, parent_pid)
 
 

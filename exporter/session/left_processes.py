@@ -46,7 +46,7 @@ def end_what_is_left(
     if not came.is_over:
         is_denied = tracer.let_it_go_on()
         if is_denied:
-            tracer.let_go_of_others(goes_on)
+            tracer.processes.let_go_of_others(goes_on)
         what = _of_left(came.left, left_by, is_denied=is_denied)
         if is_denied:
             gone = "it is gone" if len(came.left) == 1 else "they are gone"

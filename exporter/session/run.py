@@ -184,7 +184,7 @@ def _follow(run: _Run, ready: ReadyPolicy | None, scopes: Sequence[int]) -> None
         written = run.tracer.scopes.write(ready.compiled)
         for scope in scopes:
             run.tracer.scopes.hold(scope, written.number, written.policy, all_names().items())
-    run.tracer.follow(run.beginning.root, SCOPE)
+    run.tracer.processes.follow(run.beginning.root, SCOPE)
     for scope in scopes:
         run.guards.steering.begin(scope)
     run.tracer.frames.most_s = TURN_S  # from here on others wait meanwhile
@@ -209,7 +209,7 @@ def _turn(run: _Run, relay: SignalRelay, held: HeldCommand, ticker: Ticker) -> N
 def _end(run: _Run, ended_ns: int) -> None:
     run.guards.look()
     end_what_is_left(run.tracer, SCOPE, run.source.pump)
-    left_behind = run.tracer.live_pids(SCOPE)
+    left_behind = run.tracer.processes.live_pids(SCOPE)
     run.source.finish()
     run.pipeline.end(SCOPE, ended_ns, left_behind=left_behind)
     if run.recorder is not None:

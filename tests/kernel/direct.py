@@ -95,7 +95,7 @@ class KernelSide:
             self.scope = next(self._scopes)
             if policy is not None:
                 self.hold(self.scope, policy)
-            self.tracer.follow(process, self.scope)
+            self.tracer.processes.follow(process, self.scope)
             try:
                 yield child, process
             except BaseException:

@@ -105,7 +105,7 @@ class HeldJob:
 
     def enter(self, scope: int) -> None:
         """Let this process be of that job."""
-        self.kernel.tracer.follow(self._process, scope)
+        self.kernel.tracer.processes.follow(self._process, scope)
 
     @property
     def ungranted(self) -> int:

@@ -47,9 +47,9 @@ def end_scope(
     met: dict[ProcessKey, str] = {}
     deadline_s = time.monotonic() + limit_s
     while True:
-        made = tracer.made(scope)
-        found = [process for process in tracer.live(scope) if _is_there(process)]
-        is_all = tracer.made(scope) == made
+        made = tracer.processes.made(scope)
+        found = [process for process in tracer.processes.live(scope) if _is_there(process)]
+        is_all = tracer.processes.made(scope) == made
         meanwhile()
         live = [process for process in found if not goes_on(process)]
         is_over = not live and is_all
@@ -58,7 +58,7 @@ def end_scope(
         for process in live:
             met.setdefault(process, _shown(process))
             _kill(process, tracer)
-        if tracer.made(scope) != made:
+        if tracer.processes.made(scope) != made:
             _chase(tracer, scope, goes_on, met)
         time.sleep(_PAUSE_S)
     ended = [name for process, name in met.items() if process not in live]
@@ -72,7 +72,7 @@ def _chase(
 
     A process is added to `met` if the signal reached it.
     """
-    for process in tracer.meet(scope, _CHASE_S):
+    for process in tracer.processes.meet(scope, _CHASE_S):
         if not goes_on(process) and _kill(process, tracer):
             met.setdefault(process, _shown(process))
 
@@ -84,7 +84,7 @@ def _kill(process: ProcessKey, tracer: Tracer) -> bool:
     except OSError:
         return False
     try:
-        if tracer.is_live(process):  # still, so this is no other process of that number
+        if tracer.processes.is_live(process):  # still, so this is no other process of that number
             signal.pidfd_send_signal(descriptor, signal.SIGKILL)
             return True
     except (ProcessLookupError, PermissionError):

@@ -60,7 +60,7 @@ class Steps:
     def begin(self) -> None:
         """Tell the kernel which programs are agents, and which variables jobs are known by."""
         agents = {agent.key: number_of(agent) for agent in self._agents}
-        self._tracer.know_steps(agents, self._marks)
+        self._tracer.processes.know_steps(agents, self._marks)
 
     def find_again(self) -> None:
         """Find the agents and steps among the processes that run, until that brings none to light.
@@ -71,13 +71,13 @@ class Steps:
             self._found = {}
             if not sum(self._find(*each) for each in everyone()):
                 break
-        self._tracer.forget_found()
+        self._tracer.processes.forget_found()
 
     def _find(self, process: ProcessKey, parent_pid: int) -> bool:
         if process.pid == os.getpid():
             return False
         standing = self.standing(process, parent_pid)
-        return standing != NOBODY and self._tracer.find(process, *standing)
+        return standing != NOBODY and self._tracer.processes.find(process, *standing)
 
     def standing(self, process: ProcessKey, parent_pid: int) -> Standing:
         """Return the standing of a process that ran before the watch; call it for parents first.

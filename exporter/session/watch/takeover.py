@@ -75,7 +75,7 @@ class Takeover:
     def _adopt_processes(self) -> None:
         parents = {process.pid: parent_pid for process, parent_pid in everyone()}
         lookup = Proc()
-        for process, exec_id, scope, is_past in self._tracer.running():
+        for process, exec_id, scope, is_past in self._tracer.processes.running():
             if process.pid in parents:
                 image = Image() if is_past else lookup.image(process)
                 self._pipeline.table.adopt(process, exec_id, scope, parents[process.pid], image)

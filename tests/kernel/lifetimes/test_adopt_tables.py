@@ -153,7 +153,7 @@ def test_a_process_is_as_it_was_before_the_records_that_wait(lab: Lab, kernel: K
     tracer = kernel.tracer
 
     def seen(process: ProcessKey) -> tuple[int, bool]:
-        (found,) = (each for each in tracer.running() if each.process == process)
+        (found,) = (each for each in tracer.processes.running() if each.process == process)
         return found.exec_id, found.is_past
 
     def kernels_exec_id() -> int | None:
@@ -175,7 +175,7 @@ def test_a_process_is_as_it_was_before_the_records_that_wait(lab: Lab, kernel: K
         assert seen(process) == (exec_id + 1, False)
         child.kill()
     kernel.drain()
-    assert process not in {each.process for each in tracer.running()}
+    assert process not in {each.process for each in tracer.processes.running()}
 
 
 def test_who_was_forked_by_a_record_that_waits_is_told_by_that(lab: Lab, kernel: KernelSide) -> None:
@@ -186,9 +186,9 @@ def test_who_was_forked_by_a_record_that_waits_is_told_by_that(lab: Lab, kernel:
         child.stdin.flush()
         pid = int(child.stdout.readline())
         try:
-            assert pid in kernel.tracer.live_pids(kernel.scope)
-            assert {each.process for each in kernel.tracer.running()} == {process}
+            assert pid in kernel.tracer.processes.live_pids(kernel.scope)
+            assert {each.process for each in kernel.tracer.processes.running()} == {process}
             kernel.drain()
-            assert {each.process.pid for each in kernel.tracer.running()} == {process.pid, pid}
+            assert {each.process.pid for each in kernel.tracer.processes.running()} == {process.pid, pid}
         finally:
             os.kill(pid, signal.SIGKILL)

@@ -74,7 +74,7 @@ def events_of(tracer: Tracer, command: Sequence[str | bytes]) -> list[Event]:
         assert held.stdout.readline() == b"ready\n"
         started = started_ns(held.pid)
         assert started is not None
-        tracer.follow(ProcessKey(held.pid, started), 1)
+        tracer.processes.follow(ProcessKey(held.pid, started), 1)
         held.communicate(b"go on\n")
     decoder, events = Decoder(), list[Event]()
     while tracer.drain(lambda data, at, n: events.extend(decoder.decode(data, at, n)), limit=1000).number:

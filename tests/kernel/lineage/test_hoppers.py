@@ -46,7 +46,7 @@ def hopping(programs: Programs, tracer: Tracer) -> Iterator[None]:
         assert reaping.stdout is not None
         pid = int(reaping.stdout.readline())
         tracer.scopes.open(SCOPE)
-        tracer.follow(ProcessKey(pid, time.clock_gettime_ns(time.CLOCK_BOOTTIME)), SCOPE)
+        tracer.processes.follow(ProcessKey(pid, time.clock_gettime_ns(time.CLOCK_BOOTTIME)), SCOPE)
         reaping.stdin.write("\n")
         reaping.stdin.flush()
         assert not reaping.stdout.readline()  # it has closed that
@@ -76,6 +76,6 @@ def test_who_had_ended_before_it_was_entered_keeps_no_scope_open(tracer: Tracer)
     with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as running:
         for scope, entered in ((SCOPE, process), (OTHER, ProcessKey(running.pid, process.started_ns))):
             tracer.scopes.open(scope)
-            tracer.find(entered)
+            tracer.processes.find(entered)
             tracer.scopes.adopt(entered, 0, scope)
         assert (tracer.scopes.is_empty(SCOPE), tracer.scopes.is_empty(OTHER)) == (True, False)

@@ -179,7 +179,7 @@ def test_who_ran_before_it_was_followed_has_what_its_chain_runs(
         held = kernel.tracer.executables.held_by([child.pid, pid])
         timeout = kernel.tracer.executables.mask(["timeout"])
         assert held & timeout == timeout
-        kernel.tracer.follow(ProcessKey(pid, started), scope, held)
+        kernel.tracer.processes.follow(ProcessKey(pid, started), scope, held)
         assert child.communicate("\n", timeout=RUN_LIMIT_S)[0] == "ok\n"
 
 

@@ -79,7 +79,7 @@ class Actor:
         in_chain = [name for name, bit in compiled.executables.items() if held >> bit & 1]
         # As after the execs of its chain.
         mask = self._kernel.tracer.executables.mask(in_chain)
-        self._kernel.tracer.follow(self._process, scope, mask)
+        self._kernel.tracer.processes.follow(self._process, scope, mask)
         assert self._child.stdin is not None
         assert self._child.stdout is not None
         acts = ",".join(f"{act.protocol} {act.address} {act.port}" for act in ACTS)

@@ -83,7 +83,7 @@ def kernel() -> Iterator[KernelSide]:
             side.tracer.scopes.open(scope)
             side.hold(scope, policy)
         mine = {mark: number for mark, number in marks(MARK).items() if MARK.encode() in mark}
-        side.tracer.know_steps({}, mine)
+        side.tracer.processes.know_steps({}, mine)
         side.tracer.hold_undecided(STRICTEST)
         yield side
 
@@ -109,7 +109,7 @@ def test_what_an_agent_makes_is_held_from_its_fork_on(
 ) -> None:
     denied, allowed = (PATH, connect[V4.evil]), (PATH, connect[V4.peer])
     assert runner.statuses(denied) == [0]
-    kernel.tracer.find(key(runner.pid), wire.STANDING_AGENT)
+    kernel.tracer.processes.find(key(runner.pid), wire.STANDING_AGENT)
     assert [runner.statuses(denied) for _ in range(ROUNDS)] == [[errno.EPERM]] * ROUNDS
     assert runner.statuses(allowed) == [0]
 
@@ -129,7 +129,7 @@ def test_who_was_made_before_its_agent_was_found_is_held_once_it_makes_or_execut
         over.unlink(missing_ok=True)
         runner.start((PATH, waiting))
         if is_found:
-            kernel.tracer.find(key(runner.pid), wire.STANDING_AGENT)
+            kernel.tracer.processes.find(key(runner.pid), wire.STANDING_AGENT)
         goes_on.write_text("\n")
         wait_for(lambda: over.exists() and over.read_text() != "")
         return int(over.read_text())
@@ -140,14 +140,14 @@ def test_who_was_made_before_its_agent_was_found_is_held_once_it_makes_or_execut
     assert arrivals.arrivals.packets_to(V4.evil) == 0
     entries = kernel.tracer.maps["found_steps"]
     assert [int.from_bytes(value, sys.byteorder) for _, value in entries.items()] == [0]
-    kernel.tracer.forget_found()
+    kernel.tracer.processes.forget_found()
     assert list(entries) == []
 
 
 def test_nothing_that_a_step_does_makes_it_another(
     kernel: KernelSide, lab: Lab, runner: Runner, programs: Programs
 ) -> None:
-    kernel.tracer.find(key(runner.pid), wire.STANDING_AGENT)
+    kernel.tracer.processes.find(key(runner.pid), wire.STANDING_AGENT)
     act = programs.act("connect", V4.evil, PORT)
     ways = [
         programs.lineage("double-fork", *act),
@@ -188,7 +188,7 @@ def tries(to: str) -> str:
 def test_an_agent_itself_is_not_held(kernel: KernelSide, lab: Lab) -> None:
     with doing(lab) as agent:
         assert not kernel.tracer.scopes.is_agent(agent.process)
-        kernel.tracer.find(agent.process, wire.STANDING_AGENT)
+        kernel.tracer.processes.find(agent.process, wire.STANDING_AGENT)
         assert kernel.tracer.scopes.is_agent(agent.process)
         assert agent.do(tries(V4.evil)) == "ok"
         assert (
@@ -205,7 +205,7 @@ def test_an_agent_is_known_by_the_name_of_its_executable(
     for place in (name, "other"):
         (tmp_path / place).write_bytes(shell.read_bytes())
         (tmp_path / place).chmod(0o755)
-    kernel.tracer.know_steps({Starter(wire.AGENT_PROGRAM, name.encode()).key: 0}, {})
+    kernel.tracer.processes.know_steps({Starter(wire.AGENT_PROGRAM, name.encode()).key: 0}, {})
     told = '"$@"; a=$?; "$0" -c \'"$@"; exit $?\' sh "$@"; exit $((a * 16 + $?))'
     agent, other = str(tmp_path / name), str(tmp_path / "other")
     ran = [
@@ -229,7 +229,7 @@ def test_a_jobs_variables_count_for_more_than_an_agents_name(
     tool = tmp_path / f"agent-of-{os.getpid()}"
     shutil.copy(act, tool)
     mine = {mark: system for mark in marks(MARK) if MARK.encode() in mark}
-    kernel.tracer.know_steps({Starter(wire.AGENT_PROGRAM, tool.name.encode()).key: 5}, mine)
+    kernel.tracer.processes.know_steps({Starter(wire.AGENT_PROGRAM, tool.name.encode()).key: 5}, mine)
     for variables, status in (([f"{MARK}=1"], expected), ([], 0)):
         command = [*inside, "env", *variables, str(tool), verb, address, port]
         assert subprocess.run(command, env=PATH, check=False).returncode == status
@@ -259,7 +259,7 @@ def test_a_step_is_its_jobs_once_that_is_known_and_else_stays_held(kernel: Kerne
     forks = f"assert os.fork() or os._exit(socket.socket().connect_ex({(V4.evil, PORT)}))"
     ended = "os.waitstatus_to_exitcode(os.wait()[1])"
     with doing(lab) as step:
-        kernel.tracer.find(step.process, wire.STANDING_STEP)
+        kernel.tracer.processes.find(step.process, wire.STANDING_STEP)
         kernel.tracer.scopes.release(*executed(kernel, step))
         assert step.do(tries(V4.evil)) == "EPERM"
         assert step.do(forks) == "ok"
@@ -328,7 +328,7 @@ def test_a_cut_ends_nothing_that_a_step_may_by_what_it_looked_up_early(kernel: K
         assert early.do(*asks()) == "ok"
         assert [each.do(opens) for each in (early, stranger)] == ["ok"] * 2
         kernel.tracer.scopes.adopt(*executed(kernel, early), JOB)
-        kernel.tracer.follow(stranger.process, JOB)
+        kernel.tracer.processes.follow(stranger.process, JOB)
         assert cut(kernel.tracer.directory, JOB) == Cut(1, [])
         assert early.do("held.send(b'x')") == "ok"
         assert stranger.do("held.send(b'x')") in GONE
@@ -413,7 +413,7 @@ def test_what_a_step_looked_up_holds_for_all_of_it(kernel: KernelSide, lab: Lab,
     kernel.hold(STRICTEST, compiled(NAMES))
     kernel.hold(JOB, compiled(f"{NAMES}deny: [other.example]\n"))
     with Resolver(lab, V4.evil, [f"{NAME} A {V4.peer}"]), doing(lab) as step:
-        kernel.tracer.find(step.process, wire.STANDING_STEP)
+        kernel.tracer.processes.find(step.process, wire.STANDING_STEP)
         first = executed(kernel, step)
         assert step.do("read, write = os.pipe()", *forking([*asks(), "os.write(write, b'1')"])) == "ok"
         assert step.do("assert os.read(read, 1)") == "ok"
@@ -591,7 +591,7 @@ def test_a_thread_of_a_step_finds_no_way_out_in_a_network_of_its_own(
 ) -> None:
     """Although it isn't known yet whose that step is, or its variables turned out to be no job's."""
     with doing(lab) as step:
-        kernel.tracer.find(step.process, wire.STANDING_STEP)
+        kernel.tracer.processes.find(step.process, wire.STANDING_STEP)
         if is_nobodys:
             kernel.tracer.scopes.release(*executed(kernel, step))
         kernel.tracer.frames.look()
@@ -609,7 +609,7 @@ def test_a_thread_of_a_step_finds_no_way_out_in_a_network_of_its_own(
 
 def test_frames_of_steps_are_stopped_from_the_first_on(kernel: KernelSide, lab: Lab) -> None:
     with doing(lab) as agent:
-        kernel.tracer.find(agent.process, wire.STANDING_AGENT)
+        kernel.tracer.processes.find(agent.process, wire.STANDING_AGENT)
         kernel.tracer.frames.look()
         assert agent.do(f"exec({SENDS_A_FRAME!r})", f"assert sends({FRAME!r}) == 0") == "ok"
         assert agent.do(f"assert os.fork() or os._exit(sends({FRAME!r}))") == "ok"
@@ -646,7 +646,7 @@ def test_what_the_kernel_saw_of_a_step_outlasts_what_proc_says(
     """As when an instance is adopted: the name of its executable is its own choice."""
     with doing(lab, **{MARK: "1"}) as step:
         first = executed(kernel, step)
-        kernel.tracer.find(step.process, standing, 1)
+        kernel.tracer.processes.find(step.process, standing, 1)
         assert step.do(tries(V4.evil)) == "EPERM"
         assert step.do(executes(**{MARK: "2"})) == "ok"
         assert step.do("pass") == "ok"
@@ -660,7 +660,7 @@ def test_what_a_step_is_first_executed_with_is_what_its_job_is_known_by(
     """Also where steps are held to nothing until then: enforcement may be turned on for single jobs."""
     kernel.tracer.hold_undecided(undecided)
     with doing(lab) as step:
-        kernel.tracer.find(step.process, wire.STANDING_STEP)
+        kernel.tracer.processes.find(step.process, wire.STANDING_STEP)
         before = executed(kernel, step)
         assert step.do(executes(**{MARK: "1"})) == "ok"
         assert step.do("pass") == "ok"
@@ -721,7 +721,7 @@ def test_who_has_not_acted_since_it_was_found_is_one_of_its_job(kernel: KernelSi
         entry = kernel.tracer.scopes.entry(marked.process)
         assert entry is not None
         assert entry.scope == HOST
-        assert kernel.tracer.live(JOB) == [marked.process]
+        assert kernel.tracer.processes.live(JOB) == [marked.process]
         assert live_processes(kernel.tracer.directory) == [marked.process.pid]
 
 

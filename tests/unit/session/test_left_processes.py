@@ -64,6 +64,7 @@ class Hopped(Kernel):
     def __init__(self) -> None:
         super().__init__(denies=True)
         self._made = count()
+        self.processes = self
 
     def mode(self, _scope: int) -> JobMode:
         return JobMode.ENFORCE

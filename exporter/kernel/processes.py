@@ -1,0 +1,194 @@
+"""The processes that the kernel's programs follow: how they come to be followed, and which of them live."""
+
+from __future__ import annotations
+
+import struct
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from exporter.events import wire
+from exporter.events.facts import HOST, ProcessKey
+
+from .bpf import Map
+from .frames.frames import Frames
+from .maps.candidates import early_of, found_value, step_number
+from .maps.fork_counts import Forks
+from .maps.inheritance import Running, running
+from .maps.rings import Ring
+from .maps.windows import Windows
+from .scopes import Scopes
+
+_KEY = struct.Struct("=I")
+_START = struct.Struct("=Q")
+
+
+class FollowedProcesses:
+    """The kernel's table of processes; each is followed as one of a scope."""
+
+    def __init__(  # noqa: PLR0913 - all that has to know when a process is followed
+        self,
+        maps: Mapping[str, Map],
+        scopes: Scopes,
+        *,
+        forks: Forks,
+        windows: Windows,
+        frames: Frames,
+        lineage: Ring,
+        is_adopted: bool,
+        is_detached: Callable[[], bool],
+    ) -> None:
+        """`lineage` is the ring whose records may wait that say more than the table.
+
+        With `is_adopted` an exporter that ended has followed processes before; `is_detached` returns whether
+        the programs are gone, so that nobody removes processes that end.
+        """
+        self._maps = maps
+        self._procs, self._found_steps = maps["procs"], maps["found_steps"]
+        self._scopes, self._forks, self._windows, self._frames = scopes, forks, windows, frames
+        self._lineage = lineage
+        self._is_adopted = is_adopted
+        self.is_detached = is_detached
+
+    def follow(self, process: ProcessKey, scope: int, held: int = 0) -> None:
+        """Make `process` the root of the job `scope`: from now on it and its descendants are traced.
+
+        `held` is the mask from `executables.held_by`, for a process whose execs weren't seen.
+        """
+        self._windows.follow(scope)
+        self._forks.follow(scope)
+        self._frames.arrived(process, scope)
+        value = wire.PROC_VALUE.pack(process.started_ns, scope, *[0] * 5, held, *[0] * 7)
+        self._procs.update(_KEY.pack(process.pid), value)
+
+    def find(self, process: ProcessKey, standing: int = wire.STANDING_NONE, agent: int = 0) -> bool:
+        """Follow `process`, which was there before the programs, as one of no job, unless it is followed.
+
+        Returns whether it has `standing` only from now on. Until `forget_found` is called, what it, or
+        another process that is found, had made before takes its standing from it when it forks or executes.
+        """
+        self._windows.follow(HOST)
+        key = _KEY.pack(process.pid)
+        is_new = self._procs.insert(key, found_value(process, standing, agent))
+        if not standing:
+            return False
+        is_new = is_new or self._stand(key, standing, agent)
+        self._note_step(step_number(process), agent)  # not before: an agent itself is no step
+        return is_new
+
+    def forget_found(self) -> None:
+        """Have nobody take a standing any more from those that were found."""
+        self._found_steps.clear()
+
+    def _note_step(self, number: int, agent: int) -> None:
+        with suppress(OSError):  # no room: then the next walk through /proc finds what it made
+            self._found_steps.update(_KEY.pack(number), _KEY.pack(agent))
+
+    def _stand(self, key: bytes, standing: int, agent: int) -> bool:
+        """Set the standing of a process that is followed already; return whether it had another one.
+
+        It was made, or executed something, while ci-egress began, or an earlier watch followed it. What the
+        kernel saw of it comes first: by /proc a step may look like an agent. But below an agent nobody is
+        one, whatever it executed before the kernel knew where it is.
+        """
+        value = self._procs.lookup(key)
+        proc = value and wire.ProcValue.unpack(value)
+        if not proc or proc.scope != HOST:
+            return False
+        is_step = standing == wire.STANDING_STEP
+        is_no_agent = is_step and proc.standing == wire.STANDING_AGENT and not self._is_adopted
+        if is_step and proc.standing == wire.STANDING_MARKED:
+            standing = wire.STANDING_MARKED_STEP
+        elif proc.standing != wire.STANDING_NONE and not is_no_agent:
+            return False
+        if is_step and proc.early:
+            self._note_step(proc.early, agent)
+        process = ProcessKey(_KEY.unpack(key)[0], proc.started_ns)
+        early = proc.early if proc.standing == wire.STANDING_MARKED else early_of(process, standing)
+        proc = proc._replace(standing=standing, agent=agent, early=early)
+        self._procs.update(key, wire.PROC_VALUE.pack(*proc))
+        return True
+
+    def know_steps(self, agents: Mapping[bytes, int], marks: Mapping[bytes, int]) -> None:
+        """Treat what `agents` make, and what executes with `marks`, as possibly a job's from now on.
+
+        The number of an agent, or of a mark, says of which system it is; 0: nobody knows.
+        """
+        for name, known in (("agents", agents), ("marks", marks)):
+            for key, number in known.items():
+                self._maps[name].update(key, _KEY.pack(number))
+            for key in set(self._maps[name]) - known.keys():  # an earlier exporter entered it
+                self._maps[name].delete(key)
+
+    def running(self) -> Iterator[Running]:
+        """Iterate over the processes that were followed when the oldest unread record came, oldest first."""
+        return running(self._procs, self._lineage, self._scopes.scope_of)
+
+    def live_pids(self, scope: int) -> list[int]:
+        """Return the pids of the processes of `scope` that run now, whatever records were lost."""
+        pids = sorted(process.pid for process in self.live(scope))
+        # Once detached, nobody removes processes that end from the table.
+        return [pid for pid in pids if not self.is_detached() or _runs(pid)]
+
+    def live(self, scope: int) -> list[ProcessKey]:
+        """Return the processes that are held as those of `scope`, in no order, whatever records were lost.
+
+        One that was made meanwhile may be missing, along with the one that made it: see `made`.
+        """
+        return [found for key, value in self._procs.items() if (found := self._member(key, value, scope))]
+
+    def made(self, scope: int) -> int:
+        """Return how many processes `scope` has made. If that stays while none is found, none is left."""
+        return self._forks.made(scope)
+
+    def meet(self, scope: int, most_s: float) -> Iterator[ProcessKey]:
+        """Iterate over the processes of `scope`, each as soon as it is found, for at most `most_s`.
+
+        While processes come and go, the same one may come several times.
+        """
+        until_s = time.monotonic() + most_s
+        for key in self._procs:
+            value = self._procs.lookup(key)
+            if value and (found := self._member(key, value, scope)):
+                yield found
+            if time.monotonic() >= until_s:
+                return
+
+    def is_live(self, process: ProcessKey) -> bool:
+        """Whether `process` is followed, and has not ended."""
+        value = self._procs.lookup(_KEY.pack(process.pid))
+        return value is not None and _START.unpack_from(value)[0] == process.started_ns
+
+    def let_go_of_others(self, goes_on: Callable[[ProcessKey], bool]) -> None:
+        """Follow only those that are held, and what they make, since nobody takes in any more what others do.
+
+        Whatever begins from now on is held to nothing; likewise those of which `goes_on` is true.
+        """
+        self.know_steps({}, {})
+        self._windows.follow_jobs_alone()
+        others = []
+        for key, value in self._procs.items():
+            proc = wire.ProcValue.unpack(value)
+            process = ProcessKey(_KEY.unpack(key)[0], proc.started_ns)
+            if self._scopes.held_as(proc) == HOST or goes_on(process):
+                others.append(key)
+        for key in others:  # not before all are known: who goes on shows by those above it
+            self._procs.delete(key)
+
+    def _member(self, key: bytes, value: bytes, scope: int) -> ProcessKey | None:
+        """Return the process of an entry, if it is held as one of `scope`; else None."""
+        proc = wire.ProcValue.unpack(value)
+        is_one = self._scopes.held_as(proc) == scope
+        return ProcessKey(_KEY.unpack(key)[0], proc.started_ns) if is_one else None
+
+
+def _runs(pid: int) -> bool:
+    """Whether a process has `pid` and runs: a zombie has no executable any more."""
+    try:
+        Path(f"/proc/{pid}/exe").readlink()
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return True
