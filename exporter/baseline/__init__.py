@@ -1,9 +1,9 @@
 """What pipelines are known to connect to: learnt from runs, reviewed as a file, asked at every attempt.
 
-Learnt:   span_files → `learn` → `acts` (reads a span) ────────┐
+Learnt:   otlp.reading → `learn` → `acts` (reads a span) ────────┐
           Prometheus → `prometheus_api` → `prometheus` ──────┴→ `seen` → `onto`, `fold`, `conclude`
 Kept:     `write` → the file → `parse`, `entries` → the same `model.Baseline`
-Asked:    `novelty`, for each job by `traced.known_by`, at each attempt by `pipeline.Pipeline`
+Asked:    `novelty`, for each job by `job.known_by`, at each attempt by `core.Pipeline`
 Reviewed: `compare`, `export` with `sections` (a policy), `dry_run` (what that policy would have denied,
           by `judge` and `neighbours`)
 """

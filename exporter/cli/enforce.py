@@ -13,11 +13,12 @@ import click
 
 from exporter.cli.groups import Commands
 from exporter.cli.options import NAME
-from exporter.cli.running import instance_ids, job_names
 from exporter.common.console import write
 from exporter.common.errors import KernelError
 from exporter.common.text import printable
 from exporter.session.messages import Messages
+
+from .completion_names import instance_ids, job_names
 
 if TYPE_CHECKING:
     from exporter.kernel.instances.control import Instance, InstanceJob

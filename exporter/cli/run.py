@@ -41,7 +41,7 @@ from exporter.session.run_inputs import RunInputs
 from exporter.session.signals import SignalRelay
 from exporter.session.users import command_user
 
-from .misplaced import CommandInFront, a_command, warn_of_doubtful, warn_of_misplaced
+from .misplaced_options import CommandInFront, a_command, warn_of_doubtful, warn_of_misplaced
 
 if TYPE_CHECKING:
     from exporter.kernel.instances.loading import Loading

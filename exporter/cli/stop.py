@@ -10,10 +10,11 @@ import click
 
 from exporter.cli.enforce import caller
 from exporter.cli.options import NAME
-from exporter.cli.running import instance_ids
 from exporter.common.console import write
 from exporter.common.errors import UsageError
 from exporter.session.messages import Messages
+
+from .completion_names import instance_ids
 
 if TYPE_CHECKING:
     from exporter.kernel.instances.control import Instance

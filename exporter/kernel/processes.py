@@ -10,9 +10,9 @@ from pathlib import Path
 
 from exporter.events import wire
 from exporter.events.facts import HOST, ProcessKey
+from exporter.kernel.frames.packet_frames import Frames
 
 from .bpf import Map
-from .frames.frames import Frames
 from .maps.candidates import early_of, found_value, step_number
 from .maps.fork_counts import Forks
 from .maps.inheritance import Running, running

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from exporter.events import wire
 from exporter.events.facts import HOST, ProcessKey
 from exporter.kernel.bpf import Map
-from exporter.kernel.frames.frames import Frames
+from exporter.kernel.frames.packet_frames import Frames
 from exporter.kernel.maps.candidates import Candidates, root_key
 from exporter.kernel.maps.fork_counts import Forks
 from exporter.kernel.maps.grants import Early, Grants

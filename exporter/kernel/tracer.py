@@ -12,7 +12,7 @@ from pathlib import Path
 
 from exporter.events import wire
 from exporter.kernel.bpf import Map
-from exporter.kernel.frames.frames import Frames
+from exporter.kernel.frames.packet_frames import Frames
 from exporter.kernel.locks import changing_modes
 from exporter.kernel.maps.executables import Executables
 from exporter.kernel.maps.fork_counts import Forks

@@ -35,7 +35,7 @@ class Cargo:
 
 SPANS = Cargo("spans", 8192, 0.5)
 LOG_RECORDS = Cargo("log records", 8192, 0.1)
-"""The queue has room for all that one job may log at once: firsts.TOLD_MAX denials and as many novelties."""
+"""The queue has room for all that one job may log at once: alerts.TOLD_MAX denials and as many novelties."""
 
 
 class Lane:

@@ -11,9 +11,10 @@ from typing import NamedTuple
 
 from exporter.otlp.complaints import Complaints
 from exporter.otlp.encoders import json_line_encoder, protobuf_encoder
-from exporter.otlp.files import JsonLines
 from exporter.otlp.settings import DEFAULT_TIMEOUT_S, Endpoint, OtlpProtocol, Rotation, Route, Signal
 from exporter.otlp.sinks import Sink, Transport
+
+from .file_sink import JsonLines
 
 _LARGEST_REQUEST = 3_500_000
 """The most bytes of a request to a collector: gRPC servers take 4 MiB by default."""

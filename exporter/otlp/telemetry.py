@@ -23,7 +23,6 @@ from exporter.otlp.complaints import ComplaintHandler, Complaints
 from exporter.otlp.courier import Courier, Spooling
 from exporter.otlp.depot import Books
 from exporter.otlp.environment import DEFAULT_DIRECTORY
-from exporter.otlp.files import keep_from_git
 from exporter.otlp.lane import LOG_RECORDS, SPANS, Cargo, Lane
 from exporter.otlp.ledger import Ledger, LedgerEntry, LedgerTotals
 from exporter.otlp.metric_stream import MetricStream
@@ -33,6 +32,7 @@ from exporter.otlp.settings import Destinations, Signal
 from exporter.otlp.sinks import Sink, SpoolError
 from exporter.otlp.transcript import Transcript
 
+from .file_sink import keep_from_git
 from .histograms import Producer
 
 FLUSH_TIMEOUT_S = 10.0

@@ -18,7 +18,8 @@ from exporter.events.programs import Lookup
 from exporter.otlp import Telemetry
 
 from .account import Bookkeeping, KernelCounts
-from .core import Finder, NoFinder, Pipeline
+from .core import Pipeline
+from .finder import Finder, NoFinder
 from .flows import Flows
 from .job import Outlets, TracedJob, View, known_by, silent, traced_job
 from .metrics import Metrics

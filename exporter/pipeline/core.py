@@ -1,6 +1,6 @@
 """The pipeline that turns events into telemetry, stage by stage.
 
-    decode → process table (psutil) → job → names → policy, baseline → flows → spans, metrics → OTLP
+    decode → process table (/proc fills in) → job → names → policy, baseline → flows → spans, metrics → OTLP
 
 Read on from `Pipeline.handle`: who acted, where to, what is ruled; that is counted, told, and held until its
 end. The events come from the kernel's ring or from a recording; no code here knows which.
@@ -9,7 +9,7 @@ end. The events come from the kernel's ring or from a recording; no code here kn
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import NamedTuple, Protocol, assert_never
+from typing import assert_never
 
 from exporter.common.settings import ProcessSpans
 from exporter.events.destinations import Destination, destination
@@ -40,53 +40,13 @@ from exporter.events.programs import Lookup, Program, mark_egress
 from . import tampering
 from .attempt import AttemptOf, EventT
 from .event_log import TAMPER, EventLog
+from .finder import Finder, NoFinder
 from .flows import Flow, Flows
 from .job import Outlets, TracedJob
 from .job_table import JobTable
 from .names import Names
 from .processes import ProcessTable
 from .ruling import Ruling, early_ruling, ruling
-
-
-class Discovered(NamedTuple):
-    """A job that a program is a root of."""
-
-    scope: int
-    step: str | None = None
-    """The CI system's name for what this root does; None where it doesn't tell."""
-
-
-class Finder(Protocol):
-    """A finder of jobs, which the pipeline asks about processes outside of the jobs that it knows."""
-
-    def discover(self, event: Environment, program: Program) -> Discovered | None:
-        """Find the job that `program` is a root of. Returns None when it is a root of no job.
-
-        `program` belongs to no job so far.
-        """
-
-    def passed(self, event: Environment) -> None:
-        """Forget `event`: no job is made of it, since its process belongs to one by now, or has ended."""
-
-    def stirs(self, scope: int, at_ns: int) -> None:
-        """Take in that a process of `scope`, whose job is over, acts.
-
-        The job may begin again; else the act counts as the rest's.
-        """
-
-
-class NoFinder:
-    """A finder for runs in which all jobs are announced."""
-
-    def discover(self, _: Environment, _program: Program) -> Discovered | None:
-        """Return None: no job is found."""
-        return None
-
-    def passed(self, _: Environment) -> None:
-        """Do nothing: there was no decision to forget."""
-
-    def stirs(self, scope: int, at_ns: int) -> None:
-        """Do nothing: the job stays over."""
 
 
 class Pipeline:

@@ -1,4 +1,4 @@
-"""Places of secrets for accounts, devices, coins, files and hashes: the rest of `redact_places.py`."""
+"""Places of secrets for accounts, devices, coins, files and hashes: the rest of `places.py`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Options with secrets, of programs for clouds, machines and keys: the rest of `redact_programs.py`."""
+"""Options with secrets, of programs for clouds, machines and keys: the rest of `programs.py`."""
 
 from __future__ import annotations
 

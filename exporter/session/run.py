@@ -17,7 +17,7 @@ from exporter.events.facts import HOST, Event, ProcessKey
 from exporter.jobs.attributes import worker_attributes
 from exporter.jobs.detect import detect, step_of
 from exporter.jobs.model import Job
-from exporter.kernel.frames.frames import TURN_S
+from exporter.kernel.frames.packet_frames import TURN_S
 from exporter.kernel.instances.loading import Loading
 from exporter.kernel.maps.windows import Coverage
 from exporter.kernel.tracer import Tracer
@@ -37,7 +37,7 @@ from exporter.pipeline.procfs import Proc, started_ns
 from exporter.pipeline.recording import Beginning, Ending, Recorder
 from exporter.pipeline.spans import traceparent
 from exporter.pipeline.summary import Summary
-from exporter.session.guards.guards import Guards, Owner, frames_told
+from exporter.session.guards.checks import Guards, Owner, frames_told
 from exporter.session.left_instances import tell_leftovers
 
 from .baselines import warn_of_unknown

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from exporter.common.errors import KernelError
 from exporter.events.facts import Tampered
-from exporter.kernel.frames.frames import Frames
+from exporter.kernel.frames.packet_frames import Frames
 from exporter.kernel.pins import open_map
 
 

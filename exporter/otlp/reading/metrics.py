@@ -42,7 +42,7 @@ class Point(NamedTuple):
     value: int
 
 
-# Only what is used, as in otlp_json: most of a line are destinations.
+# Only what is used, as in json.py: most of a line are destinations.
 class _Point(msgspec.Struct, gc=False, rename="camel"):
     attributes: list[Pair] = []
     time_unix_nano: str = ""

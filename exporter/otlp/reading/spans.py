@@ -2,7 +2,7 @@
 
 There are two readers: of egress spans alone, with few fields (a baseline is learnt from gigabytes of lines),
 and of all spans with all their fields (for reports). Each decodes a well-formed line to just the fields that
-it wants; see `otlp_json`.
+it wants; see json.py.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def repository_of(resource: Attributes) -> str | None:
     return repository if repository and len(repository) <= _REPOSITORY_MAX else None
 
 
-# Only what is used, as in otlp_json.
+# Only what is used, as in json.py.
 class _ScopeSpans(msgspec.Struct, Generic[SpanT], gc=False):
     scope: Scope = Scope()
     spans: list[SpanT] = []

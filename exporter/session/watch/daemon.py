@@ -17,7 +17,7 @@ from exporter.common.systemd import notify
 from exporter.events.facts import HOST, Environment, Event, Found, ProcessKey
 from exporter.jobs.attributes import worker_attributes
 from exporter.jobs.model import Job
-from exporter.kernel.frames.frames import TURN_S
+from exporter.kernel.frames.packet_frames import TURN_S
 from exporter.kernel.maps.windows import Coverage
 from exporter.kernel.tracer import Tracer
 from exporter.otlp import (
@@ -37,7 +37,7 @@ from exporter.pipeline.summary import Summary
 from exporter.session.baselines import warn_of_unknown
 from exporter.session.fail_on import Judged, futile
 from exporter.session.feed import LiveSource, find_everyone, kernel_counts
-from exporter.session.guards.guards import Guards, Owner, frames_told
+from exporter.session.guards.checks import Guards, Owner, frames_told
 from exporter.session.left_instances import tell_leftovers
 from exporter.session.left_processes import end_what_is_left, held_unless_asked
 from exporter.session.live_view import Ticker, screen, shown

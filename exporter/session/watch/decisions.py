@@ -21,7 +21,7 @@ DECIDED_MAX = 16384
 """The most early decisions that are kept until the environment's own turn comes."""
 
 
-class Decision(NamedTuple):
+class EarlyDecision(NamedTuple):
     """What an environment makes of the process that was executed with it."""
 
     scope: int
@@ -60,7 +60,7 @@ class Decisions:
         self._overflow = overflow
         self._is_agent = is_agent
         self._find = find
-        self._decided: dict[tuple[ProcessKey, int], Decision] = {}
+        self._decided: dict[tuple[ProcessKey, int], EarlyDecision] = {}
         """By the process and the number of its program."""
 
     def decide(self, event: Environment, *, comes_again: bool = True) -> int | None:
@@ -110,7 +110,7 @@ class Decisions:
 
     def _decision(
         self, event: Environment, found: Identified | None, worker: Program | None, began_ns: int
-    ) -> Decision:
+    ) -> EarlyDecision:
         """Decide of which job the process in `event` is a root.
 
         When its variables contradict who started it, it isn't of the job that they name if there is a policy:
@@ -120,11 +120,11 @@ class Decisions:
         doubt = self._roots.doubt(event.block, system_of(event.agent)) if event.standing else 0
         overflow = self._overflow()
         if doubt and overflow is not None:
-            return Decision(overflow, doubt, event.at_ns)
+            return EarlyDecision(overflow, doubt, event.at_ns)
         if found is None:
-            return Decision(HOST, doubt, event.at_ns)
+            return EarlyDecision(HOST, doubt, event.at_ns)
         doubt = doubt or (SHARING_IDS if self._is_said_otherwise(found) else 0)
-        return Decision(self._find(event, found, worker, began_ns), doubt, event.at_ns)
+        return EarlyDecision(self._find(event, found, worker, began_ns), doubt, event.at_ns)
 
     def _is_said_otherwise(self, found: Identified) -> bool:
         """Whether `found` isn't known, and a job with the same ids is that claims to be another one."""
@@ -148,7 +148,7 @@ class Decisions:
         is_sure = not (event.is_from_proc or (made or maker).has_gap)
         return tenant_of(maker, event.process, self._is_agent, is_sure=is_sure)
 
-    def in_turn(self, event: Environment, program: Program) -> Decision:
+    def in_turn(self, event: Environment, program: Program) -> EarlyDecision:
         """Return the decision about `program`, which was executed with `event`, and forget it."""
         decided = self.forget(event)
         if decided is not None:
@@ -156,7 +156,7 @@ class Decisions:
         maker = program.parent
         return self._decision(event, self._roots.identify(event, maker), maker, program.started_ns)
 
-    def forget(self, event: Environment) -> Decision | None:
+    def forget(self, event: Environment) -> EarlyDecision | None:
         """Forget what was decided early of `event`, and return it; None when nothing was."""
         return self._decided.pop((event.process, event.exec_id), None)
 

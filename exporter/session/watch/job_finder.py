@@ -17,7 +17,8 @@ from exporter.jobs.detect import Outline, host
 from exporter.jobs.ids import further_part
 from exporter.jobs.model import Job
 from exporter.kernel.maps.registry import Registered, ResumableJob
-from exporter.pipeline.core import Discovered, Pipeline
+from exporter.pipeline.core import Pipeline
+from exporter.pipeline.finder import Discovered
 from exporter.pipeline.job import Outlets, TracedJob, known_by, traced_job
 from exporter.pipeline.processes import Census
 from exporter.pipeline.procfs import all_pids, owner_of

@@ -10,7 +10,8 @@ from exporter.events.facts import Environment, ProcessKey
 from exporter.events.programs import Program
 from exporter.jobs.model import Job
 from exporter.kernel.maps.registry import ResumableJob, run_hash
-from exporter.pipeline.core import Discovered, Pipeline
+from exporter.pipeline.core import Pipeline
+from exporter.pipeline.finder import Discovered
 from exporter.pipeline.job import Outlets, known_by, traced_job
 from exporter.pipeline.procfs import all_pids, is_running
 from exporter.pipeline.summary import Summary

@@ -17,8 +17,8 @@ import pytest
 
 from exporter.events import wire
 from exporter.kernel.bpf import detach_link, open_pinned
-from exporter.kernel.frames.frames import Frames
 from exporter.kernel.frames.interface_egress import Way, way_here
+from exporter.kernel.frames.packet_frames import Frames
 from exporter.kernel.programs.objects import ProgramType, attach_to_interface, load_program
 from tests.kernel.agents import COMMAND, agent
 from tests.kernel.lab import V4
@@ -53,7 +53,7 @@ import signal, sys, threading
 from pathlib import Path
 from exporter.kernel import objects
 from exporter.kernel.bpf import Map
-from exporter.kernel.frames.frames import Frames
+from exporter.kernel.frames.packet_frames import Frames
 
 CHANGES = {6, 28, 29}  # BPF_OBJ_PIN, BPF_LINK_CREATE, BPF_LINK_UPDATE
 plain = objects.bpf

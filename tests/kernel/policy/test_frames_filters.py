@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from exporter.kernel.frames import frames
+from exporter.kernel.frames import packet_frames
 from exporter.kernel.frames.interface_egress import Way
 from exporter.kernel.pins import remove
 from tests.kernel.agents import agent
@@ -46,7 +46,7 @@ OTHERS = {"all": (), "ip": ("protocol", "ip")}
 
 @pytest.fixture
 def kernel(monkeypatch: pytest.MonkeyPatch) -> Iterator[KernelSide]:
-    monkeypatch.setattr(frames, "way_here", lambda: Way.CLSACT)
+    monkeypatch.setattr(packet_frames, "way_here", lambda: Way.CLSACT)
     with kernel_side() as side:
         yield side
 

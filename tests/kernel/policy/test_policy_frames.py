@@ -20,7 +20,7 @@ from exporter.common.errors import CANNOT_TRACE_STATUS, KernelError
 from exporter.events.facts import Tampered, Tampering
 from exporter.events.wire import LAYOUT
 from exporter.kernel.bpf import detach_link, link_info, open_pinned
-from exporter.kernel.frames import frames, guarded_namespaces, interface_egress
+from exporter.kernel.frames import guarded_namespaces, interface_egress, packet_frames
 from exporter.kernel.instances import control
 from exporter.kernel.locks import changing_modes
 from exporter.kernel.maps.registry import JobMode, Registered
@@ -217,7 +217,7 @@ def test_where_options_cannot_be_denied_nothing_is_enforced(
     def refuse(*_: int, **__: object) -> int:
         raise OSError(errno.EPERM, os.strerror(errno.EPERM))
 
-    monkeypatch.setattr(frames, "attach_to_cgroup", refuse)
+    monkeypatch.setattr(packet_frames, "attach_to_cgroup", refuse)
     kernel.hold(1, policy(more=""))
     with pytest.raises(KernelError, match="on_setsockopt: Operation not permitted") as raised:
         kernel.hold(1, policy())
@@ -272,7 +272,7 @@ def test_an_interface_that_appears_later_is_no_way_out(lab: Lab, kernel: KernelS
 def test_right_after_a_look_news_bring_no_other_and_no_way_out(
     lab: Lab, kernel: KernelSide, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(frames, "CALM_S", 60.0)
+    monkeypatch.setattr(packet_frames, "CALM_S", 60.0)
     monkeypatch.setattr(kernel.tracer.frames, "_calm_until_s", 0.0)  # and back to that behind
     with agent(kernel, lab, policy()) as job:
         assert look(kernel) == []
@@ -359,9 +359,9 @@ def test_a_namespace_that_nobody_is_in_any_more_is_found_by_the_socket(
             assert look(kernel) == []
             assert job.do(f"n = os.open('{elsewhere.path}', os.O_RDONLY)", *lines, through("near")) == "ok"
             (made,) = [event for event in kernel.drain() if isinstance(event, Tampered)]
-            frames.alarm(made)
-            assert gaps(frames.turn()) == [(Tampering.FRAMES, 0)], "some may have got out before"
-            wait_for(lambda: frames.turn() == [] and held_here().count(network) > before)
+            packet_frames.alarm(made)
+            assert gaps(packet_frames.turn()) == [(Tampering.FRAMES, 0)], "some may have got out before"
+            wait_for(lambda: packet_frames.turn() == [] and held_here().count(network) > before)
             arrived(receiving)
             assert job.do(send(MARK)) == "ENOBUFS"
             assert arrived(receiving) == 0
@@ -480,10 +480,10 @@ def test_many_interfaces_are_looked_after_in_turns(lab: Lab, kernel: KernelSide)
     with agent(kernel, lab, policy(), under=("unshare", "-n")) as job:
         assert look(kernel) == []
         last = add_interfaces(job)
-        frames.most_s = 0
-        turns = [frames.turn()]
-        while frames.is_about_to:
-            turns.append(frames.turn())
+        packet_frames.most_s = 0
+        turns = [packet_frames.turn()]
+        while packet_frames.is_about_to:
+            turns.append(packet_frames.turn())
         assert len(turns) > INTERFACES
         assert gaps([event for told in turns for event in told]) in (
             [],
@@ -491,7 +491,7 @@ def test_many_interfaces_are_looked_after_in_turns(lab: Lab, kernel: KernelSide)
         )
         assert job.do(PACKET_SOCKET[0], f"p.bind(('{last}', 0))", send(MARK)) == "ENOBUFS"
         kernel.hold(kernel.scope, policy(more=""))
-        wait_for(lambda: frames.turn() is not None and not pinned(kernel))
+        wait_for(lambda: packet_frames.turn() is not None and not pinned(kernel))
         assert job.do(send(MARK)) == "ok"
 
 

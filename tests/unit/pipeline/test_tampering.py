@@ -17,7 +17,7 @@ from exporter.events.facts import Tampered, Tampering
 from exporter.pipeline.summary import Summary
 from exporter.pipeline.summary_table import ROWS_MAX
 from exporter.pipeline.tampering import attributes, detail_of, lost_sentence, sentence
-from exporter.session.guards.guards import Guards, Owner
+from exporter.session.guards.checks import Guards, Owner
 from tests.unit.pipelines import ROOT, run, spans
 from tests.unit.records import EXEC, TAMPER
 from tests.unit.samples import CLOCK, bash, program

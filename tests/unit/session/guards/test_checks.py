@@ -10,7 +10,7 @@ import pytest
 
 from exporter.events.facts import ProcessKey
 from exporter.pipeline.procfs import started_ns
-from exporter.session.guards.guards import Guards, Owner
+from exporter.session.guards.checks import Guards, Owner
 
 
 def test_that_the_agent_is_gone_is_told_once_in_words_and_as_a_record(
