@@ -359,9 +359,9 @@ def test_a_namespace_that_nobody_is_in_any_more_is_found_by_the_socket(
             assert look(kernel) == []
             assert job.do(f"n = os.open('{elsewhere.path}', os.O_RDONLY)", *lines, through("near")) == "ok"
             (made,) = [event for event in kernel.drain() if isinstance(event, Tampered)]
-            packet_frames.alarm(made)
-            assert gaps(packet_frames.turn()) == [(Tampering.FRAMES, 0)], "some may have got out before"
-            wait_for(lambda: packet_frames.turn() == [] and held_here().count(network) > before)
+            frames.alarm(made)
+            assert gaps(frames.turn()) == [(Tampering.FRAMES, 0)], "some may have got out before"
+            wait_for(lambda: frames.turn() == [] and held_here().count(network) > before)
             arrived(receiving)
             assert job.do(send(MARK)) == "ENOBUFS"
             assert arrived(receiving) == 0
@@ -480,10 +480,10 @@ def test_many_interfaces_are_looked_after_in_turns(lab: Lab, kernel: KernelSide)
     with agent(kernel, lab, policy(), under=("unshare", "-n")) as job:
         assert look(kernel) == []
         last = add_interfaces(job)
-        packet_frames.most_s = 0
-        turns = [packet_frames.turn()]
-        while packet_frames.is_about_to:
-            turns.append(packet_frames.turn())
+        frames.most_s = 0
+        turns = [frames.turn()]
+        while frames.is_about_to:
+            turns.append(frames.turn())
         assert len(turns) > INTERFACES
         assert gaps([event for told in turns for event in told]) in (
             [],
@@ -491,7 +491,7 @@ def test_many_interfaces_are_looked_after_in_turns(lab: Lab, kernel: KernelSide)
         )
         assert job.do(PACKET_SOCKET[0], f"p.bind(('{last}', 0))", send(MARK)) == "ENOBUFS"
         kernel.hold(kernel.scope, policy(more=""))
-        wait_for(lambda: packet_frames.turn() is not None and not pinned(kernel))
+        wait_for(lambda: frames.turn() is not None and not pinned(kernel))
         assert job.do(send(MARK)) == "ok"
 
 
