@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 from exporter.common.clock import boot_ns, system_clock
 from exporter.common.errors import FAIL_ON_STATUS, LOST_STATUS
@@ -16,7 +16,6 @@ from exporter.common.net.hosts import all_names
 from exporter.common.systemd import notify
 from exporter.events.facts import HOST, Environment, Event, Found, ProcessKey
 from exporter.jobs.attributes import worker_attributes
-from exporter.jobs.model import Job
 from exporter.kernel.frames.packet_frames import TURN_S
 from exporter.kernel.maps.windows import Coverage
 from exporter.kernel.tracer import Tracer
@@ -33,9 +32,7 @@ from exporter.pipeline.account import Account
 from exporter.pipeline.assembly import assemble
 from exporter.pipeline.job import Outlets
 from exporter.pipeline.procfs import Proc
-from exporter.pipeline.summary import Summary
-from exporter.session.baselines import warn_of_unknown
-from exporter.session.fail_on import Judged, futile
+from exporter.session.fail_on import futile
 from exporter.session.feed import LiveSource, find_everyone, kernel_counts
 from exporter.session.guards.checks import Guards, Owner, frames_told
 from exporter.session.left_instances import tell_leftovers
@@ -45,7 +42,6 @@ from exporter.session.messages import Messages
 from exporter.session.reports import Reporting
 from exporter.session.shared_messages import (
     drops,
-    job_told,
     long_flush_told,
     tell_act_of,
     tell_fault,
@@ -57,6 +53,7 @@ from exporter.session.watch.faults import Faults
 from exporter.session.watch.inputs import WatchInputs
 
 from .agents import Above
+from .announcements import Announcements
 from .job_finder import JobWatch
 from .lost_records import Missed, read_environment
 from .policy_holder import WatchPolicyHolder
@@ -69,9 +66,6 @@ from .whole_machine import SCOPE as MACHINE
 from .whole_machine import MachineWatch
 
 _LOOK_AROUND_S = 1.0
-_BEGUN_S = 1.0
-"""Seconds until it is reported that a job began, although its processes are still found one by one: a shell
-without the job's variables may give them to one command after the other, without end."""
 _BUSY_INTERVAL_S, _IDLE_INTERVAL_S = 0.005, 0.02
 
 
@@ -164,12 +158,10 @@ class _Daemon:
         )
         outlets, self._books, flows = assembly
         self._holder = WatchPolicyHolder(tracer, policy, all_names, warn, has_one_job=job is not None)
-        self._begun: list[tuple[float, Job]] = []
-        """Jobs whose beginning isn't reported yet, each with its time by the monotonic clock."""
         self._adopted_ns = 0
         """When a process was last found to be of a job, in nanoseconds since boot."""
-        self._judged = Judged()
         self.reports = WatchReporting(reporting, given, self._books.account)
+        self._announcements = Announcements(self.view, self.reports, lambda: self._jobs.baseline)
         above = above or Above()
         self._apart = frozenset(above.everyone)
         """The processes that started the watch: they run beside the job's, and are no part of the job."""
@@ -242,7 +234,7 @@ class _Daemon:
             # Not before the whole job is held to its policy: processes that executed something before their
             # root was found are found one by one.
             is_settled = self._adopted_ns < pumped_ns and not self._source.is_behind
-            self._tell_begun(0 if is_settled else _BEGUN_S)
+            self._announcements.say_begun(is_settled=is_settled)
 
     def _heed(self, asked: Requests) -> None:
         asked.look()
@@ -284,12 +276,12 @@ class _Daemon:
 
     def failings(self, account: Account) -> list[str]:
         """Return why the watch ends with a failure, a line each."""
-        return self._judged.failings(self._config.fail_on, account, self._jobs.turned_away)
+        return self._announcements.judged.failings(self._config.fail_on, account, self._jobs.turned_away)
 
     def _watch_for_jobs(
         self, given: WatchInputs, environment: Mapping[str, str], outlets: Outlets
     ) -> JobWatch | MachineWatch:
-        job_env, changed, holder = given.config.job_env, self._changed, self._holder
+        job_env, changed, holder = given.config.job_env, self._announcements.changed, self._holder
         baseline = given.baseline
         if given.job is None:
             return JobWatch(
@@ -338,24 +330,6 @@ class _Daemon:
         if scope is not None:
             self._steps.decide(event, scope)
 
-    def _changed(self, job: Job, summary: Summary | None) -> None:
-        if self.view is not None:
-            self.view.changed(job, is_over=summary is not None)
-        if summary is None:
-            self._begun.append((time.monotonic(), job))
-        else:
-            self._tell_begun()
-            self._judged.add(job, summary)
-            _tell(job, summary)
-            self.reports.over(job, summary)
-
-    def _tell_begun(self, after_s: float = 0) -> None:
-        """Report the jobs that began at least `after_s` seconds ago."""
-        while self._begun and time.monotonic() - self._begun[0][0] >= after_s:
-            _, job = self._begun.pop(0)
-            _tell(job, None)
-            warn_of_unknown(self._jobs.baseline, job)
-
     def _looks(self) -> list[Callable[[], object]]:
         """Return the checks that are made once a second."""
         return [
@@ -370,14 +344,3 @@ class _Daemon:
     def _tell_problems(self) -> None:
         for problem in (*self.missed.news(), *self._telemetry.complaints()):
             warn(problem)
-
-
-def _tell(job: Job, summary: Summary | None) -> None:
-    trace_id = f"{job.ids.trace_id:032x}"
-    known: dict[str, Any] = {"job": job.display_name, "run_id": job.run_id, "trace_id": trace_id}
-    name = job_told(job)
-    if summary is None:
-        Messages.current().say(f"{name} began", **known)
-        return
-    told = f"{name} ended: {summary.told()}, trace {trace_id}"
-    Messages.current().say(told, **known, summary=summary.fields())
