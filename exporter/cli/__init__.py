@@ -118,7 +118,7 @@ def _fail(error: CiEgressError) -> int:
 def _usage_error(error: click.ClickException) -> UsageError:
     context = getattr(error, "ctx", None)
     path = context.command_path if context else _called(sys.argv[1:])
-    from exporter.cli.hints import hint
+    from exporter.cli.groups import hint
 
     what = " ".join(error.format_message().split()).rstrip(".")
     return UsageError(what, hint=hint(error, path, cli))

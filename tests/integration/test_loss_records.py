@@ -12,7 +12,7 @@ from opentelemetry.trace import SpanContext
 from exporter.otlp import LedgerTotals
 from exporter.pipeline.account import Bookkeeping, KernelCounts
 from exporter.pipeline.event_log import EventLog
-from exporter.session.guards.loss import LossReporter
+from exporter.session.guards.checks import LossReporter
 from tests.integration.receivers import Answer, Collector, Request, collector, span, telemetry_to, wait_until
 from tests.launch import PLAIN_ENVIRONMENT, ci_egress, plain
 

@@ -10,20 +10,24 @@ from pathlib import Path
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.trace import SpanContext
 
+from exporter.common.clock import Rhythm
+from exporter.common.text import counted
 from exporter.events.facts import ProcessKey, Switched
 from exporter.kernel.frames.interface_egress import Way
+from exporter.kernel.programs.attachment import UNPINNED
 from exporter.kernel.tracer import Tracer
 from exporter.pipeline import tampering
-from exporter.pipeline.account import Bookkeeping
-from exporter.pipeline.event_log import TAMPER, EventLog
+from exporter.pipeline.account import Account, Bookkeeping
+from exporter.pipeline.event_log import LOSS, TAMPER, EventLog
 from exporter.pipeline.job import Outlets
+from exporter.pipeline.metrics import Metrics
 from exporter.pipeline.procfs import has_ended
 from exporter.session.messages import Messages
 from exporter.session.shared_messages import warn
 
-from .integrity import Integrity
-from .loss import LossReporter
 from .steering import Steering
+
+_EVERY_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -131,3 +135,77 @@ class Guards:
         self._warned(told)
         Messages.current().say(told, level=logging.ERROR, detail=detail)
         self._log.write(TAMPER, told, {"egress.tamper.kind": kind})
+
+
+class LossReporter:
+    """A reporter of lost attempts: one log record for each kind of loss and second at most."""
+
+    def __init__(self, account: Callable[[], Account], log: EventLog) -> None:
+        """Report what `account` has dropped to `log`."""
+        self._account = account
+        self._log = log
+        self._told: dict[tuple[str, str], int] = {}
+        self._rhythm = Rhythm(_EVERY_S)
+
+    def tick(self) -> None:
+        """Report what got lost, unless the last report was just now; cheap enough for a loop."""
+        if self._rhythm.is_time():
+            self.tell()
+
+    def tell(self) -> None:
+        """Report what got lost since the last report."""
+        for (stage, error_type), total in self._account().dropped.items():
+            fresh = total - self._told.get((stage, error_type), 0)
+            if fresh > 0:
+                self._told[stage, error_type] = total
+                self._tell(stage, error_type, fresh)
+
+    def _tell(self, stage: str, error_type: str, attempts: int) -> None:
+        told = f"{counted(attempts, 'attempt')} dropped ({stage}: {error_type})"
+        known: dict[str, str | int] = {
+            "egress.stage": stage,
+            "error.type": error_type,
+            "egress.attempts": attempts,
+        }
+        self._log.write(LOSS, told, known)
+
+
+class Integrity:
+    """A check that looks once a second, and reports each loss once."""
+
+    def __init__(
+        self,
+        tracer: Tracer,
+        metrics: Metrics,
+        say: Callable[[str], object],
+        log: EventLog,
+    ) -> None:
+        """Check `tracer`; `say` gets a line about each loss, `log` an event; `metrics` count detachments."""
+        self._tracer = tracer
+        self._metrics = metrics
+        self._say = say
+        self._log = log
+        self._told: dict[str, frozenset[str]] = {}
+        self._rhythm = Rhythm(_EVERY_S)
+
+    def tick(self) -> None:
+        """Look, unless the last look was less than a second ago; cheap enough for a loop."""
+        if self._rhythm.is_time():
+            self.look()
+
+    def look(self) -> None:
+        """Report what got lost since the last look, unless `ci-egress stop` took it."""
+        if self._tracer.stopped_by() is not None:
+            return
+        for what, names in self._tracer.lost().items():
+            fresh = sorted(names - self._told.get(what, frozenset()))
+            self._told[what] = names
+            if fresh:
+                self._tell(what, fresh)
+
+    def _tell(self, what: str, names: list[str]) -> None:
+        if what != UNPINNED:
+            self._metrics.detached()
+        told = tampering.lost_sentence(what, names, str(self._tracer.directory))
+        self._log.write(TAMPER, told, tampering.lost_attributes(what, names))
+        self._say(told)

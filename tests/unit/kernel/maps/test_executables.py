@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from exporter.kernel.maps.inodes import inode_at
+from exporter.kernel.maps.executables import inode_at
 from exporter.kernel.mounts import MOUNTINFO
 
 
