@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests.checkout import ROOT
+
 CI_EGRESS = (sys.executable, "-m", "exporter")
 PLAIN_ENVIRONMENT = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
 """Nothing of the CI system that runs these tests."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -56,7 +57,8 @@ def command(*, instance: str | None, is_all: bool) -> int:
 def _is_stopped(instance: Instance) -> bool:
     from exporter.kernel.instances.control import stop
 
-    if not stop(instance, by=caller()):
+    warn = partial(Messages.current().say, level=logging.WARNING)
+    if not stop(instance, by=caller(), tell=warn):
         hint = f"see who goes on making files there: `fuser -v {instance.directory}`"
         what = f"instance {instance.name} couldn't be removed; {hint}"
         Messages.current().say(what, level=logging.ERROR)

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import NamedTuple
 
+from exporter.common.text import counted
 from exporter.events import wire
 from exporter.kernel.bpf import Map
 from exporter.kernel.frames.network_namespaces import everywhere, inside
@@ -45,6 +46,16 @@ class Left(NamedTuple):
     """The marked connections that the kernel didn't abort, as without CONFIG_INET_DIAG_DESTROY."""
     networks: int = 0
     """The network namespaces where it didn't tell which connections are marked."""
+
+    def lines(self) -> Iterator[str]:
+        """Yield lines about connections that may send what a policy dropped, now that nothing drops it."""
+        if self.connections:
+            it = "it" if self.connections == 1 else "they"
+            found = counted(self.connections, "connection")
+            yield f"{found} couldn't be aborted: from now on {it} may send what the policy dropped"
+        if self.networks:
+            found = counted(self.networks, "network")
+            yield f"{found} couldn't be looked into: connections there may send what the policy dropped"
 
 
 def abort(kept_back: Map, counters: Map) -> Left:

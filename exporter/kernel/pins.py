@@ -7,7 +7,7 @@ import secrets
 import shutil
 import stat
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -192,15 +192,19 @@ def _is_of_a_job(value: bytes | None, found: Mapping[bytes, int]) -> bool:
     return bool(proc and known_scope(proc, found.get))
 
 
-def remove(directory: Path) -> bool:
+def remove(directory: Path, tell: Callable[[str], object] = lambda _: None) -> bool:
     """Detach and unpin everything in `directory`, and remove the directory itself; return whether it is gone.
+
+    `tell` gets a line about connections that may send from now on what the instance dropped.
 
     Links of cgroups and interfaces are detached one by one: after a mere unpinning the kernel would do it at
     some later time. What others put there goes too, also meanwhile, like the pin of an interface that just
     came; if they go on doing so, the directory stays for the next start to sweep.
     """
     with suppress(OSError), ExitStack() as stack:
-        abort(*(stack.enter_context(open_map(directory, name)) for name in MAPS))
+        left = abort(*(stack.enter_context(open_map(directory, name)) for name in MAPS))
+        for line in left.lines():
+            tell(line)
     if (directory / FILTERS).exists():
         with suppress(OSError), open_map(directory, "modes") as modes:
             modes.clear()  # a filter that isn't found drops nothing any more

@@ -19,7 +19,6 @@ from exporter.pipeline.account import Bookkeeping, KernelCounts
 from exporter.pipeline.procfs import everyone
 
 if TYPE_CHECKING:
-    from exporter.kernel.dropped_connections import Left
     from exporter.kernel.tracer import Tracer
 
 _BUSY_INTERVAL_S = 0.005
@@ -216,18 +215,7 @@ def losses(tracer: Tracer) -> list[str]:
             f"{counted(counts.untracked(), 'process', 'processes')} found the table of processes full: "
             "little more than the job is known of what was done"
         )
-    return [*lines, *_left(tracer.left)]
-
-
-def _left(left: Left) -> Iterator[str]:
-    """Yield lines about connections that may send what the policy dropped, now that nothing drops it."""
-    if left.connections:
-        it = "it" if left.connections == 1 else "they"
-        found = counted(left.connections, "connection")
-        yield f"{found} couldn't be aborted: from now on {it} may send what the policy dropped"
-    if left.networks:
-        found = counted(left.networks, "network")
-        yield f"{found} couldn't be looked into: connections there may send what the policy dropped"
+    return [*lines, *tracer.left.lines()]
 
 
 def kernel_counts(tracer: Tracer) -> KernelCounts:

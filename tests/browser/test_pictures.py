@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
+from tests.checkout import ROOT
 from tests.launch import CI_EGRESS, PLAIN_ENVIRONMENT
 from tools.pictures.chromium import is_picture, picture
 from tools.pictures.session import session
 from tools.pictures.terminal import terminal_svg
 
-ROOT = Path(__file__).resolve().parents[2]
 COLUMNS = 116
 POLICY = """\
 version: 1

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from tests.integration.drive_command import ROOT
+from tests.checkout import ROOT
 from tests.kernel.attached import wait_for
 from tests.kernel.tampered import told
 

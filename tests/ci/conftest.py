@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.checkout import ROOT
 from tests.integration.receivers import Answer, Collector, serving
 from tests.kernel.conftest import lab, made_ahead, programs
-from tests.launch import ROOT
 from tests.unit.jobs.documented import environment
 
 from .actions_runner import Job

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from exporter.jobs.ids import github_job_span_id
-from tests.integration.drive_command import ROOT
+from tests.checkout import ROOT
 from tests.kernel.attached import nothing_left
 from tests.kernel.tracing import spans
 

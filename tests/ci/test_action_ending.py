@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.integration.drive_command import ROOT, is_gone
+from tests.checkout import ROOT
+from tests.integration.drive_command import is_gone
 from tests.integration.receivers import serving
 from tests.kernel.attached import wait_for
 from tests.unit.jobs.documented import environment

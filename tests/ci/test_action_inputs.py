@@ -12,7 +12,8 @@ import pytest
 
 from exporter.cli.watch import command as watch_command
 from exporter.otlp.environment import resolve_destinations
-from tests.integration.drive_command import ROOT, is_gone
+from tests.checkout import ROOT
+from tests.integration.drive_command import is_gone
 from tests.unit.jobs.documented import environment
 
 from . import limits

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
+from tests.checkout import ROOT
 from tests.kernel.lab import V4
-from tests.kernel.tracing import ROOT
 from tests.unit.jobs.documented import environment
 
 from . import limits

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
-from tests.kernel.tracing import ROOT
+from tests.checkout import ROOT
 from tests.unit.jobs.documented import environment
 
 from . import limits

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pytest
 import yaml
 
-from tests.integration.drive_command import ROOT
+from tests.checkout import ROOT
 
 from . import limits
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.kernel.tracing import ROOT
+from tests.checkout import ROOT
 from tests.unit.jobs.documented import environment
 
 from . import limits

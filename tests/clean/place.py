@@ -14,7 +14,8 @@ from pathlib import Path
 
 import psutil
 
-PROJECT = Path(__file__).resolve().parents[2]
+from tests.checkout import ROOT
+
 PREPARED_WITHIN_S = 1200
 """With the lowest priority, beside tests that have the processors."""
 _PLENTY_BYTES = 4 << 30
@@ -45,7 +46,7 @@ class Clone:
         self._log = self.home / "prepare.log"
         with self._log.open("wb") as log:
             self._preparing = subprocess.Popen(
-                ["nice", "-n", "19", "bash", "-euc", _PREPARE, "bash", str(PROJECT)],
+                ["nice", "-n", "19", "bash", "-euc", _PREPARE, "bash", str(ROOT)],
                 env={**environment(self.home), "XDG_CACHE_HOME": _cache()},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -66,7 +67,7 @@ class Clone:
         Returns its status, and what was printed.
         """
         whole = f"ip link set lo up\ncd\ncd ci-egress-exporter\n{script}"
-        covered = str(PROJECT / "tests/clean/covered.sh")
+        covered = str(ROOT / "tests/clean/covered.sh")
         command = ["unshare", "--net", "--mount", covered, "bash", "-c", whole]
         with subprocess.Popen(
             command,

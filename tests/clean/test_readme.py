@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from tests.clean.place import PREPARED_WITHIN_S, PROJECT
+from tests.checkout import ROOT
+from tests.clean.place import PREPARED_WITHIN_S
 from tests.clean.readme import README, commands, script
 from tests.launch import spans_in
 
@@ -41,7 +42,7 @@ read -r -u ${receiver[0]} listening
 
 
 def test_what_isnt_run_as_written_here_is_what_ci_runs_so_after_the_demo() -> None:
-    stages = re.findall(r"^row bookworm (.+)$", (PROJECT / ".ci/run").read_text(), re.MULTILINE)
+    stages = re.findall(r"^row bookworm (.+)$", (ROOT / ".ci/run").read_text(), re.MULTILINE)
     run = [command for stage in stages for command in shlex.split(stage)]
     first = [command for command in commands(README.read_text()) if command in {"make demo", *INSTEAD}]
     assert [command for command in run if command in first] == first

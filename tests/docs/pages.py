@@ -12,7 +12,8 @@ from typing import NamedTuple
 from markdown_it import MarkdownIt
 from pymdownx.slugs import slugify
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.checkout import ROOT
+
 DOCS = ROOT / "docs"
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
 

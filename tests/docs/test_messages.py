@@ -9,7 +9,8 @@ from itertools import pairwise
 
 import pytest
 
-from tests.docs.pages import DOCS, ROOT, fences
+from tests.checkout import ROOT
+from tests.docs.pages import DOCS, fences
 
 FAQ = DOCS / "faq.md"
 TUTORIAL = DOCS / "tutorial.md"

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import click
 import pytest
 
-from tests.docs.pages import PAGES, ROOT, fences, quoted
+from tests.checkout import ROOT
+from tests.docs.pages import PAGES, fences, quoted
 from tools.reference.cli import VARIABLES, commands
 
 if TYPE_CHECKING:

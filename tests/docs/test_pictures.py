@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from tests.docs.pages import DOCS, PAGES, ROOT
+from tests.checkout import ROOT
+from tests.docs.pages import DOCS, PAGES
 
 SHOWN = re.compile(r"!\[([^\]]*)\]\((?:docs/)?(?:\.\./)?pictures/([^)]+)\)")
 MADE = re.compile(r"""picture\((?:\w+, \w+, )?f?"([^"]+)\"""")

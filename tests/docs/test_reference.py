@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from exporter.otlp import Signal
+from tests.checkout import ROOT
 from tests.docs import week
 from tests.docs.conftest import Week
-from tests.docs.pages import DOCS, ROOT
+from tests.docs.pages import DOCS
 from tools.reference import attributes, cli, logs, metrics
 from tools.reference.__main__ import generated
 

@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import expect
 
-from tests.docs.pages import DOCS, PAGES, ROOT, of_html
+from tests.checkout import ROOT
+from tests.docs.pages import DOCS, PAGES, of_html
 from tests.docs.pages import page as page_of
 from tools.pictures.chromium import WAIT_MS, chromium
 

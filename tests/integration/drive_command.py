@@ -14,7 +14,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.checkout import ROOT
+
 DEADLINE_S = 60.0
 """For what a machine does at once, unless it is busy with other things."""
 APART_S = 0.15

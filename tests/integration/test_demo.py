@@ -15,6 +15,7 @@ import pytest
 
 from demo import names
 from demo.trace import Span, read_trace
+from tests.checkout import ROOT
 from tests.launch import DEADLINE_S, own_words
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.kernel
 
-ROOT = Path(__file__).resolve().parents[2]
 COMMAND = (sys.executable, "-m", "demo")
 LINES_MAX = 60
 

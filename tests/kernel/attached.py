@@ -20,8 +20,9 @@ from exporter.kernel.pins import remove
 from exporter.kernel.programs.hooks import PROGRAMS
 from exporter.kernel.programs.kinds import Hook, Tracepoint
 from exporter.pipeline.procfs import all_pids, ancestors
+from tests.checkout import ROOT
 
-from .tracing import ROOT, RUN_LIMIT_S, Trace, environment, read, run_command
+from .tracing import RUN_LIMIT_S, Trace, environment, read, run_command
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

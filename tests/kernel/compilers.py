@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from exporter.kernel.build.compiling import SYSTEM_PYTHON, Compiler, system_compiler
-
-from .tracing import ROOT
+from tests.checkout import ROOT
 
 BCC_PACKAGES = ("python3-bpfcc", "libbpf1")
 BPF = ROOT / "bpf"

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from exporter.kernel.programs.links import attached_links
+from tests.checkout import ROOT
 
 from .attached import Running, end_session, in_session, wait_for
-from .tracing import ROOT, RUN_LIMIT_S, environment, run_command
+from .tracing import RUN_LIMIT_S, environment, run_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

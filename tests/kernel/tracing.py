@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.checkout import ROOT
 from tests.launch import whole_lines
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
     from .lab import Lab
 
-ROOT = Path(__file__).resolve().parents[2]
 CLIENT, INTERNAL = 3, 1
 """Kinds of span, as OTLP numbers them."""
 _ERROR = 2

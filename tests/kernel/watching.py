@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from tests.checkout import ROOT
 from tests.launch import whole_lines
 
 from .attached import wait_for
-from .tracing import CLIENT, ROOT, RUN_LIMIT_S, Point, Span, environment, metrics, spans
+from .tracing import CLIENT, RUN_LIMIT_S, Point, Span, environment, metrics, spans
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -13,8 +13,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tests.checkout import ROOT
 from tests.kernel.attached import wait_for
-from tests.kernel.tracing import ROOT, Span, spans
+from tests.kernel.tracing import Span, spans
 from tests.turns import turn_left
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from tests.kernel.tracing import ROOT
+from tests.checkout import ROOT
 
 from .machine import LIMIT_S
 

@@ -9,13 +9,12 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.kernel.tracing import ROOT
+from tests.checkout import ROOT, git, tracked
 from tools.release.checkout import Checkout
 
 VERSION = Checkout(ROOT).version()
 LIMIT_S = 1200
 """Of a test that may be the first to release, or to make a Debian root."""
-_WHO = ("-c", "user.name=Somebody", "-c", "user.email=somebody@ci-egress.example")
 
 
 @dataclass(frozen=True)
@@ -49,18 +48,6 @@ class Built:
     def _only(self, pattern: str) -> Path:
         (found,) = self.dist.glob(pattern)
         return found
-
-
-def git(checkout: Path, *arguments: str) -> str:
-    """What git says of it, or does in it, as somebody."""
-    command = ["git", *_WHO, "-C", str(checkout), *arguments]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
-
-
-def tracked(checkout: Path, *patterns: str) -> set[str]:
-    """Files of it that git knows, or would take."""
-    names = git(checkout, "ls-files", "-z", "--cached", "--others", "--exclude-standard", *patterns)
-    return {name for name in names.split("\0") if name and (checkout / name).exists()}
 
 
 def commit_all(into: Path) -> None:

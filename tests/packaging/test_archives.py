@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.checkout import ROOT, tracked
 from tests.kernel.lab import PORT
-from tests.kernel.tracing import ROOT
 from tools.manual import pages
 from tools.release.checkout import Checkout
 
-from .releases import LIMIT_S, Built, tracked
+from .releases import LIMIT_S, Built
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

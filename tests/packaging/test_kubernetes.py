@@ -14,10 +14,10 @@ import yaml
 from exporter.baseline.parse import parse_baseline
 from exporter.common.errors import CANNOT_TRACE_STATUS
 from exporter.policy.parse import parse_policy
+from tests.checkout import ROOT
 from tests.kernel.attached import wait_for
 from tests.kernel.lab import V4
 from tests.kernel.lifetimes.test_loader import CONTRACT
-from tests.kernel.tracing import ROOT
 from tests.kernel.watch.test_watch_policy import job, run_id
 from tools.reference.cli import commands
 from tools.release.checkout import Checkout

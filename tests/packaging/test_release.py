@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.kernel.tracing import ROOT
+from tests.checkout import ROOT, git
 from tools.release import distributions
 from tools.release.__main__ import publish
 from tools.release.checkout import Checkout, ReleaseError
@@ -19,7 +19,7 @@ from tools.release.closure import DISTRIBUTION, runtime_requirements
 from tools.release.notes import section
 from tools.release.versions import mentions
 
-from .releases import LIMIT_S, VERSION, Built, git, release
+from .releases import LIMIT_S, VERSION, Built, release
 
 pytestmark = pytest.mark.timeout(LIMIT_S)
 

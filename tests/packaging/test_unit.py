@@ -12,8 +12,8 @@ import pytest
 
 from exporter.common.errors import UsageError
 from exporter.kernel.build.compiling import TIMEOUT_S as COMPILE_TIMEOUT_S
+from tests.checkout import ROOT
 from tests.kernel.lab import V4
-from tests.kernel.tracing import ROOT
 from tests.kernel.watch.test_watch_policy import job, run_id
 from tests.kernel.watching import watching
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from pathlib import Path
 
-from tests.kernel.tracing import ROOT
+from tests.checkout import ROOT
 
 UNIT = ROOT / "deploy/systemd/ci-egress.service"
 SERVICE = Path("usr/lib/systemd/system/ci-egress.service")

@@ -15,11 +15,11 @@ import pytest
 
 from demo.stack.servers import Stack, free_ports, prepare, running_stack
 from exporter.common.errors import CiEgressError
+from tests.checkout import ROOT
 from tests.launch import whole_lines
 from tests.stack.pages import Pages, taking_pages
 from tests.turns import turn_left
 
-PROJECT = Path(__file__).resolve().parents[2]
 WITHIN_S = 120.0
 """Long enough for a machine that has much else to do: only a failure takes that long."""
 JsonObject = dict[str, Any]
@@ -123,7 +123,7 @@ def wait_until(condition: Callable[[], bool], *, within_s: float = WITHIN_S) -> 
 @pytest.fixture(scope="session")
 def otelcol() -> Path:
     """The Collector's binary, built if need be: minutes, and the Go module proxy."""
-    script = PROJECT / "tools/stack/servers.sh"
+    script = ROOT / "tools/stack/servers.sh"
     with turn_left():
         built = subprocess.run([script, "otelcol"], capture_output=True, text=True, check=False)
     if built.returncode:

@@ -16,9 +16,9 @@ import urllib3
 
 from demo.stack.process import READY_WITHIN_S, Server
 from demo.stack.servers import free_ports
+from tests.checkout import ROOT
 from tests.stack.conftest import wait_until
 
-PROJECT = Path(__file__).resolve().parents[2]
 METRIC = "cicd_egress_connections"
 _EVERY = timedelta(minutes=5)
 _BLOCK = "768h"
@@ -44,7 +44,7 @@ class Programs(NamedTuple):
 
 def programs() -> Programs:
     """Those of the distribution, unpacked where they aren't installed."""
-    script = PROJECT / "tools/stack/servers.sh"
+    script = ROOT / "tools/stack/servers.sh"
     done = subprocess.run([script, "prometheus", "promtool"], capture_output=True, text=True, check=True)
     paths = dict(line.split() for line in done.stdout.splitlines())
     return Programs(Path(paths["prometheus"]), Path(paths["promtool"]))

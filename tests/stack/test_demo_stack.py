@@ -21,6 +21,7 @@ import urllib3
 from demo import names
 from demo.trace import Span, read_spans
 from exporter.baseline.parse import load_baseline
+from tests.checkout import ROOT
 from tests.launch import ci_egress
 from tests.stack.apis import Alertmanager, get
 from tests.stack.conftest import wait_until
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.kernel, pytest.mark.timeout(900)]  # the first one may wait for the servers' build
 
-ROOT = Path(__file__).resolve().parents[2]
 COMMAND = (sys.executable, "-m", "demo.stack")
 WITHIN_S = 800.0
 """The servers may have to be built, and a whole story to be told."""

@@ -19,15 +19,15 @@ from exporter.events.facts import Outcome
 from exporter.pipeline.account import Account
 from exporter.pipeline.metrics import Metrics
 from exporter.pipeline.ruling import Ruling
+from tests.checkout import ROOT
 from tests.stack.apis import ANSWER_WITHIN_S
 from tests.stack.sending import telemetry_to
 from tests.unit.samples import JOB, attempt, by
 
 pytestmark = pytest.mark.timeout(900)  # the first one may wait for the collector's build
 
-PROJECT = Path(__file__).resolve().parents[2]
-PROMETHEUS = PROJECT / "dashboards/prometheus"
-ALERTMANAGER = PROJECT / "dashboards/alertmanager.yaml"
+PROMETHEUS = ROOT / "dashboards/prometheus"
+ALERTMANAGER = ROOT / "dashboards/alertmanager.yaml"
 RULE_FILES = ("recording.yaml", "alerts.yaml")
 CASES = sorted((PROMETHEUS / "tests").glob("*.yaml"))
 ACCOUNT = Account(
@@ -118,7 +118,7 @@ def test_a_pager_shows_what_all_alerts_say_or_else_the_first(
 def test_the_group_that_is_filled_in_is_cut_out_as_the_runbook_says(
     binaries: Binaries, tmp_path: Path
 ) -> None:
-    runbook = (PROJECT / "docs/runbooks.md").read_text()
+    runbook = (ROOT / "docs/runbooks.md").read_text()
     (expression,) = re.findall(r"^sed '(.+)' recording\.yaml >history\.yaml$", runbook, re.MULTILINE)
     history = tmp_path / "history.yaml"
     history.write_text(succeeds("sed", expression, PROMETHEUS / "recording.yaml"))

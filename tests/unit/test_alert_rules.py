@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-PROJECT = Path(__file__).resolve().parents[2]
-PROMETHEUS = PROJECT / "dashboards/prometheus"
+from tests.checkout import ROOT
+
+PROMETHEUS = ROOT / "dashboards/prometheus"
 DOCS = "https://ci-egress.example/"
 JAEGER = "https://jaeger.example/search?service=ci-egress&"
 NAMES = {
@@ -63,18 +64,18 @@ def test_an_alert_leads_to_a_section_that_exists(alert: Rule) -> None:
     page, _, anchor = url.removeprefix(DOCS).partition("#")
     assert page == "docs/runbooks.md"
     assert anchor == alert["alert"].lower()
-    assert anchor in anchors(PROJECT / page)
+    assert anchor in anchors(ROOT / page)
 
 
 def test_a_link_within_the_runbooks_leads_to_a_section_that_exists() -> None:
-    page = PROJECT / "docs/runbooks.md"
+    page = ROOT / "docs/runbooks.md"
     linked = set(re.findall(r"\]\(#([^)]+)\)", page.read_text()))
     assert linked >= {name.lower() for name in NAMES}
     assert linked <= anchors(page)
 
 
 def test_every_section_says_how_to_confirm_what_to_do_and_when_it_is_false() -> None:
-    sections = (PROJECT / "docs/runbooks.md").read_text().split("\n## ")[1:]
+    sections = (ROOT / "docs/runbooks.md").read_text().split("\n## ")[1:]
     assert {section.partition("\n")[0] for section in sections} == NAMES
     for section in sections:
         said = re.findall(r"^\*\*(.+?)\.\*\*", section, re.MULTILINE)

@@ -10,10 +10,11 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
+from tests.checkout import ROOT
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ROOT = Path(__file__).resolve().parents[2]
 COMPOSE = ROOT / "deploy" / "compose.yaml"
 DASHBOARDS = ROOT / "dashboards"
 CONFIGS = {"otel-collector": ROOT / "otel-collector.yaml", "jaeger": ROOT / "deploy" / "jaeger.yaml"}

@@ -15,10 +15,10 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
+from tests.checkout import ROOT
 from tests.stack.grafana import FOLDER, JsonObject, columns, dashboards, panels, variables
 from tools.grafana.__main__ import generated
 
-PROJECT = FOLDER.parents[1]
 GRID_WIDTH = 24
 BOARDS = dashboards()
 
@@ -143,14 +143,14 @@ def test_links_to_traces_are_to_the_data_source_that_one_chose(board: JsonObject
 
 
 def test_jaegers_links_are_to_dashboards_and_variables_that_exist() -> None:
-    patterns = json.loads((PROJECT / "deploy/jaeger-ui.json").read_text())["linkPatterns"]
+    patterns = json.loads((ROOT / "deploy/jaeger-ui.json").read_text())["linkPatterns"]
     assert patterns
     for pattern in patterns:
         url = urlsplit(pattern["url"].replace(f"#{{{pattern['key']}}}", "VALUE"))
         ((name, value),) = parse_qsl(url.query)
         assert value == "VALUE"
         assert name.removeprefix("var-") in variables(BOARDS[url.path.removeprefix("/d/")])
-    jaeger = yaml.safe_load((PROJECT / "deploy/compose.yaml").read_text())["services"]["jaeger"]
+    jaeger = yaml.safe_load((ROOT / "deploy/compose.yaml").read_text())["services"]["jaeger"]
     assert "./jaeger-ui.json:/etc/jaeger/ui.json:ro" in jaeger["volumes"]
     assert "--set=extensions.jaeger_query.ui.config_file=/etc/jaeger/ui.json" in jaeger["command"]
 
@@ -172,7 +172,7 @@ def test_the_default_data_sources_are_the_provisioned_ones() -> None:
 
 
 def test_provisioning_is_for_the_servers_and_folders_of_the_compose_file() -> None:
-    services = yaml.safe_load((PROJECT / "deploy/compose.yaml").read_text())["services"]
+    services = yaml.safe_load((ROOT / "deploy/compose.yaml").read_text())["services"]
     hosts = {urlsplit(source["url"]).hostname for source in provisioned("datasources")["datasources"]}
     assert hosts <= services.keys()
     (provider,) = provisioned("dashboards")["providers"]

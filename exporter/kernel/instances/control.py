@@ -222,8 +222,11 @@ def _verb(mode: JobMode) -> str:
     return "enforce" if mode is JobMode.ENFORCE else "turn off"
 
 
-def stop(instance: Instance, *, by: int) -> bool:
-    """Detach and unpin everything of `instance`; return whether it is gone. A living exporter notices."""
+def stop(instance: Instance, *, by: int, tell: Callable[[str], object] = lambda _: None) -> bool:
+    """Detach and unpin everything of `instance`; return whether it is gone. A living exporter notices.
+
+    `tell` gets a line about connections that may send from now on what the instance dropped.
+    """
     directory = instance.directory
     if directory.lstat().st_uid != os.geteuid():
         # Its owner may have put links there to what belongs to others.
@@ -235,7 +238,7 @@ def stop(instance: Instance, *, by: int) -> bool:
     if not has_links(directory):
         with suppress(*_UNREADABLE):
             _detach_unpinned(directory)
-    return remove(directory)
+    return remove(directory, tell)
 
 
 def _tell_of_the_end(directory: Path, by: int) -> None:

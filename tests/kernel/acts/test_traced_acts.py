@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
+from tests.checkout import ROOT
 from tests.kernel.arrivals import MPTCP, TCP, Arrivals, Endpoint
 from tests.kernel.lab import CLOSED_PORT, MPTCP_PORT, NETWORKS, PORT, V4, V6, Lab, Network
 from tests.kernel.lineage.test_traced_lineage import assert_whole
 from tests.kernel.tracing import (
     CLIENT,
-    ROOT,
     RUN_LIMIT_S,
     Point,
     Span,

@@ -20,11 +20,12 @@ from exporter.kernel.bpf import detach_link, open_pinned
 from exporter.kernel.frames.interface_egress import Way, way_here
 from exporter.kernel.frames.packet_frames import Frames
 from exporter.kernel.programs.objects import ProgramType, attach_to_interface, load_program
+from tests.checkout import ROOT
 from tests.kernel.agents import COMMAND, agent
 from tests.kernel.lab import V4
 from tests.kernel.policy.test_policy_frames import BYPASS, PACKET_SOCKET, frame, gaps, kernel, policy, send
 from tests.kernel.steered import end_agent, own_host
-from tests.kernel.tracing import ROOT, environment
+from tests.kernel.tracing import environment
 from tests.kernel.watch.test_watch_policy import Steps, job, known, run_id
 from tests.kernel.watch.test_watch_policy import policy as policy_file
 from tests.kernel.watching import Runner

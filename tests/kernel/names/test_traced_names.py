@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.checkout import ROOT
 from tests.kernel.arrivals import Endpoint
 from tests.kernel.lab import PORT, V4, V6, Lab, Network
 from tests.kernel.resolver import lab_with_resolver
-from tests.kernel.tracing import ROOT, Span, Trace, environment, read, trace
+from tests.kernel.tracing import Span, Trace, environment, read, trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -12,10 +12,11 @@ import pytest
 from exporter.kernel.frames import packet_frames
 from exporter.kernel.frames.interface_egress import Way
 from exporter.kernel.pins import remove
+from tests.checkout import ROOT
 from tests.kernel.agents import agent
 from tests.kernel.direct import KernelSide, kernel_side
 from tests.kernel.lab import V4
-from tests.kernel.tracing import ROOT, environment
+from tests.kernel.tracing import environment
 
 from .test_policy_frames import (
     BYPASS,

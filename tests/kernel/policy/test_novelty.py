@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.checkout import ROOT
 from tests.integration.receivers import Answer, collector
 from tests.kernel.known import baseline, entries_of, entry
 from tests.kernel.lab import PORT, V4
 from tests.kernel.resolver import lab_with_resolver
 from tests.kernel.ruled import script
-from tests.kernel.tracing import ROOT, environment, trace
+from tests.kernel.tracing import environment, trace
 from tests.kernel.watch.test_watch_policy import Steps, job, known, run_id
 from tests.kernel.watching import Runner, watching
 from tests.launch import ci_egress

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from exporter.cli.stop import command as stop
 from exporter.kernel import dropped_connections
 from exporter.kernel.dropped_connections import Left
 from exporter.kernel.pins import remove
@@ -141,6 +142,19 @@ def test_what_cannot_be_aborted_is_counted(
             kernel.tracer.detach()
         assert kernel.tracer.left == Left(connections=1)
         assert job.do(RESET, "s.close()") == "ok", "else it would be sent beside other tests"
+
+
+def test_who_stops_it_is_told_of_what_cannot_be_aborted(
+    lab: Lab, kernel: KernelSide, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with agent(kernel, lab, audited()) as job:
+        keep_back(kernel, job, V4)
+        with monkeypatch.context() as patched:
+            patched.setattr(dropped_connections, "_DESTROY", 22)
+            assert stop.main([kernel.tracer.name], standalone_mode=False) == 0
+        assert job.do(RESET, "s.close()") == "ok", "else it would be sent beside other tests"
+    told = "1 connection couldn't be aborted: from now on it may send what the policy dropped"
+    assert capsys.readouterr().err.splitlines() == [f"ci-egress: warning: {told}"]
 
 
 def test_a_network_that_cannot_be_looked_into_is_counted(

