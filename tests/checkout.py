@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -23,6 +24,8 @@ def tracked(checkout: Path, *patterns: str) -> set[str]:
     """
     if not (checkout / ".git").exists():
         paths = [path.relative_to(checkout) for path in checkout.rglob("*") if path.is_file()]
-        return {str(path) for path in paths if _MADE_BY_RUNNING.isdisjoint(path.parts)}
-    names = git(checkout, "ls-files", "-z", "--cached", "--others", "--exclude-standard", *patterns)
-    return {name for name in names.split("\0") if name and (checkout / name).exists()}
+        names = [str(path) for path in paths if _MADE_BY_RUNNING.isdisjoint(path.parts)]
+        wanted = [glob for pattern in patterns for glob in (pattern, f"{pattern}/*")] or ["*"]
+        return {name for name in names if any(fnmatchcase(name, glob) for glob in wanted)}
+    listed = git(checkout, "ls-files", "-z", "--cached", "--others", "--exclude-standard", *patterns)
+    return {name for name in listed.split("\0") if name and (checkout / name).exists()}

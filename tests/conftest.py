@@ -59,7 +59,7 @@ def pytest_report_header() -> list[str]:
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
-    """Go into `tests/unit/kernel/build`, too: by itself pytest takes a folder of this name for something made."""
+    """Go into `tests/unit/kernel/build`, too: pytest takes a folder of this name for something made."""
     return False if collection_path.is_dir() and collection_path.name == "build" else None
 
 

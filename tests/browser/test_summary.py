@@ -8,10 +8,11 @@ import pytest
 
 from tests.browser.conftest import Open, Opened
 from tests.browser.summaries import example, markdown, page, small
+from tests.checkout import ROOT
 from tests.unit.report.sheets import row, sheet
 from tests.unit.report.test_markdown_hostile import HOSTILE
 
-DOCS = Path(__file__).resolve().parents[2] / "docs"
+DOCS = ROOT / "docs"
 PHONE = (360, 740)
 WIDER = "[...document.querySelectorAll('table')].filter(one => one.scrollWidth > one.clientWidth + 1).length"
 BEYOND = "document.documentElement.scrollWidth - document.documentElement.clientWidth"

@@ -8,9 +8,10 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterable
-from pathlib import Path
 
-README = Path(__file__).resolve().parents[2] / "README.md"
+from tests.checkout import ROOT
+
+README = ROOT / "README.md"
 _FENCE = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _REMARK = re.compile(r"\s+#\s.*$")
 _DAEMON = re.compile(r"(\S+=\S+ )*ci-egress watch\b.*")

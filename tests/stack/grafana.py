@@ -12,19 +12,19 @@ import re
 import shlex
 from collections import defaultdict
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
 import urllib3
 
+from tests.checkout import ROOT
 from tests.stack.apis import ANSWER_WITHIN_S
 
 JsonObject = dict[str, Any]
 Value = str | list[str]
 Row = dict[str, Any]
 
-FOLDER = Path(__file__).parents[2] / "dashboards" / "grafana"
+FOLDER = ROOT / "dashboards" / "grafana"
 _VARIABLE = re.compile(r"\$\{(\w+)(?:\.([^:}]+))?(?::([^}]+))?\}|\$(\w+)")
 _LABEL_VALUES = re.compile(r"label_values\((.+), (\w+)\)")
 _REGEX_SPECIAL = re.compile(r"[\\^$.*+?()\[\]{}|]")

@@ -6,12 +6,12 @@ import random
 import re
 import shlex
 import string
-from pathlib import Path
 from typing import NamedTuple
 
 from exporter.redact.names import REDACTED
+from tests.checkout import ROOT
 
-_DATA = Path(__file__).parents[1] / "data"
+_DATA = ROOT / "tests/data"
 _MARKED = re.compile("«(.*?)»", re.DOTALL)
 _DRAWN = re.compile(r"\{([ahud])(\d+)\}|\{w\}")
 _ALPHABETS = {

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.checkout import ROOT
 from tools.kernels.cpio import Entry, archived
 from tools.kernels.folders import digest
 from tools.kernels.matrix import KERNELS
@@ -19,7 +20,7 @@ from tools.kernels.vmlinuz import NoBtfError, btf_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-TESTS = Path(__file__).parents[1]
+TESTS = ROOT / "tests"
 JUNIT = """\
 <testsuites><testsuite>
 <testcase name="good"><properties><property name="feature" value="names"/></properties></testcase>

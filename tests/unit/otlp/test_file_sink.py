@@ -25,6 +25,7 @@ from opentelemetry.util.types import AttributeValue
 from exporter import __version__
 from exporter.common.errors import CANNOT_TRACE_STATUS, CiEgressError
 from exporter.otlp import LogRecord, Rotation, Severity, Telemetry, resolve_destinations
+from tests.checkout import ROOT
 from tests.integration.receivers import PatientTelemetry, travel_together, wait_until
 
 TRACE_ID = 0x7AF8CD1DE3FA344B938DED2AF6D4282F
@@ -337,7 +338,7 @@ def test_a_directory_that_is_a_symlink_is_refused(tmp_path: Path) -> None:
 def test_a_full_disk_is_a_counted_drop_and_leaves_whole_lines(tmp_path: Path) -> None:
     # In a process of its own: the limit would hold for whatever pytest writes, too.
     code = f"import sys; from pathlib import Path; import {__name__} as t; t.fill_a_disk(Path(sys.argv[1]))"
-    subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=Path(__file__).parents[3], check=True)
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, check=True)
 
 
 def fill_a_disk(directory: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-from pathlib import Path
 from typing import Any
 
 from detect_secrets.core.plugins.util import get_mapping_from_secret_type_to_class
@@ -14,6 +13,7 @@ from detect_secrets.plugins.keyword import KeywordDetector
 
 from exporter.redact.command_lines import redact_arguments
 from exporter.redact.tokens import TOKEN_SHAPES
+from tests.checkout import ROOT
 from tests.unit.corpus import (
     LEFT_OVER_CHARS,
     SecretLine,
@@ -27,7 +27,7 @@ _SECRETS = secret_lines()
 _TOOLS = tool_lines()
 _ORDINARY = ordinary_lines()
 _READABLE = readable_lines()
-_MANUAL = (Path(__file__).parents[3] / "docs" / "redaction.md").read_text(encoding="utf-8")
+_MANUAL = (ROOT / "docs" / "redaction.md").read_text(encoding="utf-8")
 
 
 def missed() -> list[SecretLine]:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
 from exporter.baseline.export import export
 from exporter.baseline.parse import ENTRIES_MAX, KIND, parse_baseline
 from exporter.policy.parse import parse_policy
+from tests.docs.pages import DOCS
 from tests.unit.baseline.files import EXAMPLE, errors
 from tests.unit.baseline.test_parse import ONE_ERROR, WRONG_ENTRIES
 
-TEXT = (Path(__file__).resolve().parents[3] / "docs/baseline.md").read_text()
+TEXT = (DOCS / "baseline.md").read_text()
 _CODE = re.compile(r"`[^`]*`")
 _ROW = re.compile(r"^\| (.*?) ?\| (.*) \|$", re.MULTILINE)
 FILE, POLICY = re.findall(r"^```yaml\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)

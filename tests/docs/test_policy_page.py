@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import re
 from ipaddress import ip_address
-from pathlib import Path
 
 import pytest
 
 from exporter.policy.decide import EgressRequest, decide
 from exporter.policy.parse import parse_policy
+from tests.docs.pages import DOCS
 from tests.unit.policy.files import errors, rules
 from tests.unit.policy.test_endpoints import WRONG
 from tests.unit.policy.test_overlaps import SAYS_NOTHING
 from tests.unit.policy.test_parse import HOSTILE, ONE_ERROR
 
-TEXT = (Path(__file__).resolve().parents[3] / "docs/policy.md").read_text()
+TEXT = (DOCS / "policy.md").read_text()
 _CODE = re.compile(r"`[^`]*`")
 _ROW = re.compile(r"^\| (.*?) ?\| (.*) \|$", re.MULTILINE)
 
