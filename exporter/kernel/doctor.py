@@ -1,4 +1,4 @@
-"""Whether `run` would work here: each thing it needs is checked by the function that `run` itself calls."""
+"""Check whether `run` would work here: each need is checked by the function that `run` itself calls."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Aborting connections of which a policy dropped packets: TCP keeps what was in them, and sends it again.
+"""Aborting connections of which a policy dropped packets: TCP keeps the data in them, and sends it again.
 
-While the programs are attached they drop it each time. What is done here comes before they are detached. They
-mark these connections (bpf/kept.bpf.c), and the kernel tells which sockets have the mark.
+Attached programs drop it each time, so these connections are aborted before the programs are detached. The
+programs mark them (bpf/kept.bpf.c), and the kernel tells which sockets have the mark.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ _ASKED = struct.Struct("=BBBxI48s")
 _FOUND = struct.Struct("=BBBB48sIIIII")
 """struct inet_diag_msg."""
 _STORAGES_OF, _STORAGES, _MAP = 2, 20, 1
-"""The attributes that ask for values of a map, and that have them; and within the first one the map."""
+"""Types of attributes: one asks for values of a map, one has them; the last, in the first, names the map."""
 _TYPE_MASK = 0x3FFF
 _STATES = 0xFFFFFFFF & ~(1 << 10)  # all but TCP_LISTEN
 _READ_BYTES = 1 << 16
 
 
 class Left(NamedTuple):
-    """What `abort` couldn't do."""
+    """The connections and networks that `abort` couldn't deal with."""
 
     connections: int = 0
     """The marked connections that the kernel didn't abort, as without CONFIG_INET_DIAG_DESTROY."""
     networks: int = 0
-    """The network namespaces where it didn't tell which connections are marked."""
+    """The network namespaces where the kernel didn't tell which connections are marked."""
 
     def lines(self) -> Iterator[str]:
         """Yield lines about connections that may send what a policy dropped, now that nothing drops it."""

@@ -1,4 +1,4 @@
-"""Waiting for the kernel's programs: until all that saw the maps as they were before have ended."""
+"""Waiting until all runs of the kernel's programs that saw the maps as they were before have ended."""
 
 from __future__ import annotations
 

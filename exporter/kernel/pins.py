@@ -31,7 +31,7 @@ _REMOVALS = 3
 def new_instance(bpffs: Path) -> Iterator[Path]:
     """Make a pin directory under `bpffs`; at the end, remove it with everything pinned in it.
 
-    First sweeps what dead instances left. Raises KernelError when bpffs can't be written.
+    First removes dead instances. Raises KernelError when bpffs can't be written.
     """
     home = home_of(os.geteuid(), bpffs)
     try:
@@ -57,7 +57,7 @@ def new_instance(bpffs: Path) -> Iterator[Path]:
 
 
 def leave(directory: Path) -> None:
-    """Let the instance stay when its exporter ends: what it denies stays denied until it is stopped."""
+    """Let the instance stay when its exporter ends: its policies stay in force until it is stopped."""
     (directory / _LEFT).mkdir(exist_ok=True)
 
 
@@ -115,8 +115,8 @@ def sweep(home: Path) -> list[Path]:
 def _try_remove(directory: Path) -> bool:
     """Remove the instance if nobody needs it; return whether it is gone.
 
-    What can't be read or removed stays, and hinders nobody: a killed exporter may be at its last call,
-    another version may have pinned other things, and anything may have been put there by hand.
+    An instance that can't be read or removed stays, and hinders nobody: a killed exporter may be at its last
+    call, another version may have pinned other objects, and anything may have been put there by hand.
     """
     try:
         return not is_needed(directory) and remove(directory)
@@ -198,8 +198,8 @@ def remove(directory: Path, tell: Callable[[str], object] = lambda _: None) -> b
     `tell` gets a line about connections that may send from now on what the instance dropped.
 
     Links of cgroups and interfaces are detached one by one: after a mere unpinning the kernel would do it at
-    some later time. What others put there goes too, also meanwhile, like the pin of an interface that just
-    came; if they go on doing so, the directory stays for the next start to sweep.
+    some later time. Pins that others put there meanwhile, as for an interface that just came, go too; if they
+    go on doing so, the directory stays for the next start to sweep.
     """
     with suppress(OSError), ExitStack() as stack:
         left = abort(*(stack.enter_context(open_map(directory, name)) for name in MAPS))

@@ -39,7 +39,7 @@ class FollowedProcesses:
         is_adopted: bool,
         is_detached: Callable[[], bool],
     ) -> None:
-        """`lineage` is the ring whose records may wait that say more than the table.
+        """`lineage` is the ring of forks and execs, whose unread records may be newer than a caller's facts.
 
         With `is_adopted` an exporter that ended has followed processes before; `is_detached` returns whether
         the programs are gone, so that nobody removes processes that end.
@@ -65,8 +65,8 @@ class FollowedProcesses:
     def find(self, process: ProcessKey, standing: int = wire.STANDING_NONE, agent: int = 0) -> bool:
         """Follow `process`, which was there before the programs, as one of no job, unless it is followed.
 
-        Returns whether it has `standing` only from now on. Until `forget_found` is called, what it, or
-        another process that is found, had made before takes its standing from it when it forks or executes.
+        Returns whether it has `standing` only from now on. Until `forget_found` is called, older children of
+        a found process take their standing from it when they fork or execute.
         """
         self._windows.follow(HOST)
         key = _KEY.pack(process.pid)
@@ -78,19 +78,19 @@ class FollowedProcesses:
         return is_new
 
     def forget_found(self) -> None:
-        """Have nobody take a standing any more from those that were found."""
+        """Let no process take its standing from a found one any more."""
         self._found_steps.clear()
 
     def _note_step(self, number: int, agent: int) -> None:
-        with suppress(OSError):  # no room: then the next walk through /proc finds what it made
+        with suppress(OSError):  # no room: then the next walk through /proc finds its children
             self._found_steps.update(_KEY.pack(number), _KEY.pack(agent))
 
     def _stand(self, key: bytes, standing: int, agent: int) -> bool:
         """Set the standing of a process that is followed already; return whether it had another one.
 
-        It was made, or executed something, while ci-egress began, or an earlier watch followed it. What the
-        kernel saw of it comes first: by /proc a step may look like an agent. But below an agent nobody is
-        one, whatever it executed before the kernel knew where it is.
+        It was made, or executed a program, while ci-egress began, or an earlier watch followed it. The
+        kernel's own record goes first: by /proc a step may look like an agent. But below an agent no process
+        is one, whatever it executed before the kernel knew where it is.
         """
         value = self._procs.lookup(key)
         proc = value and wire.ProcValue.unpack(value)
@@ -111,9 +111,9 @@ class FollowedProcesses:
         return True
 
     def know_steps(self, agents: Mapping[bytes, int], marks: Mapping[bytes, int]) -> None:
-        """Treat what `agents` make, and what executes with `marks`, as possibly a job's from now on.
+        """Treat children of `agents`, and processes that execute with `marks`, as possibly a job's.
 
-        The number of an agent, or of a mark, says of which system it is; 0: nobody knows.
+        The number of an agent, or of a mark, stands for its CI system; 0: nobody knows which.
         """
         for name, known in (("agents", agents), ("marks", marks)):
             for key, number in known.items():
@@ -161,9 +161,9 @@ class FollowedProcesses:
         return value is not None and _START.unpack_from(value)[0] == process.started_ns
 
     def let_go_of_others(self, goes_on: Callable[[ProcessKey], bool]) -> None:
-        """Follow only those that are held, and what they make, since nobody takes in any more what others do.
+        """Follow only held processes and their children, since nobody reads the records of others any more.
 
-        Whatever begins from now on is held to nothing; likewise those of which `goes_on` is true.
+        Processes that begin from now on are held to no policy, nor are those of which `goes_on` is true.
         """
         self.know_steps({}, {})
         self._windows.follow_jobs_alone()
@@ -173,7 +173,7 @@ class FollowedProcesses:
             process = ProcessKey(_KEY.unpack(key)[0], proc.started_ns)
             if self._scopes.held_as(proc) == HOST or goes_on(process):
                 others.append(key)
-        for key in others:  # not before all are known: who goes on shows by those above it
+        for key in others:  # not before all are known: `goes_on` looks at their ancestors
             self._procs.delete(key)
 
     def _member(self, key: bytes, value: bytes, scope: int) -> ProcessKey | None:

@@ -67,7 +67,7 @@ class Scopes:
         self._verdicts = Verdicts(maps)
 
     def open(self, scope: int) -> None:
-        """Begin to count what `scope` does. Raises OSError (E2BIG) when there are too many scopes."""
+        """Begin to count acts of `scope`. Raises OSError (E2BIG) when there are too many scopes."""
         self._windows.follow(scope)
         if scope != HOST:
             self._forks.follow(scope)
@@ -75,7 +75,7 @@ class Scopes:
     def adopt(self, process: ProcessKey, exec_id: int, scope: int) -> None:
         """Put a program that was followed as one of no job into `scope`: see Candidates."""
         try:
-            self._frames.arrived(process, scope)  # first: once something of it is denied, all is held
+            self._frames.arrived(process, scope)  # first: once one of its acts is denied, its frames are, too
         finally:
             self._candidates.adopt(process, exec_id, scope)
 
@@ -105,7 +105,7 @@ class Scopes:
         return self._candidates.refused
 
     def undecided(self) -> Iterator[tuple[ProcessKey, wire.ProcValue]]:
-        """Iterate over the processes of no job, as far as is known, the youngest first; agents left out."""
+        """Iterate over processes of no job, as far as is known, the youngest first; agents are left out."""
         found = []
         for key, value in self._procs.items():
             proc = wire.ProcValue.unpack(value)
@@ -145,12 +145,12 @@ class Scopes:
         no process yet: the first one's network is looked after when it comes (`adopt`). Raises KernelError
         when the policy has to be enforced and, as far as is known, can't be.
         """
-        if not self._policies.is_held(scope, number):  # else it has them, and what it was granted since
+        if not self._policies.is_held(scope, number):  # else it has these grants, and later ones
             masks = ((peer, policy.named.granted(names)) for peer, names in seeds)
             self._grants.seed(scope, number, ((peer, mask) for peer, mask in masks if mask))
         if self._policies.will_enforce(scope, policy):
-            if not is_new:  # for it, all processes would be walked through in vain
-                self._frames.look(about_to_be={scope})  # first: who is killed from here on leaves it held
+            if not is_new:  # a new scope has no process to find
+                self._frames.look(about_to_be={scope})  # first: if this process is killed, it stays in force
             self._frames.require_options()
         self._policies.hold(scope, number, policy)
         self._windows.judge(has_executables=bool(self._policies.executables))
@@ -177,7 +177,7 @@ class Scopes:
         return self._grants.carry_over(scope, before, after, masks)
 
     def carry_over_early(self, before: Named, after: Named, names_of: NamesOf) -> int:
-        """Do the same for steps whose jobs weren't known when they looked names up.
+        """Do the same as `carry_over` for steps whose jobs weren't known when they looked names up.
 
         For a step's address, only names count that processes of its job, or of no job yet, looked up, and
         whose rules `before` granted to the step: other jobs may use resolvers that this job doesn't trust.
@@ -202,7 +202,7 @@ class Scopes:
         return found
 
     def drop_grants(self, scope: int, number: int) -> None:
-        """Remove what was granted to `scope` under the policy `number`."""
+        """Remove the grants of `scope` under the policy `number`."""
         self._grants.forget(scope, number=number)
 
     def remove(self, number: int) -> None:
@@ -251,7 +251,7 @@ class Scopes:
         return [scope for scope in made if scope not in live and self._forks.made(scope) == made[scope]]
 
     def close(self, scopes: Collection[int], handle: Handler) -> None:
-        """Remove all that is kept of empty scopes; the rest of what was counted goes to `handle`."""
+        """Remove all entries of empty scopes; the acts counted last go to `handle`."""
         for scope in scopes:
             self._candidates.forget(scope)
             self._policies.release(scope)

@@ -1,4 +1,9 @@
-"""The kernel's programs while they run, as seen through their pinned maps and links."""
+"""The kernel's programs while they run, as seen through their pinned maps and links.
+
+tracer.processes.follow(root, scope)
+while is_running():
+    tracer.drain(handle, limit=8192)
+"""
 
 from __future__ import annotations
 
@@ -32,7 +37,7 @@ from .pins import leave, remove
 from .processes import FollowedProcesses
 
 RINGS = ("lineage", "first", "lookups", "events", "environments")
-"""The rings in an order: what is on a later one follows from what is on an earlier one."""
+"""The rings in an order: records on a later one follow from records on an earlier one."""
 PINNED_MAPS = [
     *RINGS,
     *("procs", "forks", "candidates", "found_steps", "agents", "marks", "late_resolvers"),
@@ -47,7 +52,7 @@ _KEY = struct.Struct("=I")
 
 
 class Counts:
-    """What the kernel counted so far, by kind of record (wire.KIND_*)."""
+    """The kernel's counts so far, by kind of record (wire.KIND_*)."""
 
     def __init__(self, values: list[int]) -> None:
         """`values` in the order of the counters map."""
@@ -86,7 +91,7 @@ class Tracer:
         *,
         is_adopted: bool = False,
     ) -> None:
-        """Open what is pinned in `directory`; `stack` closes it again.
+        """Open the maps and links pinned in `directory`; `stack` closes them again.
 
         `unpinned` are the links by their programs' names, where the programs are to end with this process:
         then no link is pinned. With `is_adopted` an exporter that ended has used this instance before.
@@ -132,7 +137,7 @@ class Tracer:
         )
         self._environments = self._rings[-1] if coverage.reads_environments else None
         self.before = inherited(opened, self._rings, self._windows) if is_adopted else Inherited()
-        """What earlier exporters did with the attempts that the kernel counted."""
+        """The attempts that the kernel counted for earlier exporters, by what became of them."""
 
     @property
     def window(self) -> int:
@@ -140,7 +145,7 @@ class Tracer:
         return self._windows.number
 
     def hold_undecided(self, scope: int) -> None:
-        """Hold what may be a job's to the policy of `scope` until its job is known; 0: to none."""
+        """Hold possible members of jobs to the policy of `scope` until their job is known; 0: to none."""
         self._windows.hold_undecided(scope)
         self.frames.undecided = scope
 
@@ -197,9 +202,9 @@ class Tracer:
         return not self._is_detached and not lost[DETACHED] and not lost[REPLACED]
 
     def drain(self, handle: Handler, *, limit: int, most_s: float = math.inf) -> Drained:
-        """Hand the finished records to `handle`: at most `limit`, none but one after `most_s`.
+        """Hand finished records to `handle` for `most_s`: at least one if any, at most `limit`.
 
-        Aggregate records of what the kernel only counted come once there are no others.
+        Aggregate records of acts that the kernel only counted come once there are no others.
         """
         drained = drain(self._rings, handle, limit=limit, most_s=most_s)
         if drained.is_all:
@@ -209,14 +214,14 @@ class Tracer:
         return drained
 
     def caught_up(self) -> Callable[[], bool]:
-        """Return a function that tells whether all that waits now has been handed over."""
+        """Return a function that returns whether all records that wait now have been handed over."""
         until = [ring.produced for ring in self._rings]
         return lambda: all(ring.handed >= position for ring, position in zip(self._rings, until, strict=True))
 
     def take_environments(self, handle: Handler, *, most_s: float) -> None:
         """Hand over the environments that processes of no job executed with since the last call.
 
-        After `most_s` none but one is handed over. `drain` hands them over once more, in order.
+        It does so for `most_s`, for at least one. `drain` hands them over once more, in order.
         """
         if self._environments is not None:
             self._environments.take_early(handle, most_s=most_s)
@@ -230,11 +235,11 @@ class Tracer:
         return self._windows.has_open()
 
     def counts(self) -> Counts:
-        """Return what the kernel counted, summed up over all CPUs."""
+        """Return the kernel's counts, summed up over all CPUs."""
         return Counts([total(self._counters, index) for index in range(wire.KINDS * wire.COUNTS)])
 
     def lost(self) -> Mapping[str, frozenset[str]]:
-        """Return the names of programs and pins that aren't as they were, by what happened to them."""
+        """Return the names of programs and pins that aren't as they were, by the kind of their loss."""
         found = dict(self._held.lost())
         found[UNPINNED] |= self.frames.unpinned()
         return found
@@ -252,27 +257,27 @@ class Tracer:
             leave(self.directory)
             return
         if not self._is_detached:
-            self.left = abort(self.maps["kept_back"], self._counters)  # first: nothing drops theirs any more
+            self.left = abort(self.maps["kept_back"], self._counters)  # first: later, nothing drops packets
         self._is_detached = True
         self.frames.detach()
         self._held.detach()
         remove(self.directory)
 
     def let_it_go_on(self) -> bool:
-        """Have `detach` detach nothing: what is denied stays denied until somebody stops this instance.
+        """Have `detach` detach nothing: policies stay in force until somebody stops this instance.
 
-        Returns whether it does: not where the programs are to end with this process.
+        Returns whether it will do so: False where the programs are to end with this process.
         """
         self._goes_on = self._outlives
         return self._goes_on
 
     def finish(self, handle: Handler) -> None:
-        """Hand over the rest of what the kernel only counted. Call it once, when detached and drained."""
+        """Hand over the last acts that the kernel only counted. Call it once, when detached and drained."""
         self._windows.finish(handle)
 
 
 def mode_of(value: bytes | None) -> JobMode:
-    """Return the mode that an entry of the map `modes` says; None stands for no entry."""
+    """Return the mode in an entry of the map `modes`; None stands for no entry."""
     if value is None:
         return JobMode.NONE
     mode = wire.ModeValue.unpack(value)

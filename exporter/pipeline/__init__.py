@@ -1,1 +1,1 @@
-"""The way of an act: who did it, where it went, what the policy says, and what is counted and told of it."""
+"""The way of an act: who did it, where it went, how the policy rules on it, which telemetry reports it."""

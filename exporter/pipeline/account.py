@@ -111,7 +111,7 @@ class Bookkeeping:
 
     @property
     def settled(self) -> int:
-        """Number of attempts that are exported, on disk, or given up: that stays so if this process dies."""
+        """Number of attempts that are exported, on disk, or given up: they stay so if this process dies."""
         delivered = self._delivered()
         with self._lock:
             own = sum(self._dropped.values())
@@ -121,10 +121,10 @@ class Bookkeeping:
     def account(self) -> Account:
         """Return the account as of now.
 
-        The attempts in the ring are those that the kernel counted and nobody has settled: an attempt that got
-        lost without being counted would stay pending for ever, and be seen there. The stages are asked from
-        the last to the first: an attempt that moves on meanwhile is missed, and so found in the ring, but
-        never counted twice.
+        An attempt that the kernel counted and no stage has counts as pending in the ring: one that got lost
+        without being counted would stay there for ever, and be noticed. The stages are asked from the last to
+        the first: an attempt that moves on meanwhile is missed, and so counts as in the ring, but is never
+        counted twice.
         """
         delivered = self._delivered()
         with self._lock:

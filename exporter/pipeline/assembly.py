@@ -42,7 +42,7 @@ class Assembly(NamedTuple):
         return Pipeline(self.outlets, lookup, self.flows, finder)
 
     def job(self, beginning: Beginning, summary: Summary, baseline: Baseline | None = None) -> TracedJob:
-        """Return the job that `beginning` describes, held against `baseline`."""
+        """Return the job that `beginning` describes, to be compared with `baseline`."""
         traced = traced_job(beginning.job, self.outlets, summary, beginning.at_ns)
         return replace(traced, terms=beginning.terms, novelty=known_by(baseline, beginning.job))
 
@@ -57,9 +57,9 @@ def assemble(  # noqa: PLR0913 - each is another thing that callers differ in
     view: View | None = None,
     has_lineages: bool = False,
 ) -> Assembly:
-    """Put together what hands its telemetry to `telemetry`; `counts` returns what the kernel counted.
+    """Put together parts that hand their telemetry to `telemetry`; `counts` returns the kernel's counts.
 
-    `say` gets a line about what a job does, at once. With `has_lineages`, metrics tell chains of processes.
+    `say` gets lines about acts of a job, at once. With `has_lineages`, metrics also count by process chain.
     """
     flows = Flows()
     books = Bookkeeping(counts, lambda: telemetry.account, lambda: len(flows), lambda: telemetry.earlier)

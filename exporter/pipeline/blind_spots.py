@@ -47,7 +47,7 @@ class Unseen:
     def __init__(self, environment: Mapping[str, str], *, sees_daemons: bool) -> None:
         """`environment` has the variables that name a proxy.
 
-        With `sees_daemons`, what daemons do is traced, too.
+        With `sees_daemons`, the acts of daemons are traced, too.
         """
         self._sees_daemons = sees_daemons
         self._daemons: dict[str, str] = {}
@@ -67,7 +67,7 @@ class Unseen:
             self._proxies_met.update(known)
 
     def parties(self) -> Iterator[str]:
-        """Yield unseen activity in a few words each, none from the job: "what the Docker daemon did"."""
+        """Yield unseen activity in a few words that no job can choose: "what the Docker daemon did"."""
         yield from (f"what {daemon} did" for daemon in sorted(set(self._daemons.values())))
         if self._proxies_met:
             yield "what lies behind its proxy"

@@ -2,8 +2,9 @@
 
     decode → process table (/proc fills in) → job → names → policy, baseline → flows → spans, metrics → OTLP
 
-Read on from `Pipeline.handle`: who acted, where to, what is ruled; that is counted, told, and held until its
-end. The events come from the kernel's ring or from a recording; no code here knows which.
+Read on from `Pipeline.handle`: it finds out who acted and where to, gets a ruling, counts and reports the
+attempt, and holds it until its end. The events come from the kernel's ring or from a recording; no code here
+knows which.
 """
 
 from __future__ import annotations
@@ -97,8 +98,8 @@ class Pipeline:
     def settled(self, event: Event) -> Event:
         """Return `event` with the number of the rule that decided.
 
-        Where a rule for a name decided, the kernel reports RULE_OF_NAMES without saying which; the number
-        stays that when the rule can't be found. Other events are returned unchanged.
+        Where a rule for a name decided, the kernel reports RULE_OF_NAMES without saying which; the event
+        keeps that number when the rule can't be found. Other events are returned unchanged.
         """
         if not isinstance(event, Acted | Aggregated) or event.rule != RULE_OF_NAMES:
             return event
@@ -115,7 +116,7 @@ class Pipeline:
         flow = Flow(attempt, attempt.ruling.refused)
         job.counts(attempt)
         job.tells(attempt, lambda: job.spans.egress(flow, event.at_ns))
-        for known in self._flows.hold(flow):  # last: whatever fails before is an attempt not handed over
+        for known in self._flows.hold(flow):  # last: if anything above fails, the attempt isn't handed over
             self._submit_flow(known, event.at_ns)
 
     def _who(self, event: Acted | Aggregated) -> tuple[Program, str]:
@@ -133,7 +134,7 @@ class Pipeline:
         if not self.jobs.of(program.scope).is_a_job:
             self._outlets.metrics.unattributed("no_job", attempts)
         for fresh in mark_egress(program):
-            if fresh.ended_ns is not None:  # it ended before anybody knew that it matters
+            if fresh.ended_ns is not None:  # it ended before it was known to be an ancestor of egress
                 self._submit_program(fresh)
         return program
 
@@ -161,7 +162,7 @@ class Pipeline:
     def _said(
         self, job: TracedJob, event: Acted | Aggregated, where: Destination, program: Program | None
     ) -> Ruling:
-        """Return what policy and baseline of `job` say; for a lookup that was refused, also its name."""
+        """Return the ruling of the policy and the baseline of `job`; it has the name of a refused lookup."""
         said = self._by_policy(job, event, program)
         if event.rule == RULE_OF_LOOKUPS and isinstance(event, Acted):
             said = said._replace(refused=self._flows.last_asked(event.cookie))
@@ -174,7 +175,7 @@ class Pipeline:
     def _by_policy(self, job: TracedJob, event: Acted | Aggregated, program: Program | None) -> Ruling:
         terms = job.terms_of(event.policy)
         if terms is None or event.verdict is not Verdict.NONE or program is None or program.scope == HOST:
-            return ruling(terms, event)  # no policy is for what isn't the job's, even if the machine is
+            return ruling(terms, event)  # policies are for jobs' processes alone, even on a job's machine
         names = self._names_of(event).names_of(event.peer, event.at_ns)
         return early_ruling(terms, event, names, [each.path or "" for each in program.chain])
 
@@ -291,8 +292,7 @@ class Pipeline:
         """End the job of `scope`: submit its open attempts and its programs, and the job's span last.
 
         `left_behind` are the pids that still run; the table alone can't tell, since the record of an exit may
-        be lost. With `still_traced`, these processes stay in the table, and what they do from now on is
-        reported.
+        be lost. With `still_traced`, these processes stay in the table, and their acts are still reported.
         """
         job, scopes = self.jobs.of(scope), self.jobs.scopes_of(scope)
         for flow in self._flows.rest(scopes):

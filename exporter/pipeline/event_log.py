@@ -30,7 +30,7 @@ class EventLog(NamedTuple):
 
     send: Callable[[LogRecord], object]
     resource: Resource
-    """The resource that the job's spans have, too; the exporter's own where there are several jobs."""
+    """The resource of the job's spans; the exporter's own where there are several jobs."""
     context: SpanContext | None = None
     """The context of the span that the events belong to; None where they belong to no single job."""
 

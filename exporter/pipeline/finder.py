@@ -1,4 +1,4 @@
-"""The finder of jobs that nobody announced: what the pipeline asks of a watch."""
+"""Finders of jobs that nobody announced: the interface by which the pipeline asks a watch."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Finder(Protocol):
     def stirs(self, scope: int, at_ns: int) -> None:
         """Take in that a process of `scope`, whose job is over, acts.
 
-        The job may begin again; else the act counts as the rest's.
+        The job may begin again; else the act counts for the rest, the job of all other scopes.
         """
 
 

@@ -90,7 +90,7 @@ class Flow:
 
 
 class Flows:
-    """A store of the acts that are held until more is known of them.
+    """A store of acts, each held until the rest of its facts is known.
 
     Connections are held until they end, DNS lookups until their question is known, and acts with datagrams
     until their bytes are known.
@@ -166,7 +166,7 @@ class Flows:
     def measure(self, event: Metered) -> Flow | None:
         """Store the payload that `event` reports in its act.
 
-        Returns the act if it was held for that and is no longer, else None.
+        Returns the act if it was held for that alone, and so is held no longer; else None.
         """
         key = event.cookie, event.acted_ns
         known = self._metered.pop(key, None)
@@ -176,10 +176,10 @@ class Flows:
         return known
 
     def asked(self, event: Asked, name: str | None) -> Iterator[Flow]:
-        """Add a question for `name` to the lookup that carried it; yield that if it is held no longer.
+        """Add a question for `name` to the lookup that carried it; yield the lookup if it is held no longer.
 
-        It is the lookup that waits for its question; else, over TCP and on a socket that asks for more, the
-        latest act.
+        The carrier is the lookup that waits for its question; without one (over TCP, and on a socket that
+        asks again) it is the socket's latest act.
         """
         waited = self._lookups.asked(event, name)
         flow = waited or self._carriers.get((event.cookie, event.resolver))

@@ -85,14 +85,15 @@ class TracedJob:
         terms = self.earlier.get(policy, self.terms)
         if terms is None or policy in (0, terms.number) or not terms.number or policy in self.earlier:
             return terms
-        return terms.of_another  # that of an exporter before, which is gone
+        return terms.of_another  # a policy of an earlier exporter, which is gone
 
     def is_novel(
         self, event: Acted | Aggregated, destination: Destination, program: Program | None
     ) -> bool | None:
-        """Whether the baseline lacks an act; None without a baseline, and when `event` meets nobody.
+        """Whether the baseline lacks an act. Answers of a listener aren't novel.
 
-        Answers of a listener aren't novel.
+        Returns None without a baseline, and for an event that only adds bytes with peers that nobody told
+        apart.
         """
         meets_nobody = isinstance(event, Aggregated) and event.is_other and not event.attempts
         if self.novelty is None or meets_nobody:
@@ -131,7 +132,7 @@ def traced_job(
 ) -> TracedJob:
     """Set up the tracing of `job`.
 
-    With `is_a_job` False, acts hang on one span, not on those of their programs.
+    With `is_a_job` False, programs have no spans: those of their acts are children of the job's.
     """
     resource = outlets.telemetry.resource.merge(Resource(resource_attributes(job)))
     has_programs = is_a_job and outlets.process_spans is not ProcessSpans.NONE
@@ -146,7 +147,7 @@ def traced_job(
 def known_by(baseline: Baseline | None, job: Job) -> Novelty | None:
     """Return the part of `baseline` that is about the task of `job`; None without a baseline."""
     if baseline is None:
-        return None  # and nothing of it is imported
+        return None  # without importing what reads one
     from exporter.baseline.model import Task
     from exporter.baseline.novelty import Novelty
 

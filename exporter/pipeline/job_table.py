@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class JobTable:
-    """A table of the jobs that run, by scope; one of them, the rest, gets what no other job gets."""
+    """A table of the jobs that run, by scope; one of them, the rest, gets the events of all other scopes."""
 
     def __init__(self, outlets: Outlets, host_name: HostName) -> None:
         """Create an empty table; `host_name` supplies the host's own name for an address."""

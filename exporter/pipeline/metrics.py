@@ -117,7 +117,7 @@ class Metrics:
         *,
         has_lineages: bool = False,
     ) -> None:
-        """Create the instruments of `meter`, and add a producer for what none of them can hold.
+        """Create the instruments of `meter`, and add a producer of histograms, which no instrument can hold.
 
         All are read from the metric reader's thread. With `has_lineages`, connections are also counted by
         chains of processes.
@@ -128,7 +128,7 @@ class Metrics:
         self._moment = Account(0, 0, 0)
         self._jobs: dict[tuple[str | None, str | None], JobMetrics] = {}
         self._pipelines: dict[str | None, _OfPipeline] = {}
-        # Observed, since an add for every attempt would cost as much as everything else done for it.
+        # Observed, since an add for every attempt would cost as much as all other work on it.
         observed = meter.create_observable_counter
         observed(
             "cicd.egress.connections",
@@ -217,7 +217,7 @@ class Metrics:
         return [Observation(int(key in enforcing), pipeline) for key, pipeline in pipelines.items()]
 
     def _observe_attempts(self, _: CallbackOptions) -> Iterable[Observation]:
-        # The first of the three to be asked in a collection: the others tell of the same moment.
+        # This one is asked first in each collection: the next two report the same moment.
         self._moment = self._account()
         return [Observation(self._moment.attempts)]
 

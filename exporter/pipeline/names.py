@@ -33,7 +33,7 @@ class Resolver(NamedTuple):
 
 
 MayAnswer = Callable[[Resolver], bool]
-"""Whether what a resolver answers may grant."""
+"""Whether the answers of a resolver may grant."""
 
 
 class _Named(NamedTuple):
@@ -143,8 +143,8 @@ class Names:
     def granting(self, may_answer: MayAnswer) -> dict[bytes, tuple[set[str], int]]:
         """Return each address's names from answers that may grant, and when the last such answer came.
 
-        `may_answer` judges the resolvers: the policy that was there when they answered let them. Times are in
-        nanoseconds since boot.
+        `may_answer` judges the resolvers, which the policy of the time when they answered trusted. Times are
+        in nanoseconds since boot.
         """
         found = {}
         for peer, all_named in self._named.items():

@@ -1,4 +1,4 @@
-"""The process table: which program did something, and which program created it. Built from kernel records."""
+"""The process table, built from kernel records: the program that each process runs, and its ancestors."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class ProcessTable:
         """`on_end` is called with each program that ends, after its `ended_ns` was set."""
         self._programs: dict[int, Program] = {}
         self._members: defaultdict[int, dict[int, Program]] = defaultdict(dict)
-        """The same by scope: hundreds of jobs may end at once, and each asks for its own."""
+        """The same programs by scope: hundreds of jobs may end at once, and each asks for its own."""
         self._ended = EndedPrograms()
         self._missing: dict[int, Program] = {}
         self._last_end_ns: dict[int, int] = {}
@@ -262,7 +262,7 @@ class ProcessTable:
         return self._recover(process, exec_id, scope, at_ns)
 
     def _recover(self, process: ProcessKey, exec_id: int, scope: int, at_ns: int) -> Program:
-        """Enter a program whose own record was lost, as the kernel counted, with what /proc still knows."""
+        """Enter a program whose own record was lost, as the kernel counted, with facts from /proc."""
         before = self.of(process)
         is_over = before is not None and before.exec_id > exec_id  # /proc shows the program after it
         image = Image() if is_over else self._lookup.image(process)
@@ -292,7 +292,7 @@ class ProcessTable:
             self._end(before, program.started_ns, None)
 
     def _enter(self, program: Program) -> None:
-        """Enter `program` as what its pid runs, in place of what that ran before."""
+        """Enter `program` as the one that its pid runs, in place of the one before."""
         before = self._programs.get(program.process.pid)
         if before is not None:
             self._leave(before)

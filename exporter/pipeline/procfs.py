@@ -1,4 +1,4 @@
-"""Read from /proc what the kernel's records don't say of a process, as long as the process exists.
+"""Read facts about a process that the kernel's records lack from /proc, as long as the process exists.
 
 A process may choose where its arguments and variables are in memory, and how long they are: PR_SET_MM_MAP
 needs no privilege. So no more is read than an exec can take, and for no longer than a moment.
@@ -186,7 +186,7 @@ def _arguments(pid: int) -> list[str]:
     except OSError:
         return []
     arguments = split(block)
-    # Who shows something else in their place writes one text over all of them.
+    # A program that shows a title in their place writes one text over all of them.
     return arguments[0].split(" ") if len(arguments) == 1 else arguments
 
 

@@ -1,4 +1,4 @@
-"""Matches an act on port 53 with the DNS question that follows it a moment later on the same socket."""
+"""Match an act on port 53 with the DNS question that follows it a moment later on the same socket."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Questions(Generic[T]):
         return len(self._waiting)
 
     def wait(self, event: Acted, what: T) -> list[T]:
-        """Keep `what` until the question of `event`, an act on port 53, comes; return what made room."""
+        """Keep `what` until the question of `event`, an act on port 53, comes; return displaced items."""
         number = next(self._numbers)
         self._waiting[number] = _Waiting(event, what)
         self._of_socket.setdefault(event.cookie, []).append(number)

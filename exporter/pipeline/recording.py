@@ -1,8 +1,7 @@
 """Recordings: a job's events as JSON lines, so that the pipeline can be run again, anywhere, without root.
 
 The first line describes the job and the clock, and the last has the kernel's counts. Each line between them
-is `[type, field, …]` of an event, or of facts that were looked up. All that a span would redact is redacted
-here, too.
+is `[type, field, …]` of an event, or of facts that were looked up. Texts are redacted as in spans.
 """
 
 from __future__ import annotations
@@ -82,9 +81,9 @@ class Recorder:
         self._rules_written: set[int] = set()
 
     def tick(self) -> None:
-        """Flush the file if the last flush is a second ago, so that a run that is killed leaves that much.
+        """Flush the file once a second, so that a run that is killed leaves all but the last second.
 
-        To be called in a loop.
+        Call it in a loop.
         """
         if time.monotonic() - self._flushed_s >= _FLUSH_S:
             self._flush()
@@ -172,7 +171,7 @@ def _plain(value: object) -> object:
 
 
 def _told(job: Job) -> dict[str, Any]:
-    """Return the job's fields, without those that serve only to choose its policy: that is settled."""
+    """Return the job's fields, without those that serve only to choose its policy: it is chosen by now."""
     fields = asdict(job)
     del fields["claims"], fields["besides"], fields["is_vouched"], fields["is_partial"]
     return fields

@@ -106,7 +106,7 @@ class Terms:
 
     @property
     def of_another(self) -> Terms:
-        """Terms for a policy that held in this one's place, of which nothing but the mode is assumed."""
+        """Terms for a policy that was in force in place of this one: only the mode is assumed to be equal."""
         return Terms(self.mode, None, {})
 
     def rule_for(self, event: Acted | Aggregated, names: Iterable[str]) -> int:
@@ -133,7 +133,7 @@ def terms_of(
 def early_ruling(
     terms: Terms, event: Acted | Aggregated, names: Collection[str], chain: Sequence[str]
 ) -> Ruling:
-    """Judge an act that came before the kernel knew its job: it went on, as in mode audit.
+    """Judge an act that came before the kernel knew its job: the act wasn't stopped, as in mode audit.
 
     `names` led to the peer; `chain` holds the executables from the job's root to the process.
     """
@@ -146,7 +146,7 @@ def early_ruling(
 
 
 def ruling(terms: Terms | None, event: Acted | Aggregated) -> Ruling:
-    """Return what the kernel decided about `event` under `terms`; None: the job has no policy."""
+    """Return the kernel's ruling on `event` under `terms`, which are None when the job has no policy."""
     if terms is None or event.verdict is Verdict.NONE:
         return Ruling(_WORDS[event.verdict])
     mode = {Verdict.DENY: Mode.ENFORCE.value, Verdict.AUDIT: Mode.AUDIT.value}.get(event.verdict, terms.mode)

@@ -57,7 +57,7 @@ class Spans:
     def __init__(self, job: Job, resource: Resource, clock: Clock, *, has_programs: bool = True) -> None:
         """`resource` goes on every span.
 
-        Without `has_programs`, programs have no spans, and the spans of acts hang on the job's.
+        Without `has_programs`, programs have no spans, and the spans of acts are children of the job's.
         """
         self._job = job
         self.resource = resource
@@ -167,7 +167,7 @@ class Spans:
             self._described.pop(self._ended.popleft(), None)
 
     def _describe(self, program: Program) -> _Described:
-        """Return what all spans of a program share; it is made once, and again when its facts change."""
+        """Return the part that all spans of a program share; it is made once, and again on new facts."""
         known = self._described.get(program)
         if known is None or known.facts is not program.facts:
             context = self._context(self._id("program", *program.process, program.exec_id))
@@ -257,7 +257,7 @@ def _where(destination: Destination, ruling: Ruling) -> Layer:
 
 
 def attribution(program: Program) -> str:
-    """Return `egress.attribution`: by what it is known which job `program` belongs to."""
+    """Return `egress.attribution`: how it is known which job `program` belongs to."""
     if program.attribution is not None:
         return program.attribution
     if program.scope != HOST:

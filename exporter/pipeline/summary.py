@@ -64,7 +64,7 @@ class Summary:
     ) -> None:
         """`environment` is COMMAND's environment, whose variables tell whether there is a proxy.
 
-        With `sees_daemons`, what other processes of the host do on the job's behalf is traced, too. Of each
+        With `sees_daemons`, acts of other processes of the host on the job's behalf are traced, too. Of each
         kind, `rows_max` pairs of destination and process chain get a row; further attempts are only counted.
         """
         self._rows_max = rows_max

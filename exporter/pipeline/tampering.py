@@ -12,7 +12,7 @@ from exporter.events.facts import Tampered, Tampering
 _NEVER_HONEST = frozenset({Tampering.PTRACE, Tampering.MEMORY, Tampering.MARKS})
 """Kinds of tampering that not even the host's own services commit in their ordinary course."""
 END = "end"
-"""`egress.tamper.kind` of an end asked for without the token, or that comes because the agent is gone."""
+"""`egress.tamper.kind` when the end is asked for without the token, or comes because the agent is gone."""
 FAULT = "fault"
 """`egress.tamper.kind` of a fault in a watch, which a job may have brought about."""
 MOVED = "moved"
@@ -31,7 +31,7 @@ KINDS = {
     Tampering.MARKS: "marks",
 }
 MARKS = {1: "blanked", 2: "contradicting", 3: "ids"}
-"""`egress.tamper.detail` of a step whose variables aren't those that its agent gave it, by number."""
+"""`egress.tamper.detail` of a step whose variables differ from those that its agent gave it, by number."""
 BLANKED, CONTRADICTING, SHARING_IDS = MARKS
 _SENTENCES = {
     Tampering.PACKET_SOCKET: "made a packet socket ({}): what it sends isn't seen here",
@@ -85,7 +85,7 @@ _LISTED_MAX = 8
 
 
 def is_of_the_host(event: Tampered, *, ends_by_token: bool) -> bool:
-    """Whether a process of the host's own, which is of no job, does `event` in its ordinary course.
+    """Whether `event` is an ordinary act for one of the host's own processes, which are of no job.
 
     A DHCP client has packet sockets, a service manager loads programs and sends signals.
     """
@@ -105,7 +105,7 @@ def attributes(event: Tampered) -> dict[str, str | int]:
 def detail_of(event: Tampered) -> str | None:
     """Return the protocol, command, signal, request or error that `event` is about; None when there is none.
 
-    It is named as in C, or given as a number when it has no name here.
+    The text is its name in C, or its number when it has no name here.
     """
     match event.what:
         case Tampering.PACKET_SOCKET:
@@ -143,7 +143,7 @@ def told(event: Tampered, name: str | None) -> str:
 
 
 def lost_attributes(what: str, names: Sequence[str]) -> dict[str, str | int]:
-    """Return the attributes of a log record about programs or pins; `what` happened to them (see LOST)."""
+    """Return the attributes of a log record about lost programs or pins; `what` is a key of LOST."""
     return {"egress.tamper.kind": what, "egress.tamper.detail": _listed(names)}
 
 

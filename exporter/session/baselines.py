@@ -1,4 +1,4 @@
-"""Read the baseline that jobs are held against, and warn when it knows nothing of a job."""
+"""Read the baseline that jobs are compared with, and warn when it knows nothing of a job."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def required_baseline(file: Path | None, fail_on: Collection[FailOn]) -> Baselin
 def baseline_of(file: Path | None) -> Baseline | None:
     """Read the baseline in `file`; None without a file. Raises UsageError, also if it isn't valid."""
     if file is None:
-        return None  # so nothing that reads one is imported
+        return None  # without importing what reads one
     from exporter.baseline.parse import CHECK_HINT, BaselineError, load_baseline
 
     try:

@@ -1,7 +1,7 @@
 """COMMAND: forked before anything else happens, held until the hooks are live, then let go.
 
-Between fork and exec the child changes nothing but its user and what Python did to its signals: descriptors,
-working directory, umask, limits, process group, session and terminal are the caller's.
+Between fork and exec the child changes only its user, and undoes Python's changes to its signals:
+descriptors, working directory, umask, limits, process group, session and terminal are the caller's.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from .signals import SignalState
 from .users import CommandUser
 
 _END_OF_ENVIRONMENT = b"\n"
-"""The end of what goes through the gate, behind its JSON; without it the parent died while writing."""
+"""The end of the message through the gate, behind its JSON; where it is missing, the parent died writing."""
 
 _PAUSE_S = 0.01
 _SHELL = b"/bin/sh"
@@ -39,7 +39,7 @@ _LOOK_FURTHER = _NOT_FOUND | {errno.EACCES, errno.ESTALE, errno.ENODEV, errno.ET
 
 
 def inherited_environment() -> dict[str, str]:
-    """The environment that ci-egress was started with; undecodable bytes are surrogate-escaped.
+    """Return the environment that ci-egress was started with; undecodable bytes are surrogate-escaped.
 
     Not `os.environ`: Python adds LC_CTYPE to it under the C locale (PEP 538). Of entries with one name the
     first counts, as for getenv(3).
@@ -55,8 +55,8 @@ def inherited_environment() -> dict[str, str]:
 class HeldCommand:
     """A child that will be COMMAND.
 
-    `with` forks it, which must come before any thread. Left before `release` succeeded, it is gone and
-    COMMAND has not run, also when ci-egress is killed meanwhile; left afterwards, it goes on.
+    `with` forks it, which must come before any thread. When the block ends before `release` succeeded, or
+    ci-egress is killed before, the child is gone and COMMAND has not run; afterwards, COMMAND goes on.
     """
 
     pid: int
@@ -120,7 +120,7 @@ class HeldCommand:
         self._started = True
 
     def poll(self) -> int | None:
-        """COMMAND's exit status as a shell counts it, 128 + n when signal n ended it; None while it lives."""
+        """Return COMMAND's exit status as a shell counts it, 128 + n after signal n; None while it lives."""
         if self._status is None:
             wait_status = self._wait_status()
             if wait_status is not None:
@@ -151,12 +151,12 @@ def _is_readable(descriptor: int) -> bool:
 
 
 def _shown_wait_status(pid: int) -> int | None:
-    """Return what wait(2) will say of a process that has ended; None when this user may not know."""
+    """Return the status that wait(2) will return for a process that has ended; None if it may not be read."""
     try:
         Path(f"/proc/{pid}/exe").readlink()
-    except PermissionError:  # /proc/PID/stat would show a 0, as if all had been well
+    except PermissionError:  # /proc/PID/stat would show a 0, as after success
         return None
-    except FileNotFoundError:  # what has ended has no executable any more
+    except FileNotFoundError:  # a process that has ended has no executable any more
         pass
     # Field 52 (exit_code) of proc_pid_stat(5), counted from the third, behind the name.
     return int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[49])

@@ -1,4 +1,4 @@
-"""`--fail-on`: make a run fail for what policy and baseline said, although its COMMAND succeeded."""
+"""`--fail-on`: make a run fail for attempts against policy or baseline, although its COMMAND succeeded."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _HAPPENED = {
     FailOn.DENY: "denied",
 }
 _UNJUDGED_STAGES = ("kernel", "ring", "process")
-"""The stages that lose attempts before it is known what policy and baseline say of them."""
+"""The stages that lose attempts before policy and baseline have judged them."""
 
 
 def futile(fail_on: Collection[FailOn], mode: Mode) -> str | None:
     """Return a warning when `fail_on` has `deny` and `mode` denies nothing; else None.
 
-    There is none if `fail_on` has `audit`, too: then what would be denied makes the run fail.
+    Returns None if `fail_on` has `audit`, too: then attempts that would be denied make the run fail.
     """
     if mode is Mode.ENFORCE or FailOn.DENY not in fail_on or FailOn.AUDIT in fail_on:
         return None
@@ -40,7 +40,7 @@ def futile(fail_on: Collection[FailOn], mode: Mode) -> str | None:
 def failings(
     fail_on: Collection[FailOn], denials: Denials, novelties: Novelties, account: Account
 ) -> list[str]:
-    """Return what of `fail_on` happened, a line each. Attempts that nobody could judge count, too."""
+    """Return the conditions of `fail_on` that are met, a line each. Attempts not judged count, too."""
     attempts = {FailOn.NOVEL: novelties.attempts, **denials.attempts}
     first = {FailOn.NOVEL: novelties.first, **denials.first}
     return _lines(fail_on, attempts, first, account)
@@ -62,9 +62,9 @@ class Judged:
                 self._first.setdefault(what, f"in {job_told(job)}")
 
     def failings(self, fail_on: Collection[FailOn], account: Account, unknown: int) -> list[str]:
-        """Return what of `fail_on` happened in any of the jobs, a line each.
+        """Return the conditions of `fail_on` that are met in any of the jobs, a line each.
 
-        `unknown` is the number of processes whose jobs found no room, so that nobody judged what they did.
+        `unknown` is the number of processes whose jobs found no room, so that nobody judged their acts.
         """
         lines = _lines(fail_on, self._attempts, self._first, account)
         if fail_on and unknown:

@@ -79,10 +79,10 @@ class LiveSource:
         return drained.number > 0
 
     def decide_first(self, decide: Callable[[Environment], object], make_up: Callable[[], object]) -> None:
-        """From now on call `decide` with environments of processes of no job before their turn, too.
+        """Call `decide` from now on with environments of processes of no job, before their turn.
 
-        So a root is decided soon, however many records wait. `make_up` is called as often, for environments
-        that got lost.
+        So a root is decided soon, however many records wait. `make_up` is called as often, to read
+        environments that got lost.
         """
         self._decide, self._make_up = decide, make_up
 
@@ -97,7 +97,7 @@ class LiveSource:
             pass
 
     def finish(self) -> None:
-        """Stop tracing, then take in what the kernel still holds."""
+        """Stop tracing, then take in the records that the kernel still holds."""
         self._await_ends()
         self._tracer.detach()
         self.catch_up()
@@ -135,7 +135,7 @@ class LiveSource:
             self._fail("process", "internal", _attempts(data, at, length))
 
     def decide(self) -> None:
-        """Decide of the roots that wait for that. Call it between what takes long."""
+        """Decide about the roots that wait for it. Call it between steps that take long."""
         if self._decide is not None:
             self._tracer.take_environments(self._take_early, most_s=_BATCH_S)
             self._survive(self._make_up)
@@ -186,7 +186,7 @@ def _kind(data: memoryview, at: int, length: int) -> int:
 
 
 def _attempts(data: memoryview, at: int, length: int) -> int:
-    """How many attempts a record stands for."""
+    """Return how many attempts a record stands for."""
     kind = _kind(data, at, length)
     if kind == wire.KIND_ACT:
         return 1
@@ -196,7 +196,7 @@ def _attempts(data: memoryview, at: int, length: int) -> int:
 
 
 def losses(tracer: Tracer) -> list[str]:
-    """Return what got lost besides attempts, a line each; attempts that got lost are in the account."""
+    """Return a line about each kind of loss besides attempts; lost attempts are in the account."""
     counts = tracer.counts()
     lines = []
     for kind, what in _LOSABLE.items():
@@ -231,11 +231,11 @@ def find_everyone(
     besides: Container[int],
     standing: Callable[[ProcessKey, int], Iterable[int]] = lambda *_: (),
 ) -> Iterator[Found]:
-    """Follow the processes that run already; the kernel's programs follow what these make meanwhile.
+    """Follow the processes that run already; the kernel's programs follow their new children meanwhile.
 
-    `besides` are pids to leave out, ci-egress's own among them: what it exports would be traced, and
-    exported. `standing` returns, for a process and its parent's pid, what it is to jobs (as Tracer.find has
-    it).
+    `besides` are pids to leave out, ci-egress's own among them: its export would be traced, and exported.
+    `standing` returns, for a process and its parent's pid, the arguments that `FollowedProcesses.find` takes
+    besides the process.
     """
     for process, parent_pid in everyone():
         if process.pid not in besides:
@@ -244,9 +244,9 @@ def find_everyone(
 
 
 def wait(source: LiveSource, pidfd: int, between: Callable[[], None]) -> int:
-    """Pump until the process behind `pidfd` ends; `between` is called every 20 ms or sooner.
+    """Pump until the process behind `pidfd` ends, and return when it ended, in nanoseconds since boot.
 
-    Returns when that was, in nanoseconds since boot.
+    `between` is called every 20 ms or sooner.
     """
     ended = select.poll()
     ended.register(pidfd, select.POLLIN)

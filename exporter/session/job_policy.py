@@ -48,20 +48,20 @@ class Source(NamedTuple):
     """Whether containers of no job are held to the policy, too."""
 
     def of(self, job: Job) -> JobPolicy:
-        """Return what the policy says for `job`."""
+        """Return the part of the policy that is for `job`."""
         return self._strict(effective(self.policy, job.who))
 
     @property
     def of_others(self) -> JobPolicy:
         """The general rules without those of sections, in the strictest mode that the file has anywhere.
 
-        It holds for what is of no job, and for jobs whose sections don't fit into the kernel.
+        They are for processes of no job, and for jobs whose sections don't fit into the kernel.
         """
         return self._strict(self.policy.held_to(self.policy.sections, ()))
 
     @property
     def strictest(self) -> JobPolicy:
-        """The policy that no job's is stricter than, for what may be of any job."""
+        """A policy at least as strict as that of every job, for processes that may be of any job."""
         return self._strict(strictest(self.policy))
 
     def _strict(self, policy: JobPolicy) -> JobPolicy:
@@ -96,11 +96,11 @@ def _needing(config: RunConfig | WatchConfig) -> list[str]:
 
 
 def ready_policy(config: RunConfig, policy: Policy | None, job: Job) -> ReadyPolicy | None:
-    """Compile what the policy says for `job`; None without a policy.
+    """Compile the part of the policy that is for `job`; None without a policy.
 
     Warns of sections whose `allow` doesn't count for the job, of executables in `lineage` that aren't here,
-    of what keeps names from being seen, and of what of --fail-on can't happen. Raises UsageError for
-    executables that can't count.
+    of settings that keep names from being seen, and of values of --fail-on that can't happen. Raises
+    UsageError for executables that can't count.
     """
     if policy is None:
         return None
@@ -127,7 +127,7 @@ def ruleset_of(config: RunConfig | WatchConfig) -> str:
 
 
 def registered(job: Job, ready: ReadyPolicy | None, standing: ResumableJob | None = None) -> Registered:
-    """Return what `ci-egress enforce`, and a watch that adopts the instance, are told of `job`."""
+    """Return the facts about `job` that `ci-egress enforce`, and a watch that adopts the instance, read."""
     names = (job.pipeline or "", job.task or "")
     standing = standing or ResumableJob(run_hash(job.run_id), job.ids.job_span_id)
     known = Registered(*names, job.ids.trace_id, job.ids.job_span_id, run_id=job.run_id, standing=standing)

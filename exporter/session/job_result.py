@@ -1,4 +1,4 @@
-"""What is said when a job is over: the summary, where the telemetry is, and what went wrong on the way."""
+"""The messages at the end of a job: its summary, where its telemetry is, and what went wrong on the way."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class JobResult:
     """A job that is over."""
 
     title: str
-    """What the job is called."""
+    """The title of its summary."""
     job: Job
     summary: Summary
     account: Account
@@ -38,10 +38,10 @@ class JobResult:
     failings: Sequence[str] = ()
     """Why the run fails although COMMAND succeeded, a line each."""
     remarks: Sequence[str] = ()
-    """What else a person should know, a line each."""
+    """Further notes for people, a line each."""
 
     def tell(self) -> None:
-        """Say all of this on stderr; the account is the last line."""
+        """Print all of this to stderr; the account is the last line."""
         messages = Messages.current()
         for problem in (*drops(self.account), *self.losses, *self.telemetry.complaints()):
             messages.say(problem, level=logging.WARNING)
@@ -77,7 +77,7 @@ class JobResult:
 
 
 def policy_told(ruleset: str | None, summary: Summary, account: Account, *, is_enforced: bool) -> list[str]:
-    """Return a line about the policy when it was against nothing, since nothing else mentions it then."""
+    """Return a line about a policy that no attempt was against, since no other line mentions it then."""
     if ruleset is None or summary.against[DENIED] or summary.against[WOULD_DENY]:
         return []
     how = "enforced: nothing was denied" if is_enforced else "in audit: it would have denied nothing"
@@ -94,7 +94,7 @@ def tree_told(destinations: Destinations, summary: Summary, reports: ReportConfi
 
 
 def _as_called() -> str:
-    """This program as a shell finds it: by its name where PATH leads to it, else by its path."""
+    """Return this program as a shell finds it: by its name where PATH leads to it, else by its path."""
     name, path = "ci-egress", Path(sys.argv[0])
     found = shutil.which(name)
     if path.name != name or (found and path.exists() and path.samefile(found)):

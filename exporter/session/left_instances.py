@@ -1,4 +1,4 @@
-"""Instances that stay after their exporters: a session says of each how to get rid of it."""
+"""Name instances that stay after their exporters, and say how to get rid of each."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .shared_messages import warn
 
 
 def tell_leftovers() -> None:
-    """Say of each instance that stays how to get rid of it.
+    """Warn of each instance that stays, and say how to get rid of it.
 
     Instances that only trace aren't mentioned: they go with the last process of their jobs.
     """

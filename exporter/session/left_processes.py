@@ -1,6 +1,6 @@
 """Let no process out of an enforced policy when tracing ends.
 
-What a job leaves behind is ended. The jobs of a watch that ends unasked stay denied.
+Processes that a job leaves behind are ended. The jobs of a watch that fails stay under their policies.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ def end_what_is_left(
     goes_on: Callable[[ProcessKey], bool] = lambda _: False,
     left_by: str = "COMMAND",
 ) -> None:
-    """End what is left of the job if its policy is enforced: nothing holds it once programs are detached.
+    """End the job's processes if its policy is enforced: no policy holds them once programs are detached.
 
-    What can't be ended stays held if the programs outlive this process: then they are left attached, for
-    these processes alone. `meanwhile` is called now and then. `goes_on` returns whether a process is spared.
-    `left_by` says in messages who left the others behind.
+    A process that can't be ended stays held if the programs outlive this process: then they are left
+    attached, for such processes alone. `meanwhile` is called now and then. `goes_on` returns whether a
+    process is spared. `left_by` says in messages who left the others behind.
     """
     if tracer.mode(scope) is not JobMode.ENFORCE or not tracer.is_attached():
         return
@@ -56,7 +56,7 @@ def end_what_is_left(
 
 @contextmanager
 def held_unless_asked(tracer: Tracer) -> Iterator[None]:
-    """Keep what is denied denied when the block raises, as if this process had been killed."""
+    """Leave policies in force when the block raises, as if this process had been killed."""
     try:
         yield
     except BaseException:

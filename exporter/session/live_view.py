@@ -27,12 +27,12 @@ _NO_SEQUENCES = frozenset({"", "dumb", "unknown"})
 
 class _Showing(View, Protocol):
     def tick(self) -> None:
-        """Show what is due."""
+        """Show the lines that are due."""
 
 
 class _Closing(Protocol):
     def close(self) -> None:
-        """Show what is left."""
+        """Show the lines that are left."""
 
 
 class Ticker:
@@ -58,7 +58,7 @@ class Ticker:
     def _let_be(self) -> Iterator[None]:
         try:
             yield
-        except Exception:  # noqa: BLE001 - what is shown isn't worth what is traced
+        except Exception:  # noqa: BLE001 - a fault of the view must not end the tracing
             self._view = None
             tell_fault(traceback.format_exc(), lost="--live")
 
@@ -73,7 +73,7 @@ def finish(view: _Closing | None) -> None:
 
 
 def lines(environment: Mapping[str, str], *, is_live: bool) -> Lines | None:
-    """Return the view for `run`; None when nothing is to be shown, or can't be, which is said."""
+    """Return the view for `run`; None when nothing is to be shown, or can't be, of which a message warns."""
     terminal = _terminal(environment) if is_live else None
     if terminal is None:
         return None
@@ -109,7 +109,7 @@ def shown(view: Screen | None) -> Iterator[None]:
 
 
 def tell_besides(job: Job, told: str, **fields: Any) -> None:
-    """Say `told`, unless `fields` has an `event`: then it is about one act, which a view of lines shows."""
+    """Print `told`, unless `fields` has an `event`: then it is about one act, which a view of lines shows."""
     if "event" not in fields:
         tell_act(job, told, **fields)
 

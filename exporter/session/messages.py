@@ -1,4 +1,4 @@
-"""What is said on stderr: plain lines, or with --json-log one JSON object a line."""
+"""Messages on stderr: plain lines, or with --json-log one JSON object a line."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LINE_MAX = 4000
 
 
 class Messages:
-    """The writer of all that a command says on stderr; COMMAND's own output never passes through it."""
+    """The writer of a command's messages on stderr; COMMAND's own output never passes through it."""
 
     _current: ClassVar[Messages | None] = None
 
@@ -42,7 +42,7 @@ class Messages:
         has_label: bool = True,
         **fields: Any,
     ) -> None:
-        """Say one thing on one line, then the lines of `detail`; `fields` appear in JSON only.
+        """Print one message on one line, then the lines of `detail`; `fields` appear in JSON only.
 
         With `has_label` false, so does the level. Any text may be hostile: a terminal never gets its control
         characters.
@@ -60,7 +60,7 @@ class Messages:
         self._write("".join(f"{line}\n" for line in lines))
 
     def fail(self, error: CiEgressError) -> None:
-        """Say what went wrong, how to mend it, and with -v what a tool said about it."""
+        """Print what went wrong, how to mend it, and with -v a tool's own message about it."""
         if isinstance(error, FileError):
             self._list(error)
         detail = error.detail if self.is_verbose else ""
@@ -70,14 +70,14 @@ class Messages:
             self.say("run with -v for the details")
 
     def tell_place(self, line: str, level: int = logging.WARNING) -> None:
-        """Say `file:line:column: …` without a prefix: editors and CI systems read that."""
+        """Print `file:line:column: …` without a prefix: editors and CI systems read that."""
         if self.as_json:
             self.say(line, level=level)
         else:
             self._write(printable(line, limit=_LINE_MAX) + "\n")
 
     def _list(self, error: FileError) -> None:
-        """Say the lines of `error`, each of which has a place in the file."""
+        """Print the lines of `error`, each of which has a place in the file."""
         for line in error.lines:
             self.tell_place(line, logging.ERROR)
 

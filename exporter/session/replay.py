@@ -1,4 +1,4 @@
-"""Read recordings. The file may be hostile: what doesn't fit is refused, with its line and column."""
+"""Read recordings. The file may be hostile: a bad line is refused, with its number and the column."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Replay:
             yield event
 
     def _read_event(self) -> Event | None:
-        """Return the next event, and keep what was looked up before it; None at the end."""
+        """Return the next event, and keep the facts that were looked up before it; None at the end."""
         for number, line in self._lines:
             if not line.endswith("\n") and len(line) < _LINE_MAX:
                 break  # it was being written when the recording was broken off
@@ -97,9 +97,9 @@ class Replay:
         return None
 
     def _count(self, event: Event) -> None:
-        """Add up attempts and bytes. Raises _UnfitError for what OTLP has no number for.
+        """Add up attempts and bytes. Raises _UnfitError for a sum over 63 bits, or a time before 1970.
 
-        That is a sum over 63 bits, or a time before 1970.
+        OTLP has no numbers for these.
         """
         self.attempts += attempts_of(event)
         if isinstance(event, Flowed | Metered | Aggregated):
@@ -129,7 +129,7 @@ class Replay:
         return self._owners.get(uid, str(uid))
 
     def host_name(self, peer: bytes, _at_ns: int) -> str | None:
-        """Return what the host of the recording called `peer`; None when it had no name for it."""
+        """Return the name of `peer` on the host of the recording; None when it had none."""
         return self._host_names.get(peer)
 
     def _read_beginning(self) -> Beginning:

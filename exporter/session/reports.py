@@ -1,4 +1,4 @@
-"""The report and the summary at the end of tracing. Trouble with them is said, and changes nothing else."""
+"""The report and the summary at the end of tracing. Trouble with them is only a warning."""
 
 from __future__ import annotations
 
@@ -55,12 +55,12 @@ class Reporting:
             self._find_user(user, environment)
             self._probe()
         self.transcript = self._transcript(environment.get("TMPDIR"))
-        """Where the telemetry writes its spans, too, for the report; None without one."""
+        """A second file of the telemetry's spans, for the report; None without a report."""
 
     def prepare(self) -> None:
-        """Import and read now what is used when a job ends.
+        """Import and read all files now that are used when a job ends.
 
-        Later a job may have left no memory or descriptors for it, or have put something else in its place.
+        Later a job may have left no memory or descriptors for that, or have replaced the files.
         """
         if self.wants_summary:
             import_module("exporter.report.sheet")
@@ -108,7 +108,7 @@ class Reporting:
         baseline: Baseline | None = None,
         policy: Policy | None = None,
     ) -> None:
-        """Write the report of what the transcript holds; `title` is for a job that has none of its own."""
+        """Write the report of the spans in the transcript; `title` is for a job that has none of its own."""
         if self._config.report is None or self.transcript is None:
             return
         with _trouble_told(f"the report can't be written to {self._config.report}"):
@@ -130,7 +130,7 @@ class Reporting:
             warn(f"there will be no report and no summary: {error}")
 
     def _probe(self) -> None:
-        """Warn now of a document that couldn't be written, and not only after a build of an hour.
+        """Warn now of a document that can't be written, and not only after a build of an hour.
 
         It is only a warning, since the build may make the folder.
         """
@@ -201,7 +201,7 @@ def _titled(report: Report, title: str | None) -> Report:
 def _size(path: Path) -> int:
     try:
         return os.lstat(path).st_size
-    except OSError:  # whoever writes it will tell
+    except OSError:  # writing it will show the error
         return 0
 
 

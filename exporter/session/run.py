@@ -67,7 +67,7 @@ def trace(
     held: HeldCommand,
     kernel: Loading,
 ) -> int:
-    """Let COMMAND go once the hooks are live, trace it to its end, flush, and say what it talked to.
+    """Let COMMAND go once the hooks are live, trace it to its end, flush, and print a summary.
 
     Returns COMMAND's exit status, or that of lost evidence or of --fail-on. Raises CiEgressError when
     COMMAND wasn't started.
@@ -122,7 +122,7 @@ def trace(
 
 
 def _job(given: RunInputs, environment: Mapping[str, str]) -> Job:
-    """Find the job that COMMAND is, and say so if sudo kept its variables back. Raises UsageError."""
+    """Find the job that COMMAND is, and warn if sudo kept its variables back. Raises UsageError."""
     if given.config.job_env is None:
         tell_kept_back(environment, given.policy)
     return detect(environment, job_env=given.config.job_env)
@@ -176,7 +176,7 @@ def _assembled(  # noqa: PLR0913, PLR0917 - it puts just these together
 def _follow(run: _Run, ready: ReadyPolicy | None, scopes: Sequence[int]) -> None:
     """Register `scopes`, hold them to the policy, and follow COMMAND.
 
-    In the scope HOST, of what is of no job for the kernel, the policy holds only for what runs in containers.
+    In the scope HOST, whose processes are of no job for the kernel, the policy is for containers only.
     """
     for scope in scopes:
         run.tracer.register(scope, registered(run.beginning.job, ready))
@@ -214,7 +214,7 @@ def _end(run: _Run, ended_ns: int) -> None:
     run.pipeline.end(SCOPE, ended_ns, left_behind=left_behind)
     if run.recorder is not None:
         run.recorder.end(Ending(ended_ns, kernel_counts(run.tracer), left_behind))
-        run.recorder.close()  # what it has to say stands above the summary
+        run.recorder.close()  # its warnings stand above the summary
 
 
 def _ready(kernel: Loading, config: RunConfig) -> Tracer:
@@ -254,7 +254,7 @@ def _handler(pipeline: Pipeline, recorder: Recorder | None) -> Callable[[Event],
 def _handed_on(environment: Mapping[str, str], parent: str, job: Job) -> dict[str, str]:
     """Return COMMAND's environment: the caller's, with a TRACEPARENT that puts its spans below the job's.
 
-    A tracestate goes with its traceparent: one that came with an invalid one is dropped (W3C Trace Context).
+    A tracestate that came with an invalid traceparent is dropped with it (W3C Trace Context).
     """
     kept = {name: value for name, value in environment.items() if name != "TRACESTATE"}
     state = {"TRACESTATE": job.ids.trace_state} if job.ids.trace_state else {}

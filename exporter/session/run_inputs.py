@@ -1,4 +1,4 @@
-"""The inputs of `run`: its options, and what was read from the files that they name."""
+"""The inputs of `run`: its options, and the contents of the files that they name."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class RunInputs(NamedTuple):
-    """Read before anything is loaded: bad input is refused first."""
+    """The inputs, all read before anything is loaded, so that bad input is refused first."""
 
     config: RunConfig
     policy: Policy | None

@@ -18,23 +18,23 @@ _PATIENCE_S = 1.0
 
 
 def warn(what: str) -> None:
-    """Say that something isn't as it should be."""
+    """Print a warning."""
     Messages.current().say(what, level=logging.WARNING)
 
 
 def warn_of_ignored(variables: list[str]) -> None:
-    """Say which of OpenTelemetry's variables have no effect, if any."""
+    """Warn of the OpenTelemetry variables that have no effect, if any."""
     if variables:
         warn(f"ignored: {', '.join(variables)}: evidence is neither sampled nor limited")
 
 
 def tell_act(_: Job, told: str, *, level: int = logging.ERROR, **fields: Any) -> None:
-    """Say what the only job did, or wasn't let do; `fields` appear in JSON only."""
+    """Print a line about an act of the only job, done or denied; `fields` appear in JSON only."""
     Messages.current().say(told, level=level, has_label=False, **fields)
 
 
 def tell_act_of(job: Job, told: str, **fields: Any) -> None:
-    """Say what `job`, one of many, did or wasn't let do; the line names the job."""
+    """Print a line about an act of `job`, one of many, done or denied; the line names the job."""
     tell_act(job, f"{told}, {job_told(job)}", job=job.display_name, run_id=job.run_id, **fields)
 
 
@@ -45,24 +45,24 @@ def job_told(job: Job) -> str:
 
 @contextmanager
 def long_flush_told() -> Iterator[None]:
-    """When the flush in the block takes more than a second, say what the command waits for.
+    """Print what the command waits for when the flush in the block takes more than a second.
 
-    It is said because no signal cuts the flush short.
+    No signal cuts the flush short, so the user should know.
     """
     told = f"sending the rest of the telemetry, for {FLUSH_TIMEOUT_S:.0f} s at most"
     timer = Timer(_PATIENCE_S, Messages.current().say, (told,))
-    with suppress(RuntimeError):  # no thread to be had: it isn't said then
+    with suppress(RuntimeError):  # no thread can be started: then there is no message
         timer.start()
     try:
         yield
     finally:
         timer.cancel()
         if timer.ident is not None:
-            timer.join()  # nothing comes behind the account
+            timer.join()  # no line comes after the account
 
 
 def tell_fault(traceback: str, lost: str = "that event") -> None:
-    """Say that there is a bug, and what is `lost` by it."""
+    """Print that there is a bug, and what is `lost` by it."""
     Messages.current().say(
         f"a fault of ci-egress: it goes on without {lost}; please report this",
         level=logging.ERROR,

@@ -1,10 +1,9 @@
 """Signals sent to ci-egress reach COMMAND, each exactly once.
 
-COMMAND shares ci-egress's process group, so what is sent to the group (^C, `kill -- -PGID`) reaches it
-without help and what is sent to ci-egress alone doesn't; the two look alike to whoever receives them. A
-**canary** tells them apart: another member of the group that lets every signal pend, where /proc shows it.
-What pends there was sent to the group. /proc shows it at once, however busy the machine is; a report by the
-canary would come late.
+COMMAND shares ci-egress's process group, so a signal to the group (^C, `kill -- -PGID`) reaches it without
+help, and a signal to ci-egress alone doesn't; the receiver can't tell the two apart. A **canary** can:
+another member of the group that lets every signal pend. A signal that pends there was sent to the group, and
+/proc shows it at once, however busy the machine is; a report by the canary would come late.
 """
 
 from __future__ import annotations
@@ -58,10 +57,10 @@ class SignalState:
     """Whether SIGCHLD was ignored; no exit status can be had while it is."""
 
     def restore(self) -> None:
-        """Undo what Python and `SignalRelay` changed; a blocked signal that pends is delivered here.
+        """Undo the changes of Python and `SignalRelay`; a blocked signal that pends is delivered here.
 
-        What the caller ignored (nohup's SIGHUP) stays ignored. Whether SIGPIPE and SIGXFSZ were, Python
-        doesn't tell: they get their defaults.
+        Signals that the caller ignored (nohup's SIGHUP) stay ignored. Python doesn't show whether SIGPIPE and
+        SIGXFSZ were: they get their defaults.
         """
         for number in signal.valid_signals():
             if callable(signal.getsignal(number)):
@@ -74,7 +73,7 @@ class SignalState:
 
 
 class _Moment(NamedTuple):
-    """The time at which something came: between two looks for it, which lie far apart on a busy machine."""
+    """The time when a signal came: between two looks for it, which lie far apart on a busy machine."""
 
     since_s: float
     at_s: float
@@ -93,9 +92,8 @@ class _Arrival(NamedTuple):
 class SignalRelay:
     """A relay that holds back the signals of `RELAYED` from ci-egress and hands them on to COMMAND.
 
-    To be entered in the main thread before other threads start, since they inherit the mask, and to be left
-    last: until then ci-egress doesn't die of these signals. Those that came too late for COMMAND are
-    forgotten.
+    Enter it in the main thread before other threads start, since they inherit the mask, and leave it last:
+    until then ci-egress doesn't die of these signals. Signals that come too late for COMMAND are forgotten.
     """
 
     inherited: SignalState
@@ -106,7 +104,7 @@ class SignalRelay:
         self._undecided: list[_Arrival] = []
         self._looked_s = time.monotonic()
         self._reached: dict[int, _Moment] = {}
-        """By number, when a signal last reached COMMAND: with the group, or by us once it has left that."""
+        """By number, when a signal last reached COMMAND, with its group or through this relay."""
 
     def __enter__(self) -> Self:
         ignored = signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN
@@ -126,7 +124,7 @@ class SignalRelay:
         signal.pthread_sigmask(signal.SIG_SETMASK, self.inherited.mask)
 
     def pump(self, command: Receiver) -> None:
-        """Hand on what has arrived; never waits. To be called every 10 ms or so.
+        """Hand on the signals that have arrived, without waiting. Call it every 10 ms or so.
 
         A signal to ci-egress alone is handed on 50 ms after it came: its copy to the group may be on the way.
         """
@@ -144,7 +142,7 @@ class SignalRelay:
         ]
 
     def _settle(self, arrival: _Arrival, command: Receiver, now_s: float, beside_us: bool) -> bool:
-        """Deal with an arrival; returns False when it is too early for that: then ask about it again."""
+        """Deal with an arrival; return False when it is too early for that, and it is to be tried again."""
         # What COMMAND itself sends to its parent, or to everyone (reboot does), must not come back to it.
         if arrival.sender_pid == command.pid or self._has_reached(arrival) or _is_about_us(arrival):
             return True
@@ -198,7 +196,7 @@ class _Canary:
 
 
 def _live_as_canary(requests: int) -> NoReturn:
-    """Live as the canary: drop the pending signals that are asked for, until ci-egress is gone."""
+    """Live as the canary: drop pending signals whose numbers are requested, until ci-egress is gone."""
     try:
         # Who reads ci-egress's output to its end must not wait for this process too.
         for descriptor in [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]:
@@ -218,7 +216,7 @@ def _received(when: _Moment) -> Iterator[_Arrival]:
 
 
 def _is_about_us(arrival: _Arrival) -> bool:
-    """Whether it is the kernel's word on the CPU time that ci-egress itself has used (RLIMIT_CPU)."""
+    """Whether the kernel sent it for the CPU time that ci-egress itself has used (RLIMIT_CPU)."""
     return arrival.number == signal.SIGXCPU and arrival.sender_pid == 0
 
 

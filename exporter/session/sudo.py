@@ -1,7 +1,7 @@
 """Find out whether sudo kept back the variables by which ci-egress would know its job.
 
-That they are missing doesn't show it: ci-egress may run in no job at all. sudo clears the environment unless
-`-E` tells it to hand everything on; sudo-rs warns of that option and ignores it.
+Missing variables alone don't show that: ci-egress may run in no job at all. sudo clears the environment
+unless `-E` tells it to hand everything on; sudo-rs warns of that option and ignores it.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ def tell_kept_back(environment: Mapping[str, str], policy: Policy | None) -> Non
 
 
 def kept_back(environment: Mapping[str, str], above: Iterable[Mapping[str, str]]) -> str | None:
-    """Return the CI system that sudo had variables of; None if it had none, or `environment` names a system.
+    """Return the CI system whose variables sudo had; None if it had none, or `environment` names a system.
 
-    `above` are the environments of the processes above, the nearest first. All that sudo executes has the
+    `above` are the environments of the processes above, the nearest first. All processes below sudo have the
     same SUDO_ variables; sudo itself is the first process above that hasn't. Without sudo the result is None.
     """
     if "SUDO_UID" not in environment or recognise(environment) is not None:

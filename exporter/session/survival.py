@@ -1,4 +1,4 @@
-"""Keep a job from starving this process of what they share: processor, memory, descriptors."""
+"""Keep a job from starving this process of shared resources: processor, memory, descriptors."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _NEVER = "-1000"
 
 
 def go_first() -> None:
-    """Give this process, and the threads that it makes from now on, what it needs before the job.
+    """Give this process, and the threads that it makes from now on, resources before the job.
 
     A job that starts more processes than there are processors would starve this process, which reports on
     them; one that fills the memory with pages that belong to nobody would have it killed first. It may use
     CPU time without limit, and as many descriptors as its hard limit allows: the caller's limits are meant
-    for the job, and if this process reached them, that would be the job's end, too. What it lacks the right
-    for (CAP_SYS_NICE, CAP_SYS_RESOURCE) stays as it is.
+    for the job, and if this process reached them, that would be the job's end, too. Settings for which it
+    lacks the right (CAP_SYS_NICE, CAP_SYS_RESOURCE) stay as they are.
 
-    COMMAND is forked before, so it has what the caller has.
+    COMMAND is forked before, so it keeps the caller's settings.
     """
     with suppress(PermissionError):
         os.setpriority(os.PRIO_PROCESS, 0, _NICE)

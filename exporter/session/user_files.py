@@ -23,12 +23,12 @@ class HandingError(Exception):
 
 
 def append(path: Path, data: bytes, limit_bytes: int, user: CommandUser | None) -> None:
-    """Append `data` whole or not at all; the file has `limit_bytes` at most. Raises HandingError."""
+    """Append `data`, whole or not at all; the file then has `limit_bytes` at most. Raises HandingError."""
     _hand(path, data, [safe_files.APPEND, str(path), str(limit_bytes)], user)
 
 
 def replace(path: Path, data: bytes, user: CommandUser | None) -> None:
-    """Replace what `path` held by `data`. Raises HandingError."""
+    """Replace the contents of `path` by `data`. Raises HandingError."""
     _hand(path, data, [safe_files.REPLACE, str(path)], user)
 
 
@@ -99,9 +99,9 @@ def _place_as(user: CommandUser, data: bytes, arguments: list[str]) -> None:
 
 
 def _is_ours_alone(folder: Path) -> bool:
-    """Whether nobody but us and root can change `folder`, or the way there.
+    """Whether nobody but this user and root can change `folder`, or the path that leads to it.
 
-    Whoever owns a link, or a folder, on the way can let it lead elsewhere.
+    The owner of a link, or of a folder, on that path can let it lead elsewhere.
     """
     way = folder.absolute()
     try:

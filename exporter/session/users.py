@@ -41,10 +41,10 @@ class CommandUser:
 
 
 def command_user(option: str | None, environ: Mapping[str, str], *, euid: int) -> CommandUser | None:
-    """The user that COMMAND becomes; None when it stays the one that ci-egress runs as.
+    """Return the user that COMMAND becomes; None when it stays the one that ci-egress runs as.
 
-    `option` is `--user` (a name or a number). Without it, under sudo, it is the user who called sudo, as told
-    by SUDO_UID, SUDO_GID and SUDO_USER; anyone can set those, so only root's are believed. Raises UsageError
+    `option` is `--user` (a name or a number). Without it, under sudo, it is the user who called sudo, by
+    SUDO_UID, SUDO_GID and SUDO_USER; anyone can set these, so only root's are believed. Raises UsageError
     for an unknown user and KernelError when the rights to become another one are missing.
     """
     user = _named(option) if option is not None else _sudo_caller(environ, euid=euid)
@@ -93,7 +93,7 @@ def _sudo_id(environ: Mapping[str, str], variable: str) -> int:
 
 
 def _parse_id(text: str) -> int | None:
-    """A user's or group's number in decimal digits; None for anything else."""
+    """Return a user's or group's number from decimal digits; None for anything else."""
     if not (text.isascii() and text.isdigit() and len(text) <= len(str(_HIGHEST_ID))):
         return None
     number = int(text)
@@ -101,7 +101,7 @@ def _parse_id(text: str) -> int | None:
 
 
 def _account(user: str | int | None) -> pwd.struct_passwd | None:
-    """The user's entry in the database; None when there is none."""
+    """Return the user's entry in the database; None when there is none."""
     if user is None:
         return None
     try:

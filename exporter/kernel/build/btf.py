@@ -21,8 +21,8 @@ _TRANSPARENT_KINDS = {8, 9, 10, 11, 18}  # typedef, volatile, const, restrict, t
 _FIXED_SIZE = {1: 4, 3: 12, 14: 4, 17: 4}
 _ENTRY_SIZE = {4: 12, 5: 12, 6: 8, 13: 8, 15: 12, 19: 12}
 
-# What bpf/ calls an offset, and the member it stands for. A union's or an anonymous struct's members count
-# as the struct's own, as in C.
+# The constant in bpf/ for each offset, and the member that the offset is of. A union's or an anonymous
+# struct's members count as the struct's own, as in C.
 MEMBERS = {
     "TASK_FLAGS": ("task_struct", "flags"),
     "TASK_NAME": ("task_struct", "comm"),

@@ -138,5 +138,5 @@ def _portable(instructions: bytes, descriptors: dict[int, int]) -> Iterator[byte
 if __name__ == "__main__":
     status = main()
     sys.stdout.flush()
-    # Without the interpreter's farewell: BCC's takes its time for nothing.
+    # Without the interpreter's exit handlers: BCC's take time for nothing.
     os._exit(status)

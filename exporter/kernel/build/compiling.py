@@ -1,6 +1,6 @@
 """Getting bytecode from the sources: a child process compiles it, or an earlier start left it.
 
-The compiler (BCC and LLVM) never enters this process; only what it prints is taken from it.
+The compiler (BCC and LLVM) never enters this process, which only reads its output.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Compiler:
         if "error" in answer:
             stage = answer["stage"]
             what = "cannot use BCC" if stage == "import" else "cannot compile the programs"
-            # What BCC raises needn't say why; what it printed does.
+            # BCC's exception needn't name the cause; its output does.
             hint = limit_hint(answer["error"]) or limit_hint(said) or _HINTS[stage]
             raise KernelError(f"{what}: {answer['error']}", hint=hint, detail=said)
         return answer

@@ -47,7 +47,7 @@ def _add(name: str, folder: Path, parts: dict[str, str]) -> None:
 
 
 def _kept(line: re.Match[str]) -> str:
-    """Return what stays of an include: the line of the layout, and of all others an empty one."""
+    """Return the line of an include if it is the layout's; an empty one in place of any other."""
     return line[0] if line[1] == _LAYOUT else ""
 
 

@@ -18,8 +18,8 @@ SOUGHT_S = 10.0
 """The seconds for which a namespace is looked for: its socket may be on its way to another process."""
 _AGAIN_S = 1.0
 _STEP_S = 0.004
-"""The seconds that one turn may take, or little longer: others wait, and a job may have any number of
-descriptors."""
+"""The seconds that one turn may take, or little longer: events wait meanwhile, and a job may have any number
+of descriptors."""
 
 
 class Sought:

@@ -67,7 +67,7 @@ def put_filter(program: int, index: int, name: str) -> bool:
         for priority in _PRIORITIES:
             info = priority << 16 | socket.htons(_ALL_PROTOCOLS)
             try:
-                # Without a handle: nobody can have one there already. Of two that come at once both stay.
+                # Without a handle, which somebody might have. When two processes do this, both filters stay.
                 netlink.ask(_NEW_FILTER, _CREATE | _EXCL, (index, 0, _EGRESS, info), attributes)
             except OSError as error:
                 if error.errno != errno.EINVAL or priority == _PRIORITIES[-1]:

@@ -57,8 +57,8 @@ class Guarded:
         self._failed: set[int] = set()
         """The namespaces in which frames can't be stopped; each was reported."""
         self._uncovered: dict[int, float] = {}
-        """The namespaces where an interface may lack the program, each with since when; _TOLD once
-        reported."""
+        """The namespaces where an interface may lack the program, each with the time since when; _TOLD once
+        it was reported."""
 
     def __contains__(self, number: int) -> bool:
         """Whether the namespace `number` is looked after."""
@@ -70,7 +70,7 @@ class Guarded:
 
     @property
     def is_any_failed(self) -> bool:
-        """Whether that was reported of any namespace at all."""
+        """Whether that was reported of any namespace."""
         return bool(self._failed)
 
     @property
@@ -107,7 +107,7 @@ class Guarded:
             self.fail(number, who, error)
 
     def look_again(self, *, at_all: bool = False) -> bool:
-        """Note where interfaces came or went, with `at_all` in every namespace; return whether anywhere."""
+        """Note namespaces with changed interfaces, or with `at_all` all; return whether there is any."""
         changed = [number for number, network in self._networks.items() if network.news.came() or at_all]
         for number in changed:
             self._networks[number].round.is_stale = True

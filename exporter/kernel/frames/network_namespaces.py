@@ -129,7 +129,7 @@ class LinkNews:
         self._socket.close()
 
     def came(self) -> bool:
-        """Whether there was any news since the last call. What it says isn't looked at."""
+        """Whether there was any news since the last call. Its content isn't looked at."""
         has_come = False
         while True:
             try:

@@ -4,8 +4,8 @@ No cgroup hook sees these frames. So a program, `on_frame` in bpf/frame.bpf.c, i
 interface, in every network namespace where such a job has a process. The kernel announces interfaces that
 appear (rtnetlink), but no namespaces: they are found by their processes, once a second, sooner where an
 interface came or went, and at once where a packet socket was made. Where none is in it any more by then, the
-socket itself leads there (sought.py). Links are pinned like the instance's others, and stay when the exporter
-is killed.
+socket itself leads there (abandoned_namespaces.py). Links are pinned like the instance's others, and stay
+when the exporter is killed.
 
 Frames could get past that program by PACKET_QDISC_BYPASS or through XDP sockets. Both need a socket option,
 which `on_setsockopt` denies; it also judges who joins multicast groups. It is attached before the policy of
@@ -77,7 +77,7 @@ class Frames:
         self._under_way: Iterator[None] | None = None
         """The look that was begun and isn't finished; None: there is none."""
         self._is_withdrawing = False
-        """Whether that look detaches what isn't needed any more."""
+        """Whether that look detaches programs that aren't needed any more."""
         self._next_s = self._calm_until_s = 0.0
         self._until_s = 0.0
         self._is_over = False
@@ -121,7 +121,7 @@ class Frames:
         return self.found()
 
     def found(self) -> list[Tampered]:
-        """Return what looks have had to report since the last call."""
+        """Return the failures and delays that looks have found since the last call."""
         told, self._told = self._told, []
         return told
 
@@ -155,10 +155,10 @@ class Frames:
             self._take_in(_told_of(process, 0, scope))
 
     def look(self, *, about_to_be: Collection[int] = ()) -> None:
-        """Look now: what is enforced has changed, or namespaces or their interfaces have.
+        """Look now: enforcement, namespaces or their interfaces have changed.
 
         Scopes that are `about_to_be` enforced are treated as if they were. The next turn, or `found`, returns
-        what there is to report.
+        the failures.
         """
         self._guarded.look_again()
         if self._under_way is None or (about_to_be and self._is_withdrawing):
@@ -168,7 +168,7 @@ class Frames:
         self._go_on()
 
     def require_options(self) -> None:
-        """Deny the options by which sockets get past the program to all who are held. Raises KernelError."""
+        """Deny options by which sockets get past the program to held processes. Raises KernelError."""
         if not self._is_over and self._pins.exists():
             with failures_told("attach", _OPTIONS):
                 self._hold_options()
@@ -180,7 +180,7 @@ class Frames:
         """Continue the look under way, for as long as a call may take."""
         self._begin_turn()
         if not self._guarded.cover(self._until_s):
-            self._next_s = 0.0  # a look takes in again what was given up, or reports it
+            self._next_s = 0.0  # a look takes in again the namespaces that were given up, or reports them
         if self._under_way is None:
             return
         for _ in self._under_way:
@@ -194,7 +194,7 @@ class Frames:
         self._next_s = time.monotonic() + LOOK_S
         self._is_withdrawing = False
         if not self._pins.exists():
-            return  # somebody stopped the instance, or removed its pins, which is told elsewhere
+            return  # somebody stopped the instance, or removed its pins, which is reported elsewhere
         scopes = self._enforced().union(about_to_be)
         self._links.find()
         if not scopes:
@@ -264,7 +264,7 @@ class Frames:
         return self._held_here(proc, partial(one_of, self._candidates))
 
     def _held_here(self, process: wire.ProcValue, found: Callable[[bytes], int | None]) -> int:
-        """Return the scope whose policy holds what is in the network of a process; 0: no policy does.
+        """Return the scope whose policy is for the network of a process; 0: no policy is.
 
         In an agent's network, steps are held from their first instruction on.
         """

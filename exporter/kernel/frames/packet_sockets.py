@@ -46,7 +46,7 @@ class SocketAt(NamedTuple):
         return f"/proc/{self.pid}/task/{self.thread}/fd/{self.number}"
 
     def _copied(self, name: str) -> int:
-        """Go by a copy of the descriptor. Meanwhile another file may be there, which may hang when closed."""
+        """Do it by a copy of the descriptor: another file may be there by now, which may hang when closed."""
         of = pidfd(self.pid, self.thread)
         try:
             copy = copied(of, self.number)
@@ -71,7 +71,7 @@ def packet_sockets(pid: int) -> Iterator[SocketAt | None]:
 
 
 def _packet_socket(path: str) -> str:
-    """Return what tells the packet socket at a descriptor's path from other files; empty: there is none."""
+    """Return the name of the packet socket at a descriptor's path; empty when none is there."""
     try:
         held = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except OSError:
@@ -87,7 +87,7 @@ def _packet_socket(path: str) -> str:
 
 
 def _name(descriptor: int) -> str:
-    """Return what a descriptor of this process is of; for a socket the kernel alone says it."""
+    """Return the name of the file that a descriptor of this process is of; the kernel names sockets."""
     return str(Path(f"/proc/self/fd/{descriptor}").readlink())
 
 

@@ -7,7 +7,7 @@ import os
 import resource
 
 KEPT_FREE = 32
-"""The descriptors kept free for what has to be opened for a moment."""
+"""The descriptors kept free for files that have to be opened for a moment."""
 
 
 def require_spare(newest: int) -> None:

@@ -73,7 +73,7 @@ class InstanceJob:
 
     @property
     def effective(self) -> JobMode:
-        """The mode that takes effect on what the policy denies; NONE: nothing is done about it."""
+        """The mode in effect; NONE: acts that the policy denies are neither stopped nor reported."""
         return self.mode if self.is_attached else JobMode.NONE
 
 
@@ -121,7 +121,7 @@ def matching(found: list[Instance], name: str) -> Instance:
 
 
 class NoMatchError(KernelError):
-    """An error: what was asked for matches no instance or no job, or several instances."""
+    """A request that matches no instance or no job, or several instances."""
 
     exit_status = 1
 
@@ -170,10 +170,10 @@ def selected(job: InstanceJob, pattern: str | None) -> bool:
 
 
 def switch(job: InstanceJob, mode: JobMode, *, by: int) -> list[Gap]:
-    """Have what the policy of `job` denies denied, or only reported, from the next act on.
+    """Enforce the policy of `job`, or only report acts against it, from the next act on.
 
     This writes one entry of a map, however many rules there are. An exporter that writes a mode meanwhile
-    waits, and keeps what user `by` chose. Returns the gaps through which frames still leave. Raises
+    waits, and keeps the choice of user `by`. Returns the gaps through which frames still leave. Raises
     KernelError: if the job has no policy, nothing is changed; if not all of its programs are attached, the
     mode is changed all the same.
     """
@@ -192,8 +192,8 @@ def switch(job: InstanceJob, mode: JobMode, *, by: int) -> list[Gap]:
                 if value is None:
                     what = f"{name} has no policy: there is nothing to {_verb(mode)}"
                     raise KernelError(what, hint="start it with --policy FILE or --allowed-endpoints TEXT")
-                gaps = stop_frames(LOCKED_S)  # before it is in force: nobody comes between, whoever is killed
-                # First who chose, then what: whoever sees the one knows the other.
+                gaps = stop_frames(LOCKED_S)  # before it is in force: then no frame leaves, whoever is killed
+                # The choice before the mode: whoever sees the mode knows who chose it.
                 Registry(jobs, partial(changing_modes, directory)).switch(job.scope, mode, by)
                 before = wire.ModeValue.unpack(value)
                 is_enforcing = int(mode is JobMode.ENFORCE)
@@ -266,7 +266,7 @@ def _goes_on(instance: Instance) -> bool:
 
 
 def described(instance: Instance) -> str:
-    """Describe what a leftover still does, in words."""
+    """Describe a leftover, and its effect on jobs."""
     name = f"instance {instance.name}"
     if not instance.is_of_this_version:
         return f"{name} of another version of ci-egress is still attached, without its exporter"

@@ -104,7 +104,7 @@ def _processes(maps: Mapping[str, Map], scope: int) -> Iterator[_Found]:
 
 
 def _undecided(config: Map) -> int:
-    """Return the scope to whose policy is held what may be a job's; HOST: to none."""
+    """Return the scope whose policy holds processes that may be a job's; HOST: no policy does."""
     value = config.lookup(_KEY.pack(0))
     return HOST if value is None else int(wire.ConfigValue.unpack(value).undecided)
 

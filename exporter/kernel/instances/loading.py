@@ -1,4 +1,9 @@
-"""Turning bytecode into running programs: making maps, loading programs, attaching them, and pinning both."""
+"""Turn bytecode into running programs: make maps, load programs, attach them, and pin both.
+
+with loading() as kernel:
+    tracer = kernel.ready(Coverage(is_host=True))
+    tracer.drain(handle, limit=8192)
+"""
 
 from __future__ import annotations
 
@@ -31,7 +36,7 @@ def is_complete(bytecode: Bytecode) -> bool:
     return names.issuperset(PINNED_MAPS) and all(each.name in bytecode.programs for each in PROGRAMS)
 
 
-def load(  # noqa: PLR0913, PLR0917 - the last two are of who can be interrupted
+def load(  # noqa: PLR0913, PLR0917 - the last two are for a caller that may be interrupted
     bytecode: Bytecode,
     pins: Path,
     programs: Sequence[Program],
@@ -42,7 +47,7 @@ def load(  # noqa: PLR0913, PLR0917 - the last two are of who can be interrupted
     """Make the maps, load and attach `programs`, and pin both in `pins`, as long as `goes_on()`.
 
     With `unpinned`, the links are put there by their programs' names, and not pinned. Raises KernelError; the
-    caller has to remove what was pinned until then, and to close what is in `unpinned`.
+    caller has to remove the pins made until then, and to close the links in `unpinned`.
     """
     with ExitStack() as stack:
         with failures_told("attach", "cgroup v2"):

@@ -128,7 +128,7 @@ class Executables:
         )
 
     def look_again(self) -> None:
-        """Take the files as they are now: what was installed, updated or changed meanwhile counts, too.
+        """Take the files as they are now: those installed, updated or changed meanwhile count, too.
 
         Raises KernelError and OSError.
         """
@@ -157,8 +157,8 @@ class Executables:
     def held_by(self, pids: Iterable[int]) -> int:
         """Return the mask of a process that ran before it was traced; `pids` are its chain within its job.
 
-        It goes by what /proc/PID/exe shows now; a process that is gone, or runs nothing that a policy names,
-        adds nothing.
+        It goes by /proc/PID/exe as it is now; a process that is gone, or runs a file that no policy names,
+        adds no bit.
         """
         held = 0
         for pid in pids:

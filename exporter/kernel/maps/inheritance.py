@@ -1,8 +1,8 @@
-"""What an exporter that ended leaves to the one that adopts its instance: counts, records, processes.
+"""The legacy of an exporter that ended, for the one that adopts its instance: counts, records, processes.
 
-Its programs went on. What it hadn't read waits on the rings and in the tables of aggregated acts, for whoever
-reads them next. What it had read is gone with it, unless it was exported; it noted how much it had exported
-or given up, so that the missing rest can be counted.
+Its programs went on. Records that it hadn't read wait on the rings and in the tables of aggregated acts, for
+the next reader. Records that it had read are gone with it, unless they were exported; it noted the number of
+attempts that it had exported or given up, so that the missing rest can be counted.
 """
 
 from __future__ import annotations

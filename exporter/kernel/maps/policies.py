@@ -1,4 +1,4 @@
-"""Policies in the kernel's maps: what exporter/policy/compile.py made, where the programs look it up."""
+"""Policies in the kernel's maps: the output of exporter/policy/compile.py, where the programs look it up."""
 
 from __future__ import annotations
 

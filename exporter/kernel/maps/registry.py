@@ -35,7 +35,7 @@ class JobMode(IntEnum):
 
 
 class ResumableJob(NamedTuple):
-    """What a watch that adopts the instance needs to continue a job's trace."""
+    """The facts that a watch that adopts the instance needs to continue a job's trace."""
 
     run_hash: int = 0
     """The first 64 bits of the SHA-256 of the run's id."""
@@ -51,7 +51,7 @@ class ResumableJob(NamedTuple):
     """When its span was reported, in ns since boot: the job was over, and left processes behind. 0: not
     yet."""
     who: int = 0
-    """A digest of who the job was taken for when it got its policy (Who.digest)."""
+    """A digest of the identity by which the job got its policy (Who.digest)."""
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,7 @@ class Ring:
         return self._kept[0][0] if self._kept else self._consumed
 
     def look(self) -> None:
-        """See how far the kernel got: what it reserves from now on isn't there until the next look."""
+        """See how far the kernel got: records that it reserves from now on show at the next look."""
         self._produced = self._producer_at[0]
 
     def next_ns(self) -> int:
@@ -116,9 +116,9 @@ class Ring:
             position += (_HEADER_SIZE + length + 7) & ~7
 
     def take_early(self, handle: Handler, *, most_s: float) -> None:
-        """Hand over what is there, none but one after `most_s`, and keep it, to be handed over in order, too.
+        """Hand over waiting records for `most_s`, at least one, and keep them, for `take` in their turn.
 
-        Its room is free at once.
+        Their room is free at once.
         """
         deadline_s = time.monotonic() + most_s
         is_first = True
@@ -170,11 +170,11 @@ class Drained(NamedTuple):
 
 
 def drain(rings: Sequence[Ring], handle: Handler, *, limit: int, most_s: float = math.inf) -> Drained:
-    """Hand over finished records in the order of their times: at most `limit`, none but one after `most_s`.
+    """Hand over finished records in the order of their times, for `most_s`: at least one, at most `limit`.
 
     Records on one ring may follow from records on another: those on a later one of `rings` from those on an
-    earlier one, so the earlier ones are looked at last; and the other way round, so what is younger than the
-    first look waits. Each record's time was taken before its room was reserved, which is why the order holds
+    earlier one, so the earlier ones are looked at last; and the other way round, so records younger than the
+    first look wait. Each record's time was taken before its room was reserved, which is why the order holds
     although the times on one ring needn't rise. An unfinished record holds up all the rings, for as long as
     a program in the kernel takes to write it.
     """

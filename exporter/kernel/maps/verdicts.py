@@ -33,7 +33,7 @@ class Peer(NamedTuple):
 
 
 class Process(NamedTuple):
-    """What the lookup takes of the process that acts."""
+    """The facts about the acting process that the lookup needs."""
 
     held: int
     """The mask of the executables in its chain."""

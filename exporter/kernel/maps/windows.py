@@ -88,7 +88,7 @@ class Windows:
         self._slots.close()
 
     def follow(self, scope: int) -> None:
-        """Begin to count those acts of `scope` that have no other place to be counted."""
+        """Begin to count acts of `scope` that have no other place to be counted."""
         for key in _others_keys(scope):
             self._others.insert(key, _COUNT.pack(0))
 
@@ -107,7 +107,7 @@ class Windows:
         self._configure()
 
     def hold_undecided(self, scope: int) -> None:
-        """Hold what may be a job's to the policy of `scope` until its job is known; 0: to none."""
+        """Hold possible members of jobs to the policy of `scope` until their job is known; 0: to none."""
         self._undecided = scope
         self._configure()
 
@@ -117,9 +117,9 @@ class Windows:
         self._configure()
 
     def turn(self, handle: Handler) -> None:
-        """Hand over what was counted in a window that is over; begin another when this one was long enough.
+        """Hand over the counts of a window that is over; begin another when this one was long enough.
 
-        Never waits. Call it when the rings are drained, so that the processes of what was counted are known.
+        Never waits. Call it when the rings are drained, so that the processes behind the counts are known.
         """
         if self._grace is not None:
             if self._grace.is_over():

@@ -1,4 +1,4 @@
-"""Whether an instance is still what was loaded: its programs attached, its pins in their places."""
+"""Check whether an instance is still as it was loaded: its programs attached, its pins in their places."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from exporter.kernel.bpf import LinkInfo, detach_link, link_info, open_pinned
 
 UNPINNED, DETACHED, REPLACED = "unpinned", "detached", "replaced"
-"""What can happen to a pin, and (the last two) to a program."""
+"""The kinds of loss: of a pin, and (the last two) of a program."""
 
 LATER = "link_later_"
 """The prefix of the pins of links that come and go (frames/late_links.py), which `HeldLinks` leaves out."""
@@ -31,7 +31,7 @@ class HeldLinks:
         self._programs = {name: link_info(link).program_id for name, link in self._held.items()}
 
     def lost(self) -> Mapping[str, frozenset[str]]:
-        """Return the names of pins and programs that aren't as they were, by what happened to them."""
+        """Return the names of pins and programs that aren't as they were, by the kind of their loss."""
         pins, links = self._pins_now(), {name: link_info(link) for name, link in self._held.items()}
         detached = {name for name, link in links.items() if not _is_attached(link)}
         replaced = {name for name, link in links.items() if link.program_id != self._programs[name]}

@@ -1,4 +1,4 @@
-"""Which programs are attached now, by what the kernel says of each link, since anybody may detach it."""
+"""Find out which programs are attached now: the kernel is asked, since anybody may detach a link."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def _by_number(command: int, number: int) -> int | None:
 
 
 def _info(descriptor: int, asked: bytes = b"") -> bytes:
-    """Return what the kernel tells of an object, with zeros behind it."""
+    """Return the kernel's information about an object, with zeros behind it."""
     room = ctypes.create_string_buffer(asked, _INFO_BYTES)
     size = len(asked) or _INFO_BYTES
     bpf(_GET_INFO, struct.pack("=IIQ", descriptor, size, ctypes.addressof(room)))

@@ -29,7 +29,7 @@ class VerifierError(Exception):
     """A program that the kernel refuses; without a `reason`, the verifier had no part in that."""
 
     def __init__(self, what: str, reason: str = "", log: str = "") -> None:
-        """`what` is the errno's text, `reason` the verifier's last word, `log` how it came to that."""
+        """`what` is the errno's text, `reason` the last line of the verifier, `log` the lines before it."""
         super().__init__(what)
         self.reason = reason
         self.log = log
@@ -59,7 +59,7 @@ def _way(attempt: Attempt) -> str:
 
 
 def _said(attempt: Attempt, level: int, room: int) -> tuple[str, bool]:
-    """Return what the verifier says at `level`, and whether there was room for all of it."""
+    """Return the verifier's log at `level`, and whether there was room for all of it."""
     log = ctypes.create_string_buffer(room)
     is_whole = True
     try:

@@ -1,4 +1,4 @@
-"""Checks made beside the events: for losses, and for what others do to the instance and its programs."""
+"""Checks made once a second, beside the events: for losses, and for tampering with the instance."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ class Owner:
     context: SpanContext | None = None
     """The context of that job's span; None without one."""
     warned: Callable[[str], object] = lambda _: None
-    """Called with each tampering, in words."""
+    """Called with a line about each act of tampering."""
     ends_by_token: bool = False
     """Whether a token alone ends the watch: the machine is the job's, and nobody on it is outside of the job.
 
-    Then what ci-egress's own commands do to the instance is tampering, too.
+    Then acts of ci-egress's own commands on the instance are tampering, too.
     """
     agent: ProcessKey | None = None
     """The agent of the job's CI system, which keeps the token; None when none is known."""
@@ -57,7 +57,7 @@ def frames_told(tracer: Tracer, *, is_enforced: bool) -> list[str]:
 
 
 class Guards:
-    """The checks of one instance; what they find is said on stderr, and sent as log records."""
+    """The checks of one instance; their findings are shown on stderr, and sent as log records."""
 
     def __init__(
         self,
@@ -148,12 +148,12 @@ class LossReporter:
         self._rhythm = Rhythm(_EVERY_S)
 
     def tick(self) -> None:
-        """Report what got lost, unless the last report was just now; cheap enough for a loop."""
+        """Report losses, unless the last report was just now; cheap enough for a loop."""
         if self._rhythm.is_time():
             self.tell()
 
     def tell(self) -> None:
-        """Report what got lost since the last report."""
+        """Report the attempts that got lost since the last report."""
         for (stage, error_type), total in self._account().dropped.items():
             fresh = total - self._told.get((stage, error_type), 0)
             if fresh > 0:
@@ -194,7 +194,7 @@ class Integrity:
             self.look()
 
     def look(self) -> None:
-        """Report what got lost since the last look, unless `ci-egress stop` took it."""
+        """Report programs and pins that got lost since the last look, unless `ci-egress stop` took them."""
         if self._tracer.stopped_by() is not None:
             return
         for what, names in self._tracer.lost().items():

@@ -1,4 +1,4 @@
-"""Notice what others do to an instance while its exporter runs: switch enforcement on or off, or stop it."""
+"""Notice that others steer an instance while its exporter runs: switch enforcement on or off, or stop it."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class Steering:
         """`handle` gets an event for each change of mode, and `say` a line about it.
 
         `tampered` gets the kind and a line instead when the change was made by none of ci-egress's own
-        commands. With `ends_by_token` what these do is tampering as well: the job, whose machine it is, may
-        have had anybody call them.
+        commands. With `ends_by_token` a change by these is tampering as well: the job, whose machine it is,
+        may have had anybody call them.
         """
         self._tracer = tracer
         self._handle = handle
@@ -48,7 +48,7 @@ class Steering:
         self._rhythm = Rhythm(_LOOK_S)
 
     def begin(self, scope: int) -> None:
-        """Note the mode of `scope`, whose job is registered, and held to its policy if it has one.
+        """Note the mode of `scope`, whose job is registered by now, and whose policy, if any, is in force.
 
         Call it again when the policy changes.
         """

@@ -1,1 +1,1 @@
-"""The service: finds jobs on a whole machine, holds them, and lets go of them."""
+"""The service: it finds the jobs of a whole machine, holds each to its policy, and notices their ends."""

@@ -19,7 +19,7 @@ _UNITS = (".service", ".scope", ".slice")
 _USER = "user:"
 _CUT = wire.AGENT_NAME_ROOM - 1
 _TOLD_MAX = 1 << 20
-"""The most bytes that are read of a file in /proc: `status` may list 65,536 groups."""
+"""The most bytes that are read of a file in /proc, whose `status` may list 65,536 groups."""
 
 
 class Agent(NamedTuple):
@@ -73,7 +73,10 @@ def system_of(number: int) -> str | None:
 
 
 def agent_named(text: str) -> Agent:
-    """Return what `--agent` names: a unit (by its ending), `user:NAME`, or a program. Raises UsageError."""
+    """Return the agent that `--agent` names: a unit (by its ending), `user:NAME`, or a program.
+
+    Raises UsageError.
+    """
     if text.startswith(_USER):
         return Agent(wire.AGENT_USER, user=_uid(text.removeprefix(_USER)))
     name = text.rsplit("/", 1)[-1]
@@ -95,7 +98,7 @@ def _uid(name: str) -> int:
 
 
 def marks(job_env: str | None) -> dict[bytes, int]:
-    """Return the variables that jobs are known by, one of each system, as keys of the kernel's map `marks`.
+    """Return the variables by which jobs are known, one of each system, as keys of the kernel's map `marks`.
 
     A key has only the name and `=`: a step can't get away by giving the variable another value. With each
     comes the number of the system, as `number_of` returns it for agents; 0 where no agent is known, as for
@@ -108,7 +111,7 @@ def marks(job_env: str | None) -> dict[bytes, int]:
 
 
 def _number_of_system(provider: Provider) -> int:
-    """Return the number of its system, else of one whose agents may run in its jobs; 0 for neither."""
+    """Return the number of its system, else of a system whose agents may run in its jobs; 0 for neither."""
     names = (provider.name, *(each.name for each in PROVIDERS if provider.name in each.beside))
     return next((_NUMBERED.index(name) for name in names if name in _NUMBERED), 0)
 
@@ -121,8 +124,8 @@ def _mark(name: str) -> bytes:
 def agent_of(pid: int, agents: Container[Agent], marks: Mapping[bytes, int]) -> Agent | None:
     """Return which of `agents` the process `pid` is, by the rules of the kernel's programs; None for none.
 
-    A program with an agent's name is none if it has one of `marks` of another system: a job may have chosen
-    the name.
+    A program with an agent's name is no agent if it has a mark of another system: a job may have chosen the
+    name.
     """
     if _is_in_container(pid):
         return None
@@ -172,7 +175,7 @@ def _has_mark(pid: int, marks: Mapping[bytes, int], own: int) -> bool:
 
 
 def _known_as(pid: int) -> Iterator[Agent]:
-    """Yield all that `pid` could be known by as an agent, as far as /proc shows it."""
+    """Yield each form in which `pid` could be listed as an agent, as far as /proc shows."""
     folder = Path(f"/proc/{pid}")
     with suppress(OSError):
         yield _program((folder / "exe").readlink().name.removesuffix(" (deleted)"))

@@ -1,4 +1,4 @@
-"""What a watch says of its jobs: one begins, and one is over with so many attempts."""
+"""Messages of a watch about its jobs: that one begins, and that one is over, with its attempts."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ if TYPE_CHECKING:
     from exporter.report.terminal.screen import Screen
 
 _BEGUN_S = 1.0
-"""Seconds until it is said that a job began, although its processes are still found one by one: a shell
-without the job's variables may give them to one command after the other, without end."""
+"""Seconds until a message says that a job began, even while its processes are still found one by one: a
+shell without the job's variables may give them to one command after the other, without end."""
 
 
 class Announcements:
-    """The beginnings and ends of jobs, as they are said on stderr, shown in the view, reported and judged."""
+    """The beginnings and ends of jobs, for stderr, the view, the report and --fail-on."""
 
     def __init__(
         self, view: Screen | None, reports: WatchReporting, baseline: Callable[[], Baseline | None]
     ) -> None:
-        """`baseline` returns the baseline that jobs are held against now."""
+        """`baseline` returns the baseline that jobs are compared with now."""
         self._view, self._reports, self._baseline = view, reports, baseline
         self.judged = Judged()
         """The attempts of jobs that are over, for --fail-on."""
         self._begun: list[tuple[float, Job]] = []
-        """Jobs of which it isn't said yet that they began, each with its time by the monotonic clock."""
+        """Jobs whose beginning isn't announced yet, each with its time by the monotonic clock."""
 
     def changed(self, job: Job, summary: Summary | None) -> None:
         """Take in that `job` begins; with its `summary`, that it is over."""
@@ -51,7 +51,7 @@ class Announcements:
         self._reports.over(job, summary)
 
     def say_begun(self, *, is_settled: bool) -> None:
-        """Say which jobs began: at once with `is_settled`, else those that have run for a second."""
+        """Announce jobs that began: all with `is_settled`, else those that have run for a second."""
         while self._begun and (is_settled or time.monotonic() - self._begun[0][0] >= _BEGUN_S):
             _, job = self._begun.pop(0)
             Messages.current().say(f"{job_told(job)} began", **_known(job))

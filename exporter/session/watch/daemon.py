@@ -83,7 +83,7 @@ def run(
     asked: Requests,
     be_ready: Callable[[], None],
 ) -> int:
-    """Watch until `asked` says to end, flush, and report what came of it; returns the exit status.
+    """Watch until `asked` says to end, flush, and report the result; returns the exit status.
 
     `be_ready` is called once nothing is missed any more.
     """
@@ -159,12 +159,12 @@ class _Daemon:
         outlets, self._books, flows = assembly
         self._holder = WatchPolicyHolder(tracer, policy, all_names, warn, has_one_job=job is not None)
         self._adopted_ns = 0
-        """When a process was last found to be of a job, in nanoseconds since boot."""
+        """The last time when a process was found to be of a job, in nanoseconds since boot."""
         self.reports = WatchReporting(reporting, given, self._books.account)
         self._announcements = Announcements(self.view, self.reports, lambda: self._jobs.baseline)
         above = above or Above()
         self._apart = frozenset(above.everyone)
-        """The processes that started the watch: they run beside the job's, and are no part of the job."""
+        """The processes that started the watch: they run beside the job's processes, and are none of them."""
         self._steps = Steps(tracer, agents, config.job_env, above)
         self._jobs = self._watch_for_jobs(given, environment, outlets)
         self._pipeline = assembly.pipeline(Proc(), self._jobs)
@@ -201,7 +201,7 @@ class _Daemon:
     def loop(self, asked: Requests) -> None:
         """Watch until `asked` says to end, or nobody is left who could ask for that.
 
-        When a part of a turn fails, that is reported, and the other parts are done all the same.
+        When a step of a turn fails, the failure is reported, and the other steps are done all the same.
         """
         turn: list[Callable[[], object]] = [
             self._take_in,
@@ -231,8 +231,8 @@ class _Daemon:
         if not self._source.is_behind:
             self.missed.tell(self._source.hand)
         if not self._tracer.frames.is_about_to:
-            # Not before the whole job is held to its policy: processes that executed something before their
-            # root was found are found one by one.
+            # Not before all of the job's processes are held to its policy: those that executed a program
+            # before their root was found are found one by one.
             is_settled = self._adopted_ns < pumped_ns and not self._source.is_behind
             self._announcements.say_begun(is_settled=is_settled)
 
@@ -245,10 +245,10 @@ class _Daemon:
             reread(self._config, self._holder, self._jobs, self._pipeline, self._source.catch_up)
 
     def end_job(self, asked: Requests) -> None:
-        """End what the steps of the machine's job left behind, if the job is over and its policy is enforced.
+        """End processes that steps of the machine's job left, if it is over and its policy is enforced.
 
-        It is over unless somebody may have it go on: a signal doesn't say that. Processes of steps that still
-        run may go on, unless the watch ends because the agent is gone.
+        The job is over unless the end was asked for by a secret that lets it go on (see end_folder.py).
+        Processes of steps that still run may go on, unless the watch ends because the agent is gone.
         """
         if self._config.end_folder is None or asked.goes_on:
             return
@@ -306,7 +306,7 @@ class _Daemon:
 
     def _handle(self, event: Event) -> None:
         if isinstance(event, Environment) and event.process.pid == os.getpid():
-            return  # from before an instance was adopted that had followed this process
+            return  # it waited in the ring of an adopted instance, which followed this process
         self._pipeline.handle(event)
         if isinstance(event, Found | Environment):
             self._tell_kernel(event)
@@ -314,7 +314,7 @@ class _Daemon:
     def _tell_kernel(self, event: Found | Environment) -> None:
         program = self._pipeline.table.of(event.process)
         if program is None:
-            return  # nobody can tell any more whose it was: what was decided early, if anything was, holds
+            return  # nobody can tell any more whose it was: an early decision about it stays, if there is one
         if isinstance(event, Environment):
             self._steps.decide(event, program.scope)
         elif program.scope != HOST:
@@ -325,7 +325,7 @@ class _Daemon:
     def _decide(self, event: Environment, *, comes_again: bool = True) -> None:
         """Hold a job's root to its policy, or release a process of no job, before the record is handled."""
         if event.process.pid == os.getpid() or isinstance(self._jobs, MachineWatch):
-            return  # with one job there is nothing to decide: what may be any job's is that job's
+            return  # with one job there is nothing to decide: each root is a root of that job
         scope = self._jobs.decide(event, comes_again=comes_again)
         if scope is not None:
             self._steps.decide(event, scope)

@@ -22,18 +22,18 @@ DECIDED_MAX = 16384
 
 
 class EarlyDecision(NamedTuple):
-    """What an environment makes of the process that was executed with it."""
+    """The decision about the process that was executed with an environment."""
 
     scope: int
-    """The scope of its job; HOST: it is a root of none."""
+    """The scope of its job; HOST when it is a root of no job."""
     doubt: int = 0
-    """What is false about its variables, as in tampering.MARKS; 0: nothing."""
+    """The kind of false variables that it has, a key of tampering.MARKS; 0 when none is false."""
     at_ns: int = 0
     """When the process was executed with it, in nanoseconds since boot."""
 
 
 class Find(Protocol):
-    """What gives a job its scope."""
+    """A function that gives a job its scope."""
 
     def __call__(self, event: Environment, found: Identified, made_by: Program | None, began_ns: int) -> int:
         """Return the scope of the job `found`, which is held from now on."""
@@ -52,9 +52,9 @@ class Decisions:
         is_agent: Callable[[ProcessKey], bool],
         find: Find,
     ) -> None:
-        """Decide by who made whom in `table`, and by what `roots` reads in environments.
+        """Decide by the parents in `table`, and by the environments as `roots` reads them.
 
-        `find` gives jobs their scopes; those that find no room have the scope that `overflow` returns.
+        `find` gives jobs their scopes; jobs that find no room have the scope that `overflow` returns.
         """
         self._table, self._roots, self._jobs = table, roots, jobs
         self._overflow = overflow
@@ -64,11 +64,11 @@ class Decisions:
         """By the process and the number of its program."""
 
     def decide(self, event: Environment, *, comes_again: bool = True) -> int | None:
-        """Decide of which scope the process in `event` is a root: HOST for none; None: it isn't known yet.
+        """Find the scope whose root the process in `event` is: HOST for none; None when it isn't known yet.
 
-        It is called before the records that wait are handled; they aren't needed if the process's worker is
-        known as the program that it runs by now. With `comes_again` the environment comes once more in its
-        turn, and `in_turn` returns the same decision then.
+        It is called before the records that wait are handled; they aren't needed if the table has the program
+        that the process's worker runs now. With `comes_again` the environment comes once more in its turn,
+        and `in_turn` returns the same decision then.
         """
         worker = self._table.of(event.parent) if event.parent else None
         if worker is not None and (scope := self._scope_below(worker, event.process)) != HOST:
@@ -86,9 +86,10 @@ class Decisions:
         return decided.scope
 
     def _awaits_maker(self, event: Environment, found: Identified, worker: Program) -> bool:
-        """Whether to wait for the record of the fork: it tells whose room the job takes while that is scarce.
+        """Whether to wait for the record of the fork: it shows whose room the job takes where room is scarce.
 
-        `worker` is the kernel's parent: agents, engines and init are also the parents of what they adopt.
+        `worker` is the parent by the kernel: agents, engines and init are also the parents of processes that
+        they adopt.
         """
         if self._jobs.is_plenty() or self._jobs.is_running(found.key):
             return False
@@ -96,9 +97,9 @@ class Decisions:
         return not is_known and self.tenant(event, worker) == event.process
 
     def _scope_below(self, maker: Program, made: ProcessKey) -> int:
-        """Return the scope that `made` has by `maker`: that of `maker`'s job when it made `made`.
+        """Return the scope of `maker`'s job at the time when it made `made`.
 
-        HOST: it was of none, as far as that is decided.
+        Returns HOST when it was of no job, as far as is decided.
         """
         if maker.scope != HOST:
             return maker.scope if maker.root.started_ns <= made.started_ns else HOST
@@ -111,11 +112,11 @@ class Decisions:
     def _decision(
         self, event: Environment, found: Identified | None, worker: Program | None, began_ns: int
     ) -> EarlyDecision:
-        """Decide of which job the process in `event` is a root.
+        """Find the job whose root the process in `event` is.
 
-        When its variables contradict who started it, it isn't of the job that they name if there is a policy:
-        it is held as one that finds no room. When a job with the same ids says something else of itself, this
-        is another job: nobody knows which of the two is what it says.
+        Where there is a policy, and its variables contradict the agent that started it, the process isn't
+        counted to the job that they name, but held like a job that finds no room. When a job with the same
+        ids claims another identity, this is another job: nobody knows which of the two claims is true.
         """
         doubt = self._roots.doubt(event.block, system_of(event.agent)) if event.standing else 0
         overflow = self._overflow()
@@ -127,7 +128,7 @@ class Decisions:
         return EarlyDecision(self._find(event, found, worker, began_ns), doubt, event.at_ns)
 
     def _is_said_otherwise(self, found: Identified) -> bool:
-        """Whether `found` isn't known, and a job with the same ids is that claims to be another one."""
+        """Whether `found` isn't known, but a job is that has its ids and claims another identity."""
         if self._jobs.scope_of(found.key) is not None or found.job.is_partial:
             return False
         others = (watched.job for watched in self._jobs.with_ids_of(found.key))
@@ -137,7 +138,7 @@ class Decisions:
         )
 
     def tenant(self, event: Environment, worker: Program | None) -> ProcessKey | None:
-        """Return whose room the job takes that begins with the process in `event`; None when nobody knows."""
+        """Return the tenant of the job that begins with the process in `event`; None when nobody knows."""
         made = self._table.of(event.process)
         maker = made.parent if made else worker
         if maker is None:
@@ -157,9 +158,9 @@ class Decisions:
         return self._decision(event, self._roots.identify(event, maker), maker, program.started_ns)
 
     def forget(self, event: Environment) -> EarlyDecision | None:
-        """Forget what was decided early of `event`, and return it; None when nothing was."""
+        """Forget the early decision about `event`, and return it; None when there was none."""
         return self._decided.pop((event.process, event.exec_id), None)
 
     def awaited(self) -> set[int]:
-        """Return the scopes of processes that were decided early, and whose own turn is still to come."""
+        """Return the scopes of early decisions about processes whose own turn is still to come."""
         return {decided.scope for decided in self._decided.values()}

@@ -1,12 +1,12 @@
 """Let a token end the watch of a job's own machine: a file that has the token as its name.
 
-On such a machine the job may be root and send any signal in anybody's name, so a signal proves nothing. The
-token is known only to those who get it from the CI system; the watch has only its digest, which anybody may
+On such a machine the job may be root and send any signal in anybody's name, so a signal proves nothing. Only
+holders of the token, who get it from the CI system, know it; the watch has only its digest, which anybody may
 see in its arguments. The token is the name of the file and not its text, because a folder that is held open
-can be listed without opening what a job has put there or mounted over it.
+can be listed without opening files that a job has put there or mounted over it.
 
-The token says that the job is over. A job may get to see it at that moment, from whoever uses it. So another
-secret is needed to have the job go on after the watch: the text whose SHA-256, in hexadecimal, is the token.
+The token says that the job is over. At that moment the job may get to see it, too. So it takes another secret
+to have the job go on after the watch: the text whose SHA-256, in hexadecimal, is the token.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ _MOMENT_S, _AT_ONCE = 0.02, 100
 
 
 class FolderLook(NamedTuple):
-    """What a look into the folder found."""
+    """The result of a look into the folder."""
 
     is_end: bool
     """Whether somebody who has the token, or the secret behind it, asked for the end."""
     is_forged: bool
     """Whether somebody who has neither asked for it."""
     goes_on: bool = False
-    """Whether it was asked for with the secret behind the token: the job goes on."""
+    """Whether the end was asked for with the secret behind the token: the job goes on."""
 
 
 class EndFolder:

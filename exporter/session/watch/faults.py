@@ -21,10 +21,10 @@ class Faults:
         self._told: set[tuple[object, ...]] = set()
 
     def stand(self, part: Callable[[], object]) -> None:
-        """Call `part`; when it raises an exception, report that instead of passing it on."""
+        """Call `part`; report an exception that it raises instead of passing it on."""
         try:
             part()
-        except Exception as error:  # noqa: BLE001 - whatever a job brought about
+        except Exception as error:  # noqa: BLE001 - a job may have brought about any of them
             self._met(error)
 
     def _met(self, error: Exception) -> None:
@@ -39,7 +39,7 @@ class Faults:
 
 
 def told_of(error: Exception) -> str:
-    """Return what went wrong, in a line."""
+    """Return a line about what went wrong."""
     if isinstance(error, CiEgressError):
         return error.what
     if isinstance(error, MemoryError):

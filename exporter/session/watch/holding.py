@@ -14,10 +14,10 @@ class PolicyHolder(Protocol):
     """A part of the watch that holds jobs to their policies."""
 
     def begin(self, scope: int, job: Job, standing: ResumableJob, *, is_new: bool = False) -> Terms | None:
-        """Hold `scope` to what the policy says for `job`; returns its terms, None without a policy.
+        """Hold `scope` to the part of the policy for `job`; returns its terms, None without a policy.
 
-        `standing` is what else a watch that adopts the instance has to know. With `is_new`, no process is of
-        `scope` yet. Call it again once the names of `job` are known.
+        `standing` is for a watch that adopts the instance later. With `is_new`, no process is of `scope` yet.
+        Call it again once the names of `job` are known.
         """
 
     def over(self, scope: int, standing: ResumableJob) -> None:
@@ -30,7 +30,7 @@ class PolicyHolder(Protocol):
         """Return the scope of jobs that find no room; None without a policy."""
 
     def others(self) -> Mapping[int, Terms]:
-        """Return the terms of that scope, by the kernel's number of its policy."""
+        """Return the terms of the scope `overflow`, by the kernel's number of its policy."""
 
 
 class NoPolicyHolder:

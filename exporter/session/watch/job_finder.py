@@ -1,4 +1,4 @@
-"""Jobs of a host, found by the environment of their processes and ended when nothing is left of them."""
+"""Jobs of a host, found by the environments of their processes, and ended when no process is left."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ if TYPE_CHECKING:
     from exporter.baseline.model import Baseline
 
 HOST_TRACE_S = 3600.0
-"""How many seconds one trace takes in what belongs to no job, before the next one begins."""
+"""How many seconds one trace takes in acts that belong to no job, before the next one begins."""
 DOUBTED_MAX = 64
 """The most steps with false variables that are reported one by one; after that, only each doubling is."""
 _REAP_S = 10.0
 _ENDS_S = 0.01
-"""Seconds that one call ends jobs, and little longer: others wait to be decided meanwhile."""
+"""Seconds that one call may end jobs, or little longer: processes wait for decisions meanwhile."""
 _UNDESCRIBED_NS = 60_000_000_000
 """Nanoseconds after which a job is reported without its names, if no environment of its roots comes."""
 _NS = 1_000_000_000
@@ -49,7 +49,7 @@ _NOTHING = Census(0, 0)
 
 
 class JobWatch:
-    """All jobs that run on this host, each in its own trace, and one more trace for what belongs to none."""
+    """All jobs that run on this host, each in its own trace; a further trace has acts that belong to none."""
 
     def __init__(  # noqa: PLR0913 - the last two are the system's
         self,
@@ -63,13 +63,13 @@ class JobWatch:
         clock: Callable[[], Clock] = system_clock,
         pids: Callable[[], Collection[int]] = all_pids,
     ) -> None:
-        """`job_env` names a variable that makes a job of whatever has it, besides the known CI systems.
+        """`job_env` names a variable by which jobs are known besides those of the known CI systems.
 
         `on_change` is called with each job when it begins, and with its summary, too, when it is over.
         `holder` is called before anything of a job is reported, and when none of its processes is left.
-        Jobs are held against `baseline`; None without one. `is_agent` says whether a process starts jobs,
+        Jobs are compared with `baseline`; None without one. `is_agent` says whether a process starts jobs,
         whoever they are for. `clock` is read for each job: the host's time may be set while it is watched.
-        `pids` returns those of this host's processes at that moment.
+        `pids` returns the pids of all processes of this host.
         """
         self._outlets = outlets
         self._roots = Roots(job_env)
@@ -78,11 +78,11 @@ class JobWatch:
         self._pids = pids
         self._holder = holder
         self.baseline = baseline
-        """The baseline that jobs are held against; None without one."""
+        """The baseline that jobs are compared with; None without one."""
         self._is_agent = is_agent
         self._jobs = JobsByScope()
         self._untold: dict[int, str] = {}
-        """The ids of the runs, not redacted, of jobs that are held and aren't reported yet, by scope."""
+        """By scope, the ids (not redacted) of the runs of jobs that are held, but aren't reported yet."""
         self._ending = deque[int]()
         """The scopes of jobs that were over at the last look."""
         self._doubted = 0
@@ -90,7 +90,7 @@ class JobWatch:
         self._host_since_ns = 0
         self._reaped_ns = 0
         self.turned_away = 0
-        """The number of processes that count to no job because theirs found no room or couldn't be held."""
+        """The number of processes that count to no job, since theirs found no room or couldn't be held."""
 
     @property
     def running(self) -> Mapping[int, Watched]:
@@ -112,11 +112,11 @@ class JobWatch:
         )
 
     def decide(self, event: Environment, *, comes_again: bool = True) -> int | None:
-        """Decide of which scope the process in `event` is a root, as `Decisions.decide` says."""
+        """Find the scope whose root the process in `event` is, as `Decisions.decide` does."""
         return self._decisions.decide(event, comes_again=comes_again)
 
     def discover(self, event: Environment, program: Program) -> Discovered | None:
-        """Return the job that `program` is a root of; None when it is of none."""
+        """Return the job that `program` is a root of; None when it is a root of no job."""
         scope, doubt, _ = self._decisions.in_turn(event, program)
         if doubt:
             self._tell_of_doubt(event, doubt)
@@ -127,7 +127,7 @@ class JobWatch:
         watched.began_ns = min(watched.began_ns, program.started_ns)
         if watched.tenant == event.process:  # decided early, by the kernel's parent alone
             watched.tenant = self._decisions.tenant(event, program.parent)
-        with suppress(CiEgressError, OSError, MemoryError):  # it is held all the same, and told of later
+        with suppress(CiEgressError, OSError, MemoryError):  # it is held all the same, and reported later
             self._tell_if_untold(scope, event)
         self._pipeline.jobs.begin_earlier(scope, program.started_ns)
         return Discovered(scope, self._roots.step_of(event))
@@ -142,9 +142,11 @@ class JobWatch:
             self._pipeline.handle(Tampered(event.at_ns, *who, Tampering.MARKS, doubt, times))
 
     def _found(self, event: Environment, found: Identified, made_by: Program | None, began_ns: int) -> int:
-        """Return the scope of the job `found`, which is held from now on; HOST if it isn't, without a policy.
+        """Return the scope of the job `found`, which is held from now on.
 
-        It is reported later: its names have to be redacted first.
+        A job that finds no room, or can't be held, has the scope for such jobs; without a policy that is HOST
+        for want of room, and an error otherwise. The job is reported later: its names have to be redacted
+        first.
         """
         worker = made_by.process if made_by else None
         key, (job, run_id) = found
@@ -175,7 +177,7 @@ class JobWatch:
         return scope
 
     def _turn_away(self) -> int:
-        """Count a process whose job finds no room; returns the scope for these, HOST without a policy."""
+        """Count a process whose job finds no room; returns its scope, which is HOST without a policy."""
         self.turned_away += 1
         overflow = self._holder.overflow()
         return HOST if overflow is None else overflow
@@ -202,7 +204,7 @@ class JobWatch:
         return watched.job
 
     def passed(self, event: Environment) -> None:
-        """Forget what was decided early of `event`, but for the job that may have begun with it."""
+        """Forget the early decision about `event`; a job that may have begun with it stays."""
         decided = self._decisions.forget(event)
         if decided is not None:
             with suppress(CiEgressError, OSError, MemoryError):
@@ -220,7 +222,7 @@ class JobWatch:
             self._on_change(job, None)
 
     def change_baseline(self, baseline: Baseline) -> int:
-        """Hold jobs against `baseline` from now on, running ones too; returns how many of these there are."""
+        """Compare jobs with `baseline` from now on, running ones too; returns the number of running jobs."""
         self.baseline = baseline
         for scope, watched in self._jobs.running.items():
             if scope not in self._untold:
@@ -228,7 +230,7 @@ class JobWatch:
         return len(self._jobs.running)
 
     def warned(self, _told: str) -> None:
-        """Do nothing: with several jobs, tampering with the tracing is in nobody's summary."""
+        """Do nothing: with several jobs, tampering with the tracing is in no job's summary."""
 
     def look_around(self, now_ns: int) -> None:
         """Find the jobs that are over. It takes time for each process: call it once a second or so."""
@@ -255,7 +257,7 @@ class JobWatch:
     def end_some(self, now_ns: int) -> bool:
         """End jobs that were over at the last look, for `_ENDS_S`; returns whether it is to be called again.
 
-        An end may come late: it takes a millisecond or more, and hundreds of jobs may end at once.
+        To end a job takes a millisecond or more, and hundreds may end at once, so an end may come late.
         """
         until_s = time.monotonic() + _ENDS_S
         awaited = self._decisions.awaited() if self._ending else set()
@@ -273,7 +275,7 @@ class JobWatch:
         self._pipeline.end(HOST, now_ns)
 
     def _hold(self, scope: int, watched: Watched, *, is_new: bool = False) -> None:
-        """Begin a job. Nothing is noted of it before that worked: else the job's next step begins it."""
+        """Begin a job. It is noted only once that worked: else the job's next step begins it."""
         self._holder.begin(scope, watched.job, _standing(watched), is_new=is_new)
         self._jobs.begin(scope, watched)
         self._places.use(watched.job.ids)
@@ -306,7 +308,7 @@ class JobWatch:
         watched = self._jobs.running.pop(scope)
         left = [program.process.pid for program in self._pipeline.table.live({scope})]
         last_end_ns = self._pipeline.table.take_last_end_ns(scope)
-        # Nobody said that it was over: that shows some time after its last process.
+        # Nobody announced its end, which shows only some time after that of its last process.
         ended_ns = now_ns if left or last_end_ns is None else last_end_ns
         self._pipeline.end(scope, ended_ns, left_behind=left, still_traced=still_traced)
         self._places.end(watched.key, watched.job.ids)

@@ -16,7 +16,7 @@ JOBS_MAX = 1024
 Once half of them are there, each tenant has room for a few only (tenants.py), so that others find room, too.
 """
 SCOPES_MAX = 2000
-"""The most jobs that run or have left processes that do: the kernel's maps have room for so many."""
+"""The most jobs that run, or have left running processes: the kernel's maps have room for so many."""
 WITHOUT_ROOM = wire.SCOPE_WITHOUT_ROOM
 """The scope of jobs that find no room."""
 
@@ -47,7 +47,7 @@ class JobsByScope:
         return self._scope_of.get(key) in self.running
 
     def with_ids_of(self, key: JobKey) -> Iterator[Watched]:
-        """Yield the jobs that have the ids of `key`, whatever they say of themselves."""
+        """Yield the jobs that have the ids of `key`, whatever identity they claim."""
         for each, scope in self._scope_of.items():
             if each.ids == key.ids and (watched := self.of(scope)):
                 yield watched

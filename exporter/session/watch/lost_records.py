@@ -1,4 +1,4 @@
-"""Make up for records that the kernel had no room to report to a watch, and say what can't be made up for."""
+"""Make up for records for which the kernel had no room, and warn of losses that can't be made up for."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def read_environment(
     """Read the environment of `process` from /proc and hand it to `handle`, if /proc shows it.
 
     `exec_id` is the number of its program. `standing` (wire.STANDING_*) and `agent`, the kind of agent that
-    it is below, are what the kernel has of it.
+    it is below, are from the kernel's map of processes.
     """
     if block := environment_of(process):
         handle(_read(process, exec_id, block, standing, agent))
@@ -46,7 +46,7 @@ def _read(process: ProcessKey, exec_id: int, block: bytes, standing: int, agent:
 
 
 def _shows_its_job(process: ProcessKey, proc: wire.ProcValue) -> bool:
-    """Whether the job of `process` shows by its own environment, and not by that of a process above it."""
+    """Whether the job of `process` shows in its own environment, and not in that of a process above it."""
     return process == (proc.tgid, proc.born_ns) and proc.exec_id == proc.program
 
 
@@ -55,21 +55,21 @@ class _Round:
     """A round through all processes, the oldest first: searches that begin anew go on with it."""
 
     read_ns: int = 0
-    """The time up to which processes had started that are read in this round."""
+    """The latest start of the processes that this round has read; all older ones are read, too."""
     until_ns: int = 0
-    """The time up to which those had that this round is about."""
+    """The latest start of the processes that this round is to read."""
 
     def go_on(
         self, found: list[tuple[ProcessKey, wire.ProcValue]]
     ) -> deque[tuple[ProcessKey, wire.ProcValue]]:
-        """Return the processes to be read of those that were `found`, the youngest first in both."""
+        """Return the processes among `found` that are still to be read, the youngest first in both."""
         if not any(self.read_ns < process.started_ns <= self.until_ns for process, _ in found):
             self.read_ns, self.until_ns = 0, found[0][0].started_ns if found else 0
         return deque(each for each in found if each[0].started_ns > self.read_ns)
 
 
 class Missed:
-    """A search for what the kernel had no room to report, and a report of all that got lost."""
+    """A search for environments that the kernel had no room to report, and a report of all losses."""
 
     def __init__(
         self,
@@ -97,8 +97,7 @@ class Missed:
 
         The youngest and the oldest are read in turn, for `_READ_S`; the next calls read the rest. So a root
         that has just begun is read soon, and one that waits is read however many others begin. A process is
-        read only where its job shows by its own variables: those of a descendant say nothing of the root that
-        made it.
+        read only if its job shows in its own variables: a descendant's say nothing of the root that made it.
         """
         lost = self._tracer.lost_environments() + self._source.failed_environments
         if lost > self._environments and time.monotonic() >= self._look_s:
@@ -130,7 +129,7 @@ class Missed:
             handle(event)
 
     def news(self) -> list[str]:
-        """Return the lines of `all` if they changed, and a minute after the last ones; else nothing."""
+        """Return the lines of `all` if they changed and the last ones are a minute old; else no lines."""
         lines = self.all()
         if lines == self._told or time.monotonic() < self._next_s:
             return []
@@ -138,7 +137,7 @@ class Missed:
         return lines
 
     def all(self) -> list[str]:
-        """Return all that got lost, a line each."""
+        """Return a line about each kind of loss."""
         refused = self._tracer.scopes.refused
         unheld = (
             f"{refused} programs of jobs found the kernel's table of them full: they are held to the "

@@ -18,9 +18,9 @@ _MODE = 0o644
 def pid_file(path: Path | None) -> Iterator[Callable[[], None]]:
     """Yield a function that makes the file `path`, with the pid of this process in it; None: no file.
 
-    At the end of the block the file is removed. It is made whole: who sees it can read the pid. What stood
-    there before is removed at once; links aren't followed. Raises UsageError where the file can't be made,
-    which shows at the start.
+    At the end of the block the file is removed. It appears with its text: whoever sees it can read the pid.
+    An older file of that name is removed at once; links aren't followed. Raises UsageError, at the start, if
+    the file can't be made.
     """
     if path is None:
         yield lambda: None

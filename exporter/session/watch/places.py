@@ -14,7 +14,7 @@ SPANS_MAX = 8192
 
 
 class Places:
-    """The ids of the spans of jobs: of those that are over, and all that were used."""
+    """The ids of jobs' spans: by job of those that are over, and all that were used."""
 
     def __init__(self) -> None:
         """Begin with no job."""
@@ -22,10 +22,10 @@ class Places:
         self._used: dict[int, None] = {}
 
     def of(self, key: JobKey, ids: TraceIds, began: str, *, ran_before: bool) -> TraceIds:
-        """Return the ids of a job's spans: `ids`, by what the job is, unless such a span was or may be told.
+        """Return the ids of a job's spans: `ids`, unless a span with these was or may have been sent.
 
-        It may be if the job `ran_before` this watch, perhaps under another one, and if another job has the
-        same ids. `began` tells the parts of a job apart.
+        One may have been if the job `ran_before` this watch, perhaps under another one, or if another job has
+        the same ids. `began` tells the parts of a job apart.
         """
         if key in self._over:
             return further_part(self._over[key], began)

@@ -1,4 +1,4 @@
-"""Change the policy of every job while jobs run: the policy was read again."""
+"""Change the policies of running jobs after the policy file was read again."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 OVERFLOW = WITHOUT_ROOM
 """The scope of jobs that find no room; it is held to a policy at least as strict as every job's.
 
-Processes that may be of a job are held to the same, until their job is known.
+Processes that may be of a job are held to the same policy, until their job is known.
 """
 _PAUSES = 10
 """The pause after a try, in lengths of that try: one that waits for other processes may take seconds."""
 
 
 class Held(NamedTuple):
-    """What a scope is held to."""
+    """The policy that a scope is held to, and its job."""
 
     job: Job | None
     """None for jobs that found no room, and for containers of no job."""
@@ -45,10 +45,10 @@ class Held(NamedTuple):
 
 
 class Holder(Protocol):
-    """What holds scopes to policies."""
+    """A part that holds scopes to policies."""
 
     held: dict[int, Held]
-    """What each scope is held to."""
+    """The policy and the job of each scope."""
 
     def hold(self, scope: int, held: Held) -> None:
         """Hold `scope` to another policy from now on."""
@@ -57,7 +57,7 @@ class Holder(Protocol):
         """Return the terms of `scope`, with the mode that is in force; None without a policy."""
 
     def for_no_job(self, source: Source, scope: int) -> SharedPolicy:
-        """Write what `source` says for a scope that is no job's."""
+        """Write the part of `source` for a scope that is no job's."""
 
     def remove_unused(self) -> None:
         """Remove the policies that no scope is held to, or is to be held to."""
@@ -74,9 +74,9 @@ class PolicyChange:
         self._warn = warn
         self._source: Source | None = None
         self.next: dict[int, SharedPolicy | None] = {}
-        """The policies that scopes are to be held to and aren't yet, since the policy was read again.
+        """The new policies of scopes that aren't held to them yet, since the policy was read again.
 
-        None: it isn't written, for want of room.
+        None for a policy that isn't written, for want of room.
         """
         self._turn_over: Callable[[], object] = lambda: None
         """Holds the scopes of `next` to their new policies, as far as that is possible now."""
@@ -93,7 +93,7 @@ class PolicyChange:
         catch_up: Callable[[], object],
         changed: Callable[[int, Terms], object],
     ) -> Mapping[int, SharedPolicy | None]:
-        """Begin to hold the scopes of `plan` to `source`; return what was planned before instead.
+        """Begin to hold the scopes of `plan` to `source`; return the plan that this one replaces.
 
         The rest is as for WatchPolicyHolder.change.
         """
@@ -101,7 +101,7 @@ class PolicyChange:
         self.next = {
             scope: written
             for scope, written in plan.items()
-            # Where another policy was prepared and never held to, answers must no more grant under that one.
+            # Under a policy that was prepared but never came into force, answers must grant no longer.
             if written is None or scope in self.next or written is not self._holder.held[scope].written
         }
         self._source = source
@@ -113,13 +113,13 @@ class PolicyChange:
         return bool(self.next) and time.monotonic() >= self._again_s
 
     def forget(self, given_up: Mapping[int, SharedPolicy | None]) -> None:
-        """Drop what answers granted under policies that scopes were prepared for and never held to."""
+        """Drop grants under policies that were prepared for scopes, but never came into force."""
         for scope, written in given_up.items():
             if written not in (None, self._holder.held[scope].written, self.next.get(scope)):
                 self._scopes.drop_grants(scope, written.number)
 
     def go_on(self) -> None:
-        """Try once more to hold the scopes of `_next` to their new policies; note what is in the way."""
+        """Try once more to hold the scopes of `next` to their new policies; note what is in the way."""
         began_s = time.monotonic()
         try:
             self._turn_over()
@@ -134,17 +134,17 @@ class PolicyChange:
         catch_up: Callable[[], object],
         changed: Callable[[int, Terms], object],
     ) -> None:
-        """Hold as many scopes of `_next` to their new policies as possible.
+        """Hold as many scopes of `next` to their new policies as possible.
 
-        Where not all of these have room beside those before, some take over after the others.
+        Where the new policies don't all have room beside the old ones, some scopes follow after the others.
         """
         while self._turn_some(self._fitting_now(), names_in, catch_up, changed):
             pass
 
     def _fitting_now(self) -> dict[int, SharedPolicy]:
-        """Write what has room of the policies in `_next`, and return all that are written.
+        """Write as many policies of `next` as have room, and return all that are written.
 
-        If none is, jobs whose part has no room are held to another one: see Fitting.
+        If none is, jobs whose own part has no room get a smaller one: see Fitting.
         """
         for fit in (self._fitting.own, self._fitting.for_job):
             for scope in [scope for scope, written in self.next.items() if written is None]:
@@ -166,7 +166,7 @@ class PolicyChange:
         catch_up: Callable[[], object],
         changed: Callable[[int, Terms], object],
     ) -> bool:
-        """Hold `scopes` to their new policies; return whether that gave others room."""
+        """Hold `scopes` to their new policies; return whether that made room for others."""
         prepared = self._each(
             scopes, lambda scope, written: self._scopes.prepare(scope, written.number, written.compiled)
         )
@@ -198,7 +198,7 @@ class PolicyChange:
     def _each(
         self, scopes: Mapping[int, SharedPolicy], act: Callable[[int, SharedPolicy], object]
     ) -> dict[int, SharedPolicy]:
-        """Call `act` for each scope; returns those for which it succeeded."""
+        """Call `act` for each scope; return the scopes for which it succeeded."""
         done = {}
         for scope, written in scopes.items():
             try:
@@ -213,9 +213,9 @@ class PolicyChange:
         return done
 
     def plan(self, source: Source) -> dict[int, SharedPolicy | None]:
-        """Write the policy that each scope will be held to; None for a job's that has no room now.
+        """Write the policy that each scope will be held to; None for a job whose policy has no room now.
 
-        If one that is for no job in particular can't be written, remove all and raise.
+        If a policy that is for no job in particular can't be written, remove all and raise.
         """
         try:
             return {
@@ -241,7 +241,7 @@ class PolicyChange:
         numbers, rules = (before.number, after.number), after.compiled.named
 
         def may_answer(names: Names, resolver: Resolver) -> bool:
-            """By its address, or by a name that led to it: the new policy may not trust it any more."""
+            """Whether the new policy trusts the resolver, by its address or by a name that led to it."""
             own = names.names_of(resolver.address, boot_ns())
             return self._scopes.allows(after.number, Peer(*resolver)) or bool(rules.granted(own))
 

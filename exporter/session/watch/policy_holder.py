@@ -1,4 +1,4 @@
-"""Which policy each job of a watch is held to."""
+"""The policy that each job of a watch is held to."""
 
 from __future__ import annotations
 
@@ -58,15 +58,15 @@ class WatchPolicyHolder:
         self._warn = warn
         self._fitting = Fitting(self._scopes, warn)
         self.held: dict[int, Held] = {}
-        """What each scope is held to."""
+        """The policy and the job of each scope."""
         self._closing: set[int] = set()
         self._change = PolicyChange(self, self._scopes, self._fitting, warn)
 
     def start(self, steering: Steering) -> None:
         """Hold the scopes that are no job's to the policy. Raises CiEgressError when it has no room.
 
-        They are OVERFLOW and, with --host-enforce, HOST; with one job there are none yet. `steering` looks
-        after what others do to the modes.
+        They are OVERFLOW and, with --host-enforce, HOST; with one job there are none yet. `steering` notices
+        when others change modes.
         """
         self._steering = steering
         if self._source is not None:
@@ -82,10 +82,10 @@ class WatchPolicyHolder:
     def begin(
         self, scope: int, job: Job, standing: ResumableJob | None = None, *, is_new: bool = False
     ) -> Terms | None:
-        """Hold `scope` to what the policy says for `job`, unless it is already; returns its terms.
+        """Hold `scope` to the part of the policy for `job`, unless it is already; returns its terms.
 
-        Returns None without a policy. `standing` is what else a watch that adopts the instance has to know.
-        With `is_new`, `scope` has no process yet.
+        Returns None without a policy. `standing` is for a watch that adopts the instance later. With
+        `is_new`, `scope` has no process yet.
         """
         self._closing.discard(scope)
         if scope in self.held:
@@ -109,7 +109,7 @@ class WatchPolicyHolder:
             self._tell(scope, self.held[scope]._replace(standing=standing))
 
     def forget_earlier(self) -> None:
-        """Remove the policies of earlier exporters that no job goes by; all running jobs must have begun."""
+        """Remove policies of earlier exporters that no job is held to; all running jobs must have begun."""
         self._scopes.look_again()
         for scope in self._scopes.held() - self.held.keys():  # containers of no job, without --host-enforce
             self._tracer.unregister(scope)
@@ -173,12 +173,12 @@ class WatchPolicyHolder:
         catch_up: Callable[[], object],
         changed: Callable[[int, Terms], object],
     ) -> int:
-        """Hold every scope to `source` from now on, each in one step; returns how many jobs go by it.
+        """Hold every scope to `source` from now on, each in one step; returns how many jobs are held to it.
 
-        `catch_up` handles all that the kernel has reported so far; `names_in` returns what a scope has looked
-        up, and `changed` gets the terms of each scope whose policy is another one. Raises CiEgressError,
-        OSError and MemoryError, and changes nothing, when the new policy can't be written. A scope that can't
-        be held to it now keeps the one before, which is said, until `look` succeeds.
+        `catch_up` handles all records that wait; `names_in` returns the names that a scope has looked up, and
+        `changed` gets the terms of each scope that has got a new policy. Raises CiEgressError, OSError and
+        MemoryError, and changes nothing, when the new policy can't be written. A scope that can't be held to
+        it now keeps its old one, with a warning, until `look` succeeds.
         """
         lines = _to_be_said(source)
         self._scopes.look_again()
@@ -201,21 +201,20 @@ class WatchPolicyHolder:
         return sum(held.job is not None for scope, held in self.held.items() if scope not in {HOST, *kept})
 
     def for_no_job(self, source: Source, scope: int) -> SharedPolicy:
-        """Write what `source` says for a scope that is no job's. Raises CiEgressError when it has no room."""
+        """Write the part of `source` for a scope of no job. Raises CiEgressError when it has no room."""
         return self._fitting.for_no_job(source, scope, may_be_any=scope == OVERFLOW)
 
     def _hold_undecided(self, *, is_asked_for: bool = False) -> None:
         """Hold steps from their beginning if the policy of OVERFLOW is enforced, or `is_asked_for`.
 
-        Otherwise they are held to nothing until their job is known, and what its policy says of them is told
-        then.
+        Otherwise no policy holds them until their job is known; then telemetry reports its policy's ruling.
         """
         if not self._has_one_job:
             is_enforced = is_asked_for or self._is_enforced(OVERFLOW)
             self._tracer.hold_undecided(OVERFLOW if is_enforced else 0)
 
     def _is_enforced(self, scope: int) -> bool:
-        """Whether the policy of `scope` is enforced now: somebody may have turned that on or off."""
+        """Whether the policy of `scope` is enforced now: others may have turned enforcement on or off."""
         return self._tracer.mode(scope) is JobMode.ENFORCE
 
     def hold(self, scope: int, held: Held, *, is_new: bool = False) -> None:
@@ -252,7 +251,7 @@ class WatchPolicyHolder:
 
 
 def _to_be_said(source: Source) -> list[str]:
-    """Return what is to be said of executables in `lineage`, sections, their room, and `dns: deny`.
+    """Return warnings about executables in `lineage`, sections, their room, and `dns: deny`.
 
     Raises FileError for executables that can't count.
     """

@@ -1,4 +1,4 @@
-"""SIGHUP: policy and baseline are read again. What can't be read, or isn't valid, changes nothing."""
+"""SIGHUP: read policy and baseline again. A file that can't be read, or isn't valid, changes nothing."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def reread(
     pipeline: Pipeline,
     catch_up: Callable[[], object],
 ) -> None:
-    """Read policy and baseline again, hold the running jobs to them, and say what came of it.
+    """Read policy and baseline again, apply them to the running jobs, and print the result.
 
-    `catch_up` handles all that the kernel has reported so far.
+    `catch_up` handles all records that wait.
     """
     if holder.source is None and config.baseline is None:
         Messages.current().say("SIGHUP: there is neither a policy nor a baseline to read again")
@@ -42,10 +42,10 @@ def reread(
 
 
 def _reread(what: str, file: Path | None, change: Callable[[], int]) -> None:
-    """Call `change`, which reads `file` again, and say what came of it.
+    """Call `change`, which reads `file` again, and print the result.
 
-    `change` returns how many jobs go by what it read. An error is said and not raised: what was read before
-    stays.
+    `change` returns the number of jobs that the new contents are for. An error is printed and not raised: the
+    contents read before stay in force.
     """
     messages = Messages.current()
     came: dict[str, Any] = {what: "read"}
@@ -65,7 +65,7 @@ def _reread(what: str, file: Path | None, change: Callable[[], int]) -> None:
 
 def _as_told(error: Exception) -> CiEgressError:
     if isinstance(error, FileError):
-        error.hint = None  # it says how to see the errors without a start: here they show, and nothing starts
+        error.hint = None  # it names a command that shows the errors without a start: they show here
     if isinstance(error, CiEgressError):
         return error
     what = told_of(error)

@@ -1,4 +1,4 @@
-"""What a watch writes for people: a summary of each job as it ends, and a report when the watch does."""
+"""Documents of a watch for people: a summary of each job as it ends, and a report when the watch ends."""
 
 from __future__ import annotations
 
@@ -58,5 +58,5 @@ class WatchReporting:
 
 
 def _settled(account: Account) -> Account:
-    """Return `account` without what is pending: that is of other jobs, or will be settled in a moment."""
+    """Return `account` without pending attempts: these are of other jobs, or settled in a moment."""
     return replace(account, attempts=account.attempts - sum(account.pending.values()), pending={})

@@ -29,7 +29,7 @@ class Requests:
         self._rhythm = Rhythm(_LOOK_S)
 
     def look(self) -> None:
-        """Take in what is new in the folder; cheap enough for a loop."""
+        """Take in new requests from the folder; cheap enough for a loop."""
         if self._folder is None or not self._rhythm.is_time():
             return
         found = self._folder.look()

@@ -1,4 +1,4 @@
-"""Find out again what is known of a job whose ci-egress is gone while the job goes on."""
+"""Recover the facts about a job whose ci-egress is gone while the job goes on."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def resumed(
     roots: Roots,
     now_ns: int,
 ) -> Watched:
-    """Return the job that the earlier watch registered as `told`, of which the programs `members` run.
+    """Return the job that the earlier watch registered as `told`; its programs `members` still run.
 
     It keeps its trace and its span. `above` returns the program that runs under a pid. Where no member is
     left whose environment names the job, only its names and its run are known; a member that has the
-    variables of another job by now doesn't count. The policy goes by whom the earlier watch took the job for,
-    and not by what a process has in its environment by now.
+    variables of another job by now doesn't count. Its policy is chosen by the identity that the earlier watch
+    registered, and not by the environments that its processes have by now.
     """
     standing = told.standing
     ids = TraceIds(
@@ -61,7 +61,7 @@ def resumed(
 
 
 def _as_told(found: Job, told: Job, who: int) -> Job:
-    """Return `found` if it is still who it was taken for; else with the names and claims that `told` has."""
+    """Return `found` if it still has the identity `who`; else with the names and claims of `told`."""
     for is_vouched, besides in product((found.is_vouched, True), (found.besides, ())):
         job = replace(found, is_vouched=is_vouched, besides=besides)  # an agent's word may have decided both
         if who and job.who.digest == who:

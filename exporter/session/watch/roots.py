@@ -1,4 +1,4 @@
-"""Find out which processes are roots of a job, and of which, by the environment they were executed with."""
+"""Find out which processes are roots of which jobs, by the environments they were executed with."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Roots:
     """A reader of environments that finds the jobs they name."""
 
     def __init__(self, job_env: str | None) -> None:
-        """`job_env` names a variable that makes a job of whatever has it, besides the known CI systems."""
+        """`job_env` names a variable by which jobs are known besides those of the known CI systems."""
         self._job_env = job_env
         named = [job_env] if job_env else []
         self._tells = names_one_of([*MARKS, *named])
@@ -56,11 +56,11 @@ class Roots:
         self._latest: tuple[bytes, dict[str, str], bool] = (b"", {}, False)
 
     def identify(self, event: Environment, worker: Program | None) -> Identified | None:
-        """Find the job of which the process in `event`, made by `worker`, is a root; None when it is none.
+        """Find the job whose root the process in `event`, made by `worker`, is; None when there is none.
 
-        When the environment isn't all there, or has a variable twice, it may say something else besides: then
-        the job is partial. When it was read from /proc, the process may have written it itself: then nobody
-        vouches for it. It takes some 100 µs, whatever the environment.
+        When the environment is cut, or has a variable twice, it may name other facts, too: then the job is
+        partial. When it was read from /proc, the process may have written it itself: then nobody vouches for
+        it. It takes some 100 µs, whatever the environment.
         """
         if not self._tells(event.block):
             return None
@@ -70,8 +70,8 @@ class Roots:
         if job_env is None and provider is None:
             return None
         job, run_id = _outlined(environ, job_env, worker.process if worker else None)
-        # If its agent didn't make the process, somebody else did, with variables of the author's: as an
-        # engine makes a container.
+        # A process that its agent didn't make has variables of its author's choice, as in a container that
+        # an engine made.
         is_agents = provider is not None and _is_step_of(event, worker, provider)
         is_partial = event.is_cut or is_contested
         is_vouched = job.is_vouched and is_agents and not is_partial and not event.is_from_proc
@@ -81,7 +81,7 @@ class Roots:
         return Identified(key_of(job, job.ids.job_span_id, run_hash(run_id)), Outline(job, run_id))
 
     def describe(self, event: Environment, outline: Outline) -> tuple[Job, Mapping[str, str]]:
-        """Return the job of `outline` as it is told, and the variables of its root in `event` that are read.
+        """Return the job of `outline` as telemetry names it, and the variables of `event` that were read.
 
         It takes some 30 ms where texts are long.
         """
@@ -89,23 +89,24 @@ class Roots:
         return described(outline, environ, job_env=self._job_env_in(environ)), environ
 
     def step_of(self, event: Environment) -> str | None:
-        """Return the CI system's name for what the process in `event` does, redacted; None without one."""
+        """Return the CI system's name for the step of the process in `event`, redacted; None without one."""
         environ, _ = self._read(event.block)
         return step_of(environ, job_env=self._job_env_in(environ))
 
     def awaits_worker(self, event: Environment, worker: Program) -> bool:
         """Whether `worker` may turn out to be an agent that vouches for the process in `event`.
 
-        The kernel says that an agent made the process; what is known of `worker` may be from before it became
-        one.
+        The kernel says that an agent made the process; `worker` may be the program that it ran before it
+        became the agent.
         """
         is_step = event.standing in _STEPS and system_of(event.agent) in _VOUCHING
         return is_step and worker.name not in PROGRAMS
 
     def doubt(self, block: bytes, system: str | None) -> int:
-        """Return what `block` has that no agent gives its steps, as in tampering.MARKS; 0: nothing.
+        """Return the kind of variables in `block` that no agent gives its steps; 0 when there are none.
 
-        `system` is the CI system of the agent that started the process; None when it isn't known.
+        The kinds are the keys of tampering.MARKS. `system` is the CI system of the agent that started the
+        process; None when it isn't known.
         """
         if not self._tells(block):
             return 0
@@ -119,7 +120,7 @@ class Roots:
         return CONTRADICTING if is_anothers or not _BESIDE[found[0]].issuperset(found) else 0
 
     def _read(self, block: bytes) -> tuple[dict[str, str], bool]:
-        """Return what is wanted of a block's variables, and whether one that describes a job has two values.
+        """Return the variables of a block that are read here, and whether one of a job's has two values.
 
         The latest block is read once.
         """
@@ -133,16 +134,15 @@ class Roots:
 
 
 def _outlined(environ: Mapping[str, str], job_env: str | None, worker: ProcessKey | None) -> Outline:
-    """Find the job. If the CI system gives its runs no id, all steps below one worker are one run."""
+    """Find the job of `environ`. If the CI system gives its runs no id, one worker's steps are one run."""
     run_id = f"{worker.pid}.{worker.started_ns}" if worker else uuid.uuid4().hex
     return outlined(environ, job_env=job_env, new_run_id=lambda: run_id)
 
 
 def _is_step_of(event: Environment, worker: Program | None, provider: Provider) -> bool:
-    """Whether an agent of `provider` made the process, both by the kernel's word and by its executable.
+    """Whether an agent of `provider` made the process, by both the kernel's record and its executable.
 
-    A name alone is anybody's choice, as in a container; and the steps of one kind of agent aren't all of one
-    system.
+    Anybody may choose a name, as in a container; and one kind of agent may run steps of several systems.
     """
     is_step = event.standing in _STEPS
     is_ones = system_of(event.agent) == provider.name
@@ -150,7 +150,7 @@ def _is_step_of(event: Environment, worker: Program | None, provider: Provider) 
 
 
 def _is_agent(worker: Program | None, agents: Collection[str]) -> bool:
-    """Whether `worker` is one of `agents`, by its executable; one below another is a job's imitation."""
+    """Whether `worker` is one of `agents`, by its executable; an agent below another is a job's imitation."""
     if worker is None or worker.name not in agents:
         return False
     above = worker.parent

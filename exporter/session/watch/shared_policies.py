@@ -1,4 +1,4 @@
-"""Write to the kernel what a policy says for each job: once for all jobs for which it says the same."""
+"""Write to the kernel the part of a policy for each job: once for all jobs whose parts are equal."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _GROWS, _KEPT_PART = 2, 8
 
 @dataclass(frozen=True)
 class SharedPolicy:
-    """A policy in the kernel, which jobs share if it says the same for them."""
+    """A policy in the kernel, which jobs share whose parts of the file are equal."""
 
     number: int
     compiled: Compiled
@@ -32,10 +32,10 @@ class SharedPolicy:
 
 
 class Fitting:
-    """A writer of policies to the kernel: it also removes those that no job goes by any more."""
+    """A writer of policies to the kernel: it also removes policies that no job is held to any more."""
 
     def __init__(self, scopes: Scopes, warn: Callable[[str], object]) -> None:
-        """Begin with no policy written; `warn` gets a line about what doesn't fit."""
+        """Begin with no policy written; `warn` gets a line about a part that doesn't fit."""
         self._scopes = scopes
         self._warn = warn
         self._written: dict[_Key, SharedPolicy] = {}
@@ -43,17 +43,17 @@ class Fitting:
         """The entries for addresses that no job's own part may take."""
 
     def own(self, job: Job, source: Source, scope: int) -> SharedPolicy:
-        """Write what `source` says for `job`. Raises CiEgressError when it doesn't fit.
+        """Write the part of `source` for `job`. Raises CiEgressError when it doesn't fit.
 
-        There must be room left for what holds for no job in particular, should the policy be read again.
+        Room must be left for the part that is for no job in particular, should the policy be read again.
         """
         return self._write(source.of(job), source, scope, leaving=self._kept)
 
     def for_job(self, job: Job, source: Source, scope: int) -> SharedPolicy:
-        """Write what `source` says for `job`; when that doesn't fit, the general rules of the file instead.
+        """Write the part of `source` for `job`; when that doesn't fit, the general rules of the file instead.
 
-        Then what any section denies is denied, too; when not even that fits, a warning says that these
-        denials don't hold. Raises CiEgressError when nothing fits.
+        The denials of all sections are written with these; when not even that fits, a warning says that they
+        have no effect. Raises CiEgressError when nothing fits.
         """
         policy = source.of(job)
         try:
@@ -69,10 +69,10 @@ class Fitting:
         return written
 
     def for_no_job(self, source: Source, scope: int, *, may_be_any: bool) -> SharedPolicy:
-        """Write what `source` says for processes of no job.
+        """Write the part of `source` for processes of no job.
 
-        With `may_be_any` they may turn out to be of any job: then what any section denies is denied, too, if
-        that fits. Raises CiEgressError when nothing fits.
+        With `may_be_any` they may turn out to be of any job: then the denials of all sections are written,
+        too, if they fit. Raises CiEgressError when nothing fits.
         """
         written = self._for_no_job(source, scope, may_be_any=may_be_any)
         self._kept = min(_GROWS * len(written.compiled.addresses), ENTRIES_ROOM // _KEPT_PART)
@@ -88,7 +88,7 @@ class Fitting:
         return self._write(source.of_others, source, scope)
 
     def keep_only(self, numbers: Collection[int]) -> None:
-        """Remove all policies but those of these numbers."""
+        """Remove all policies but those with `numbers`."""
         for key, written in list(self._written.items()):
             if written.number not in numbers:
                 del self._written[key]

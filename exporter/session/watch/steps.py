@@ -1,4 +1,4 @@
-"""Tell the kernel which processes may be a job's while that isn't known, and which turn out to be none's."""
+"""Tell the kernel which processes may be a job's while nobody knows, and which turn out to be of no job."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from exporter.pipeline.procfs import ancestors, everyone
 from .agents import KNOWN, Above, Agent, agent_of, marks, number_of
 
 _WALKS_MAX = 20
-"""The most walks through all processes. The third finds nothing new, as a rule: what a step makes once it was
-found is one from its fork on."""
+"""The most walks through all processes. The third finds nothing new, as a rule: a child of a step that was
+found is a step from its fork on."""
 _INIT = 1
 """The pid of init. It is above the watch, and yet no agent: it makes the host's own services, too."""
 
@@ -55,7 +55,7 @@ class Steps:
         self._found: dict[int, Standing] = {}
         """The standings that the walk through all processes found so far, by pid."""
         self._looked_at: dict[ProcessKey, Agent | None] = {}
-        """Which agent each process is by /proc; None for none."""
+        """The agent that each process is, by /proc; None for other processes."""
 
     def begin(self) -> None:
         """Tell the kernel which programs are agents, and which variables jobs are known by."""
@@ -63,9 +63,9 @@ class Steps:
         self._tracer.processes.know_steps(agents, self._marks)
 
     def find_again(self) -> None:
-        """Find the agents and steps among the processes that run, until that brings none to light.
+        """Find the agents and steps among the running processes, walk by walk, until one finds no more.
 
-        Processes fork meanwhile: what one makes before it is known as a step has to be found, too.
+        Processes fork meanwhile: the children that a step has made before it was found must be found, too.
         """
         for _ in range(_WALKS_MAX):
             self._found = {}
@@ -82,8 +82,9 @@ class Steps:
     def standing(self, process: ProcessKey, parent_pid: int) -> Standing:
         """Return the standing of a process that ran before the watch; call it for parents first.
 
-        What is below the job's agent is a step, but for what started the watch. Where no agent is known, the
-        processes that those above the watch have made so far are no steps: it may have been anybody's shell.
+        Processes below the job's agent are steps, but for those that started the watch. Where no agent is
+        known, the children so far of the processes above the watch are no steps: anybody's shell may have
+        started it.
         A process above the job's agent may make the next agent, too, which is then known by its name. So it
         must not be an agent itself: whatever an agent makes is a step.
         """
@@ -113,8 +114,8 @@ class Steps:
     def is_below_agent(self, process: ProcessKey, scope: int) -> bool:
         """Whether all processes from `process` up to an agent run; those between them are held as of `scope`.
 
-        A process whose parent has ended is below init. Where no agent is known, whoever isn't held may be an
-        agent, apart from init.
+        A process whose parent has ended is below init. Where no agent is known, any process that isn't held
+        may be an agent, apart from init.
         """
         for above in ancestors(process.pid):
             entry = self._tracer.scopes.entry_at(above.pid)

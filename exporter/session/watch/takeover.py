@@ -47,7 +47,7 @@ class Takeover:
     def begin(self, take: Handler) -> None:
         """Take over the processes and jobs that run, and hold them to the policy.
 
-        `take` gets what was counted of scopes that are over.
+        `take` gets the records of acts that were counted in scopes that are over.
         """
         self._adopt_processes()
         number = 0

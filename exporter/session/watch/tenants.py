@@ -1,7 +1,7 @@
-"""Tenants: whose room a job takes. Each process that an agent, an engine or init made has some of its own.
+"""Tenants: each process that an agent, an engine or init made has room for some jobs of its own.
 
 A process can name any job in its environment, and one step can start any number of such processes. So jobs
-are counted by the topmost process that they came from, by who created whom, which nobody can choose.
+are counted by the topmost process that they descend from, since nobody can choose their ancestors.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _ENGINES = frozenset({"containerd", "crio", "dockerd", "k3s", "k3s-server", "pod
 
 
 class Counted(Protocol):
-    """A job, as far as it is counted here."""
+    """A job that takes room."""
 
     tenant: ProcessKey | None
 
@@ -32,11 +32,11 @@ class Counted(Protocol):
 def tenant_of(
     maker: Program, made: ProcessKey, is_agent: Callable[[ProcessKey], bool], *, is_sure: bool
 ) -> ProcessKey | None:
-    """Return whose room a job takes for which `maker` made the process `made`; None when nobody knows.
+    """Return the tenant of a job for which `maker` made the process `made`; None when nobody knows.
 
     It is the process right below the topmost agent or, where there is none, below init and its engines; it is
     `made` where these made it themselves. With `is_sure` false, processes between them may not be known: then
-    all that is below one agent counts as one tenant, the agent.
+    all processes below one agent count as one tenant, the agent.
     """
     chain = _chain(maker)
     places = range(min(len(chain), AGENT_DEPTH_MAX))

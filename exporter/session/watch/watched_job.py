@@ -1,4 +1,4 @@
-"""How long a job lasts, since nobody says when it ends."""
+"""A job of a watch, and how long it lasts, since nobody announces its end."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from exporter.pipeline.processes import Census
 from exporter.pipeline.summary import Summary
 
 IDLE_S = 30.0
-"""How many seconds after its last process a job is over."""
+"""How many seconds after the end of its last process a job is over."""
 SETTLE_S = 3.0
-"""The same when its worker is gone, too: time for what the kernel counted, and for the next worker."""
+"""The same when its worker is gone, too: time for acts that the kernel only counted, and the next worker."""
 ROWS_MAX = 200
-"""The most rows in a job's summary; that of the host, which nobody reads, has none."""
+"""The most rows in a job's summary; the summary of the host, which nobody reads, has none."""
 QUIET_S = 600.0
-"""How many seconds a job lasts whose worker is gone while its processes run and nothing is seen of them."""
+"""How many seconds a job lasts whose worker is gone, and whose processes run without any event."""
 
 _NS = 1_000_000_000
 
 
 class JobKey(NamedTuple):
-    """What all processes of a job have in common. TRACEPARENT isn't in it, since any of them may set that.
+    """The facts that all processes of a job share. TRACEPARENT isn't one, since any of them may set it.
 
-    Ids are public, and any process may have those of a job. So it is of that job only if it says the same of
-    itself, and is believed the same. Otherwise whoever comes first would say what the others are held to.
+    Ids are public, and any process may have those of a job. So it is of that job only if it claims the same
+    identity, and is believed as much. Otherwise the first process would decide which policy holds the others.
     """
 
     job_span_id: int
     run_hash: int
     """The hash of the run's id."""
     who: int
-    """The identity of Job.who: who the job says it is, whether that is vouched for, and if all is known."""
+    """The identity of Job.who: the job's claims, whether these are vouched for, and if all are known."""
 
     @property
     def ids(self) -> tuple[int, int]:
@@ -45,9 +45,9 @@ class JobKey(NamedTuple):
 
 
 def who_counts(job: Job) -> Who:
-    """Return what `job` says of itself, as far as all of its processes say it.
+    """Return the claims of `job` that all of its processes make.
 
-    A variable of the user's groups tasks into a job, whatever their names.
+    A job that a user's variable names may group tasks of several names.
     """
     return job.who.unnamed if job.provider == NAMED_BY_USER else job.who
 
@@ -68,24 +68,24 @@ class Watched:
     """The running processes that started its first ones; None when they aren't known."""
     began_ns: int
     seen_ns: int
-    """When a process of it was last there."""
+    """When one of its processes was last known to run."""
     stirred_ns: int
-    """When something of it was last seen to happen."""
+    """When one of its processes last did something."""
     census: Census = field(default_factory=lambda: Census(0, 0))
-    """How many of its programs ran at the last look, and when the youngest began."""
+    """The number of its programs that ran at the last look, and when the youngest began."""
     attempts: int = 0
     """Its number of attempts up to the last look."""
     tenant: ProcessKey | None = None
     """The tenant whose room it takes (exporter/session/watch/tenants.py); None when nobody knows."""
 
     def join(self, worker: ProcessKey | None, at_ns: int) -> None:
-        """Note another first process of the job, a step, however short, which `worker` started."""
+        """Note another root of the job, a step, however short, which `worker` started."""
         self.seen_ns = self.stirred_ns = at_ns
         if self.workers is not None and worker is not None:
             self.workers.add(worker)
 
     def look(self, census: Census, is_running: Callable[[ProcessKey], bool], now_ns: int) -> None:
-        """Note what runs of the job now, and whether something happened."""
+        """Note the job's running programs, and whether something happened since the last look."""
         if self.workers is not None:
             self.workers = {*filter(is_running, self.workers)}
         attempts = self.summary.totals()[1]
@@ -97,9 +97,9 @@ class Watched:
     def is_over(self, now_ns: int) -> bool:
         """Whether the job is over, by the last look.
 
-        While something runs, it isn't enough that the worker is gone: that of a container ends when the
-        container has begun, and so does that of a step that goes on by itself. Then the job is over once it
-        was quiet for QUIET_S.
+        While a process runs, it isn't enough that the worker is gone: the worker of a container ends when the
+        container has begun, and so does the worker of a step that goes on by itself. Then the job is over
+        once it was quiet for QUIET_S.
         """
         has_no_worker = self.workers is not None and not self.workers
         if self.census.running:

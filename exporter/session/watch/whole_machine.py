@@ -1,4 +1,4 @@
-"""A machine that belongs to one job, as an ephemeral runner does: all that happens on it is that job's."""
+"""A machine that belongs to one job, as an ephemeral runner does: all acts on it are that job's."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _NS = 1_000_000_000
 
 
 class MachineWatch:
-    """A watch of one job: its steps, what they start, and whatever else runs on the machine."""
+    """A watch of one job: its steps, their descendants, and all other processes of the machine."""
 
     turned_away = 0
     """The number of processes whose job found no room: none, since there is only one job."""
@@ -68,7 +68,7 @@ class MachineWatch:
         self._summary = Summary(environ, sees_daemons=True)
         self._reaped_ns = 0
         self.baseline = baseline
-        """The baseline that the job is held against; None without one."""
+        """The baseline that the job is compared with; None without one."""
 
     def begin(self, pipeline: Pipeline, now_ns: int) -> None:
         """Begin the job in `pipeline`."""
@@ -103,13 +103,13 @@ class MachineWatch:
         """Do nothing: the job isn't over before the watch is."""
 
     def change_baseline(self, baseline: Baseline) -> int:
-        """Hold the job against `baseline` from now on; returns how many jobs are held against it: one."""
+        """Compare the job with `baseline` from now on; returns the number of jobs compared with it: 1."""
         self.baseline = baseline
         self._pipeline.jobs.change_novelty(SCOPE, known_by(baseline, self._job))
         return 1
 
     def warned(self, told: str) -> None:
-        """Note in the job's summary that somebody tampered with the tracing; who it was isn't known."""
+        """Note tampering with the tracing in the job's summary; the program that did it isn't known."""
         self._summary.warned(told)
 
     def look_around(self, now_ns: int) -> None:
@@ -123,7 +123,7 @@ class MachineWatch:
         return False
 
     def goes_on(self, process: ProcessKey) -> bool:
-        """Whether the step of a process still runs, as far as records say whose the process is."""
+        """Whether the step of a process still runs; True where the records don't show its step."""
         program = self._pipeline.table.of(process)
         return program is None or program.scope != SCOPE or not _is_left_behind(program)
 
