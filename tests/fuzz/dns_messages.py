@@ -34,7 +34,7 @@ from tests.fuzz.drawn_messages import (
     written,
 )
 
-_POINTERS = (b"\xc0\x0c", b"\xc0\0", b"\xc0\xff", b"\xff\xff", b"\x80", b"\x40", b"\0", b"\x3f", b"\0\1\0\1")
+POINTERS = (b"\xc0\x0c", b"\xc0\0", b"\xc0\xff", b"\xff\xff", b"\x80", b"\x40", b"\0", b"\x3f", b"\0\1\0\1")
 _SEEN_BY_DNSPYTHON = 0.1
 """Its reader of whole messages takes ten times as long as all the rest."""
 
@@ -45,9 +45,9 @@ def check(draw: Draw) -> None:
     if way == 0:
         _a_sane_answer_is_read(draw)
     elif way == 1:
-        _is_sound(draw, draw.mutated(drawn_message(draw), _POINTERS))
+        _is_sound(draw, draw.mutated(drawn_message(draw), POINTERS))
     else:
-        body = b"".join(draw.choice((*_POINTERS, b"\3abc", draw.blob(20))) for _ in range(draw.length(30)))
+        body = b"".join(draw.choice((*POINTERS, b"\3abc", draw.blob(20))) for _ in range(draw.length(30)))
         _is_sound(draw, HEADER.pack(*(draw.choice((0, 1, 0x8180, 200)) for _ in range(6))) + body)
 
 
@@ -101,14 +101,14 @@ def _is_sound(draw: Draw, message: bytes) -> None:
         assert len(joined) <= len(message) - HEADER.size, "an address from outside of the message"
         assert all(peer.removeprefix(MAPPED) in message for peer in reply.addresses)
     if reply is not None and draw.chance(_SEEN_BY_DNSPYTHON):
-        _agrees_with_dnspython(message, reply)
+        agrees_with_dnspython(message, reply)
     try:
         assert is_host_name(parse_question(message).name) in {True, False}
     except MessageError:
         return
 
 
-def _agrees_with_dnspython(message: bytes, reply: Reply) -> None:
+def agrees_with_dnspython(message: bytes, reply: Reply) -> None:
     """Where its own, stricter reader of whole messages takes it."""
     try:
         whole = dns.message.from_wire(message)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import dns.name
@@ -12,6 +13,10 @@ from tests.fuzz.draw import Draw
 HEADER = struct.Struct("!HHHHHH")
 A, CNAME, TXT, AAAA, HTTPS = 1, 5, 16, 28, 65
 MAPPED = bytes(10) + b"\xff\xff"
+ASKED, REPLIED = 0x0100, 0x8180
+"""Flags of a question, and of an answer without an error."""
+POINTER = b"\xc0\x0c"
+"""To the question's name."""
 _RECORD = struct.Struct("!HHIH")
 _LABELS = (b"registry", b"example", b"a", b"xn--caf-dma", b"_dns", b"R-2", b"a.b", b"\0", b"\xff", b"x" * 63)
 
@@ -38,11 +43,21 @@ def drawn_message(draw: Draw) -> bytes:
 
 def written(draw: Draw, identifier: int, kind: int, name: bytes, records: list[Record]) -> bytes:
     """With pointers to the question's name where a name ends like it, now and then."""
-    parts = [HEADER.pack(identifier, 0x8180, 1, len(records), 0, 0), name, struct.pack("!HH", kind, 1)]
+    short = [
+        record._replace(
+            owner=POINTER if record.owner == name and draw.chance(0.8) else record.owner,
+            data=POINTER if record.data == name and record.kind == CNAME else record.data,
+        )
+        for record in records
+    ]
+    return packed(identifier, REPLIED, kind, name, short)
+
+
+def packed(identifier: int, flags: int, kind: int, name: bytes, records: Sequence[Record]) -> bytes:
+    """A message with one question, as it is on the wire."""
+    parts = [HEADER.pack(identifier, flags, 1, len(records), 0, 0), name, struct.pack("!HH", kind, 1)]
     for record in records:
-        owner = b"\xc0\x0c" if record.owner == name and draw.chance(0.8) else record.owner
-        data = b"\xc0\x0c" if record.data == name and record.kind == CNAME else record.data
-        parts += owner, _RECORD.pack(record.kind, 1, 60, len(data)), data
+        parts += record.owner, _RECORD.pack(record.kind, 1, 60, len(record.data)), record.data
     return b"".join(parts)
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from exporter.events.arguments import Arguments
 from exporter.events.facts import Event, Execed, Exited, Forked, ProcessKey
 from tests.fuzz.draw import Draw
-from tests.unit.records import ACT, AGGREGATE
+from tests.unit.records import ACT, AGGREGATE, TAMPER
 
 SCOPE, PIDS = 1, 6
 ROOT = ProcessKey(10, 1)
@@ -71,7 +71,7 @@ class Kernel:
         self._tell(Execed(self._at_ns, process.key, *numbers, f"/bin/{name}", _NO_ARGUMENTS, False, ""))
 
     def _act(self, process: _Process) -> None:
-        event = self._draw.choice((ACT, AGGREGATE))
+        event = self._draw.choice((ACT, AGGREGATE, TAMPER))
         changed = event._replace(at_ns=self._at_ns, process=process.key, exec_id=process.exec_id)
         self._tell(changed, process.chain)
 

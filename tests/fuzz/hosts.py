@@ -38,7 +38,7 @@ def check(draw: Draw) -> None:
         return
     lines = draw.some(lambda: _line(draw), 12)
     text = "".join(lines).encode(errors="surrogatepass")
-    _is_sound(draw.mutated(text, _DICTIONARY) if draw.chance(0.7) else draw.blob(400))
+    is_sound(draw.mutated(text, _DICTIONARY) if draw.chance(0.7) else draw.blob(400))
 
 
 def _line(draw: Draw) -> str:
@@ -61,7 +61,7 @@ def _a_sane_file_is_read(draw: Draw) -> None:
             expected.setdefault(peer, name.lower())
     text = "".join(lines).encode()
     assert parse_hosts(text) == expected, text
-    _is_sound(text)
+    is_sound(text)
 
 
 def _ipv4(draw: Draw) -> tuple[str, bytes | None]:
@@ -78,7 +78,7 @@ def _ipv6(draw: Draw) -> tuple[str, bytes | None]:
     return draw.choice((str(shown), shown.exploded.upper())), None if is_own else packed
 
 
-def _is_sound(text: bytes) -> None:
+def is_sound(text: bytes) -> None:
     names = parse_hosts(text)
     assert len(names) <= text.count(b"\n") + 1
     for peer, name in names.items():

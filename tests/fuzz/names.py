@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import struct
 from typing import NamedTuple
 
 from exporter.events.facts import Answered, Asked, ProcessKey
 from exporter.pipeline.names import Names
 from tests.fuzz.draw import Draw
+from tests.fuzz.drawn_messages import ASKED, MAPPED, POINTER, REPLIED, A, Record, packed
 from tests.unit.records import ASK
 
-_HEADER = struct.Struct("!HHHHHH")
-_MAPPED = bytes(10) + b"\xff\xff"
 _HOSTS = ("registry.example", "mirror.example", "a_b.example", r"a\.b.example")
 """The last one is no name of a host."""
 _WIRE = {
@@ -88,14 +86,14 @@ def check(draw: Draw) -> None:
 
 
 def _question(draw: Draw) -> _Question:
-    resolver = _MAPPED + bytes([192, 0, 2, draw.getrandbits(1)])
+    resolver = MAPPED + bytes([192, 0, 2, draw.getrandbits(1)])
     return _Question(
         draw.getrandbits(1), resolver, draw.getrandbits(1), draw.choice((1, 28)), draw.choice(_HOSTS)
     )
 
 
 def _peer(last: int) -> bytes:
-    return _MAPPED + bytes([198, 51, 100, last])
+    return MAPPED + bytes([198, 51, 100, last])
 
 
 def _asked(question: _Question, at_ns: int, process: ProcessKey) -> Asked:
@@ -104,18 +102,16 @@ def _asked(question: _Question, at_ns: int, process: ProcessKey) -> Asked:
         process=process,
         cookie=question.cookie,
         resolver=question.resolver,
-        message=_message(question, 0x0100, []),
+        message=_message(question, ASKED, []),
         is_cut=False,
     )
 
 
 def _answered(question: _Question, last: list[int], at_ns: int, process: ProcessKey) -> Answered:
     asked = _asked(question, at_ns, process)
-    return Answered(*asked)._replace(message=_message(question, 0x8180, last))
+    return Answered(*asked)._replace(message=_message(question, REPLIED, last))
 
 
 def _message(question: _Question, flags: int, last: list[int]) -> bytes:
-    head = _HEADER.pack(question.identifier, flags, 1, len(last), 0, 0)
-    asked = _WIRE[question.name] + struct.pack("!HH", question.kind, 1)
-    records = b"".join(b"\xc0\x0c" + struct.pack("!HHIH", 1, 1, 60, 4) + _peer(each)[12:] for each in last)
-    return head + asked + records
+    records = [Record(POINTER, A, _peer(each)[12:]) for each in last]
+    return packed(question.identifier, flags, question.kind, _WIRE[question.name], records)

@@ -2,23 +2,48 @@
 
 from __future__ import annotations
 
-from exporter.events.facts import Acted, Aggregated, Event, Execed, Exited, Forked
+from collections.abc import Callable
+
+from exporter.events.facts import Acted, Aggregated, Event, Execed, Exited, Forked, Tampered
 from exporter.events.programs import CHAIN_MAX, DEPTH_MAX, Program
 from exporter.pipeline.processes import ENDED_MAX, ProcessTable
 from tests.fuzz.draw import Draw
-from tests.fuzz.histories import PIDS, ROOT, SCOPE, Kernel, disordered
+from tests.fuzz.histories import PIDS, ROOT, SCOPE, Kernel, Told, disordered
 from tests.unit.pipelines import NothingKnown
 
 
 def check(draw: Draw) -> None:
     """A history as it was; with losses; or with losses, disorder and events of nobody."""
+    draw.choice((complete, with_losses, in_disorder))(draw)
+
+
+def complete(draw: Draw) -> None:
+    """Every act has its true chain."""
+    _fed_all(_history(draw), _is_the_truth)
+
+
+def with_losses(draw: Draw) -> None:
+    """A chain may end early, but holds no stranger."""
+    _fed_all(_lossy(draw), _is_part_of_the_truth)
+
+
+def in_disorder(draw: Draw) -> None:
+    """An event finds its own process, and the table stays small."""
+    _fed_all(disordered(draw, _lossy(draw)), lambda _program, _chain: None)
+
+
+def _history(draw: Draw) -> list[Told]:
     kernel = Kernel(draw)
     for _ in range(4 + draw.length(76)):
         kernel.step()
-    way = draw.randrange(3)
-    told = kernel.told if way == 0 else [each for each in kernel.told if draw.chance(0.8)]
-    if way == 2:
-        told = disordered(draw, told)
+    return kernel.told
+
+
+def _lossy(draw: Draw) -> list[Told]:
+    return [each for each in _history(draw) if draw.chance(0.8)]
+
+
+def _fed_all(told: list[Told], holds: Callable[[Program, tuple[str, ...]], None]) -> None:
     ended: list[Program] = []
     table = ProcessTable(NothingKnown(), ended.append)
     table.seed(ROOT, SCOPE, 1).path = "/bin/root"
@@ -26,10 +51,7 @@ def check(draw: Draw) -> None:
         program = _fed(table, event)
         if program is not None:
             _is_sound(program, event)
-            if way == 0:
-                assert _names(program) == chain[-CHAIN_MAX:], (_names(program), chain)
-            elif way == 1:
-                _is_part_of_the_truth(program, chain)
+            holds(program, chain)
         _is_bounded(table)
     table.end_all({SCOPE}, 1 << 40)
     assert not table.live({SCOPE})
@@ -47,7 +69,7 @@ def _fed(table: ProcessTable, event: Event) -> Program | None:
         case Exited():
             table.exited(event)
             assert table.of(event.process) is None
-        case Acted() | Aggregated():
+        case Acted() | Aggregated() | Tampered():
             return table.acted(event)
         case _:
             pass
@@ -55,7 +77,7 @@ def _fed(table: ProcessTable, event: Event) -> Program | None:
 
 
 def _is_sound(program: Program, event: Event) -> None:
-    assert isinstance(event, Acted | Aggregated)
+    assert isinstance(event, Acted | Aggregated | Tampered)
     assert program.process == event.process, "another process's program"
     assert program.exec_id >= event.exec_id
     seen: set[int] = set()
@@ -67,6 +89,11 @@ def _is_sound(program: Program, event: Event) -> None:
     assert len(seen) <= DEPTH_MAX + 1
     assert len(program.chain) <= CHAIN_MAX
     assert program.chain[-1] is program
+
+
+def _is_the_truth(program: Program, chain: tuple[str, ...]) -> None:
+    assert _names(program) == chain[-CHAIN_MAX:], (_names(program), chain)
+    assert not program.is_recovered
 
 
 def _is_part_of_the_truth(program: Program, chain: tuple[str, ...]) -> None:

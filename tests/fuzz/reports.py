@@ -42,10 +42,9 @@ _PAGES = 0.01
 
 def check(draw: Draw) -> None:
     """Sane ones in whatever order and number, with values of other types in places, or changed."""
-    spans = [_span(draw) for _ in range(draw.length(30))]
-    limits = Limits(1 + draw.length(10), 1 + draw.length(10), draw.length(20), 1 + draw.length(3))
+    spans, limits = _spans(draw), _limits(draw)
     if draw.chance(0.5):
-        _every_attempt_is_told(spans, limits)
+        _tells_every_attempt(spans, limits)
     hostile = [_hostile(draw, span) for span in spans]
     data = json.dumps(json.loads(line(hostile))).encode()
     if draw.chance(0.3):
@@ -84,16 +83,34 @@ def _report(spans: Iterable[Any], limits: Limits, draw: Draw) -> Report:
     return gathering.report(account)
 
 
-def _every_attempt_is_told(spans: list[dict[str, Any]], limits: Limits) -> None:
+def every_attempt_is_told(draw: Draw) -> None:
+    """Whatever the tree, or it is counted as left out."""
+    _tells_every_attempt(_spans(draw), _limits(draw))
+
+
+def _spans(draw: Draw) -> list[dict[str, Any]]:
+    return [_span(draw) for _ in range(draw.length(30))]
+
+
+def _limits(draw: Draw) -> Limits:
+    return Limits(1 + draw.length(10), 1 + draw.length(10), draw.length(20), 1 + draw.length(3))
+
+
+def _tells_every_attempt(spans: list[dict[str, Any]], limits: Limits) -> None:
     gathering = Gathering(limits)
     for span in read_whole_spans(line(spans), ATTRIBUTES):
         gathering.add(span)
     report = gathering.report()
     once = {(span["traceId"], span["spanId"]): span for span in reversed(spans)}
     told = [each for found in report.jobs for each in found.acts]
-    expected = sum(span["kind"] == 3 for span in once.values())
+    expected = sum(_attempts_of(span) for span in once.values())
     assert sum(each.attempts for each in told) + report.left_out == expected
     _is_sound(report, limits)
+
+
+def _attempts_of(span: dict[str, Any]) -> int:
+    known = {pair["key"]: pair["value"] for pair in span["attributes"]}
+    return int(known["egress.attempts"]["intValue"]) if span["kind"] == 3 else 0
 
 
 def _is_sound(report: Report, limits: Limits) -> None:
@@ -114,7 +131,8 @@ def _span(draw: Draw) -> dict[str, Any]:
     if way == 1:
         return program(number, parent, trace=trace, at_ms=at_ms)
     host = draw.choice(("a.example", "192.0.2.1", "::1", draw.text(9)))
-    return act(number, parent, trace=trace, at_ms=at_ms, server__address=host)
+    attempts = 1 + draw.randrange(5)
+    return act(number, parent, trace=trace, at_ms=at_ms, server__address=host, egress__attempts=attempts)
 
 
 def _hostile(draw: Draw, span: dict[str, Any]) -> dict[str, Any]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from exporter.common.errors import RecordError
 from exporter.events import wire
 from exporter.events.arguments import arguments_of, split
 from exporter.events.decode import WAITING_MAX, Decoder
 from exporter.events.facts import Act, Event, Execed, Outcome, ProcessKey
+from tests.fuzz import malformed
+from tests.fuzz.draw import Draw
+from tests.fuzz.strategies import draws
 from tests.unit import records
 from tests.unit.records import (
     ACT,
@@ -277,33 +279,6 @@ def test_a_path_cut_at_the_root_says_so() -> None:
     assert event.path == "…/usr/bin/curl"
 
 
-HEADS = st.builds(
-    lambda kind, pid, started_ns, exec_id, layout: records.header(
-        kind, ProcessKey(pid, started_ns), exec_id, layout=layout
-    ),
-    st.integers(0, wire.KINDS),
-    st.integers(0, 3),
-    st.integers(0, 3),
-    st.integers(0, 2),
-    st.sampled_from([wire.LAYOUT, wire.LAYOUT, wire.LAYOUT, 0]),
-)
-BODIES = st.one_of(
-    st.binary(max_size=80), st.binary(max_size=40).map(lambda part: part + bytes(1100) + part * 9)
-)
-HOSTILE = st.one_of(
-    st.builds(lambda head, body: head + body, HEADS, BODIES),
-    st.binary(max_size=200),
-    st.sampled_from([*KINDS.values()]),
-)
-
-
-@given(st.lists(HOSTILE, max_size=12))
-def test_no_bytes_at_all_raise_anything_but_a_record_error(data: list[bytes]) -> None:
-    decoder = Decoder()
-    for one in data:
-        try:
-            events = list(decoder.decode(one, 0, len(one)))
-        except RecordError:
-            continue
-        assert len(events) <= 3
-    assert len(list(decoder.flush())) <= len(data)
+@given(draws())
+def test_no_bytes_at_all_raise_anything_but_a_record_error(draw: Draw) -> None:
+    malformed.check(draw)

@@ -10,31 +10,21 @@ from pathlib import Path
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from exporter.events.arguments import arguments_of
 from exporter.events.facts import (
-    Acted,
-    Aggregated,
-    Answered,
-    Asked,
-    Environment,
-    Event,
-    Execed,
     Exited,
-    Flowed,
     Forked,
-    Found,
-    Metered,
     ProcessKey,
-    Switched,
-    Tampered,
 )
 from exporter.events.programs import CHAIN_MAX, DEPTH_MAX, Facts, Image, Program, mark_egress
 from exporter.pipeline.processes import ProcessTable
 from exporter.pipeline.procfs import Proc, container_id, started_ns, user_name
+from tests.fuzz import process_table
+from tests.fuzz.draw import Draw
+from tests.fuzz.strategies import draws
 from tests.unit.pipelines import NothingKnown
-from tests.unit.records import ACT, AGGREGATE, EXEC, TAMPER
+from tests.unit.records import ACT, EXEC
 
 ROOT = ProcessKey(10, 100)
 SCOPE = 1
@@ -306,164 +296,19 @@ def test_a_program_whose_creator_is_not_known_has_no_chain_to_be_compared() -> N
     assert life.act(ROOT).known_lineage is not None
 
 
-PIDS = st.integers(10, 14)
-KEYS = st.builds(ProcessKey, PIDS, st.integers(1, 4).map(lambda start: start * 100))
-EVENTS = st.one_of(
-    st.builds(Forked, st.integers(0, 500), KEYS, KEYS, st.integers(0, 3), PIDS, st.just(SCOPE)),
-    st.builds(
-        Execed,
-        st.integers(0, 500),
-        KEYS,
-        st.integers(1, 3),
-        PIDS,
-        st.just(SCOPE),
-        st.sampled_from(["/bin/a", "/bin/b", "/"]),
-        st.just(arguments_of(["a"])),
-        st.booleans(),
-    ),
-    st.builds(Exited, st.integers(0, 500), KEYS, st.integers(0, 0xFFFF)),
-    st.builds(
-        lambda process, exec_id: ACT._replace(process=process, exec_id=exec_id), KEYS, st.integers(0, 3)
-    ),
-    st.builds(
-        lambda process, exec_id: AGGREGATE._replace(process=process, exec_id=exec_id), KEYS, st.integers(0, 3)
-    ),
-    st.builds(
-        lambda process, exec_id: TAMPER._replace(process=process, exec_id=exec_id), KEYS, st.integers(0, 3)
-    ),
-)
+@given(draws())
+def test_under_any_order_an_event_finds_its_own_process_and_the_table_stays_small(draw: Draw) -> None:
+    process_table.in_disorder(draw)
 
 
-def feed(life: Life, event: Event) -> Program | None:
-    match event:
-        case Forked():
-            return life.table.forked(event)
-        case Execed():
-            return life.table.execed(event)
-        case Acted() | Aggregated() | Tampered():
-            return life.table.acted(event)
-        case Exited():
-            life.table.exited(event)
-            return None
-        case Found():
-            return life.table.found(event)
-        case Flowed() | Metered() | Environment() | Asked() | Answered() | Switched():
-            return None
+@given(draws())
+def test_a_complete_history_gives_every_act_its_true_chain(draw: Draw) -> None:
+    process_table.complete(draw)
 
 
-@given(st.lists(EVENTS, max_size=60))
-def test_under_any_order_an_event_finds_its_own_process_and_the_table_stays_small(
-    events: list[Event],
-) -> None:
-    life = Life()
-    for event in events:
-        program = feed(life, event)
-        assert program is None or program.process == getattr(event, "process", None)
-        assert program is None or program.process in {above.process for above in program.chain}
-        live = life.table.live({SCOPE})
-        assert len({above.process.pid for above in live}) == len(live) <= 5
-        assert all(above.ended_ns is None for above in live)
-    life.table.end_all({SCOPE}, 1000)
-    assert len(life.ended) == len({id(program) for program in life.ended}), "a program ended twice"
-    assert all(program.ended_ns is not None for program in life.ended)
-
-
-class World:
-    """Makes a history as the kernel would, with the chain of each program kept aside as the truth."""
-
-    def __init__(self) -> None:
-        self.events: list[Event] = []
-        self.truth: list[tuple[int, list[str]]] = []
-        """For the act at that index of `events`: the names from the root to the program."""
-        self._chains: dict[ProcessKey, list[str]] = {ROOT: ["root"]}
-        self._exec_ids = {ROOT: 0}
-        self._at_ns = 1000
-
-    def step(self, verb: str, chosen: int, pid: int) -> None:
-        """One more event of a live process, if `verb` makes sense for it."""
-        self._at_ns += 1
-        process = list(self._chains)[chosen % len(self._chains)]
-        if verb == "fork" and pid not in {live.pid for live in self._chains}:
-            self._fork(process, ProcessKey(pid, self._at_ns))
-        elif verb == "exec":
-            self._exec(process)
-        elif verb == "act":
-            self.truth.append((len(self.events), self._chains[process]))
-            self.events.append(
-                ACT._replace(at_ns=self._at_ns, process=process, exec_id=self._exec_ids[process])
-            )
-        elif verb == "exit" and len(self._chains) > 1:
-            self.events.append(Exited(self._at_ns, process, 0))
-            del self._chains[process], self._exec_ids[process]
-
-    def _fork(self, creator: ProcessKey, child: ProcessKey) -> None:
-        self.events.append(Forked(self._at_ns, child, creator, self._exec_ids[creator], creator.pid, SCOPE))
-        chain = self._chains[creator]
-        self._chains[child] = [*chain, chain[-1]]
-        self._exec_ids[child] = 0
-
-    def _exec(self, process: ProcessKey) -> None:
-        self._exec_ids[process] += 1
-        name = f"p{self._at_ns}"
-        self._chains[process] = [*self._chains[process][:-1], name]
-        self.events.append(
-            EXEC._replace(
-                at_ns=self._at_ns, process=process, exec_id=self._exec_ids[process], path=f"/bin/{name}"
-            )
-        )
-
-
-STEPS = st.lists(
-    st.tuples(
-        st.sampled_from(["fork", "fork", "exec", "act", "act", "exit"]),
-        st.integers(0, 9),
-        st.integers(11, 15),
-    ),
-    max_size=80,
-)
-
-
-@given(STEPS)
-def test_a_complete_history_gives_every_act_its_true_chain(steps: list[tuple[str, int, int]]) -> None:
-    world = World()
-    for step in steps:
-        world.step(*step)
-    life = named_root()
-    programs = [feed(life, event) for event in world.events]
-    for index, chain in world.truth:
-        program = programs[index]
-        assert program is not None
-        assert names(program) == chain
-        assert not program.is_recovered
-
-
-@given(STEPS, st.sets(st.integers(0, 79)))
-def test_with_records_lost_a_chain_may_end_early_but_holds_no_stranger(
-    steps: list[tuple[str, int, int]], lost: set[int]
-) -> None:
-    world = World()
-    for step in steps:
-        world.step(*step)
-    life = named_root()
-    programs = {index: feed(life, event) for index, event in enumerate(world.events) if index not in lost}
-    for index, chain in world.truth:
-        program = programs.get(index)
-        if program is not None:
-            assert len(program.chain) <= len(chain)
-            assert is_subsequence([name for name in names(program) if name], chain)
-            assert program.name in {chain[-1], None}, "another program than the one that acted"
-
-
-def named_root() -> Life:
-    """Of /proc only the root's first program is known."""
-    life = Life(Known({ROOT: Image("/bin/root", arguments_of(["root"]))}))
-    life.lookup.images.clear()
-    return life
-
-
-def is_subsequence(part: list[str], whole: list[str]) -> bool:
-    rest = iter(whole)
-    return all(name in rest for name in part)
+@given(draws())
+def test_with_records_lost_a_chain_may_end_early_but_holds_no_stranger(draw: Draw) -> None:
+    process_table.with_losses(draw)
 
 
 def test_proc_tells_facts_and_image_of_a_live_process(tmp_path: Path) -> None:

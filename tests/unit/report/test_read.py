@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import gzip
 import json
-import random
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from exporter.common.errors import UsageError
 from exporter.otlp.reading.spans import read_whole_spans
@@ -18,6 +16,9 @@ from exporter.report.gathering import ATTRIBUTES, Gathering, Limits
 from exporter.report.model import JobReport, Report, ReportedAct
 from exporter.report.read import read
 from exporter.report.texts import NAME_MAX
+from tests.fuzz import reports
+from tests.fuzz.draw import Draw
+from tests.fuzz.strategies import draws
 from tests.unit.pipeline.test_core import BUILD
 from tests.unit.pipelines import run
 from tests.unit.report.recorded import (
@@ -25,7 +26,6 @@ from tests.unit.report.recorded import (
     MS,
     Span,
     act,
-    is_a_tree,
     job,
     line,
     lines,
@@ -307,45 +307,9 @@ def test_texts_have_bounds() -> None:
     assert (len(found.chain), len(found.chain[0])) == (64, 1024)
 
 
-SPANS = st.lists(
-    st.builds(
-        lambda number, parent, is_act, host, at_ms, trace, attempts: (
-            act(number, parent, server__address=host, at_ms=at_ms, trace=trace, egress__attempts=attempts)
-            if is_act
-            else program(number, parent, at_ms=at_ms, trace=trace)
-        ),
-        st.integers(1, 12),
-        st.none() | st.integers(1, 12),
-        st.booleans(),
-        st.sampled_from(["a.example", "b.example", "192.0.2.1"]),
-        st.integers(0, 100),
-        st.sampled_from([OTHER_TRACE, "f" * 32]),
-        st.integers(1, 5),
-    ),
-    max_size=30,
-)
-
-
-@given(SPANS, st.integers(1, 6), st.integers(1, 6), st.integers(1, 2), st.randoms(use_true_random=False))
-def test_whatever_the_tree_every_attempt_is_told_or_left_out(
-    spans: list[Span], acts: int, programs: int, jobs: int, chance: random.Random
-) -> None:
-    if chance.random() < 0.5:
-        spans = [*spans, job(JOB, trace=OTHER_TRACE)]
-    report = gathered(spans, Limits(acts, programs, 100, jobs))
-    firsts = {(span["traceId"], span["spanId"]): span for span in reversed(spans)}
-    attempts = sum(attempts_of(span) for span in firsts.values())
-    told = [each for found in report.jobs for each in found.acts]
-    assert sum(each.attempts for each in told) + report.left_out == attempts
-    assert len(told) <= acts
-    assert sum(len(found.programs) for found in report.jobs) <= programs
-    for found in report.jobs:
-        is_a_tree(found)
-
-
-def attempts_of(span: Span) -> int:
-    known = {pair["key"]: pair["value"] for pair in span["attributes"]}
-    return int(known["egress.attempts"]["intValue"]) if span["kind"] == 3 else 0
+@given(draws())
+def test_whatever_the_tree_every_attempt_is_told_or_left_out(draw: Draw) -> None:
+    reports.every_attempt_is_told(draw)
 
 
 def test_lines_are_read_the_same_way_whether_all_their_types_are_right_or_not() -> None:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.common.net.dns_messages import is_host_name
 from exporter.common.net.hosts import HostsFile, parse_hosts
+from tests.fuzz.hosts import is_sound
 from tests.unit.dns_samples import mapped
 
 SECOND = 1_000_000_000
@@ -47,9 +47,7 @@ def test_a_line(line: bytes, names: dict[bytes, str]) -> None:
 
 @given(st.binary(max_size=400))
 def test_no_text_gives_anything_but_names(text: bytes) -> None:
-    for peer, name in parse_hosts(b"192.0.2.7 " + text).items():
-        assert len(peer) == 16
-        assert is_host_name(name)
+    is_sound(b"192.0.2.7 " + text)
 
 
 def test_a_change_shows_within_a_second(tmp_path: Path) -> None:
