@@ -15,9 +15,9 @@ from benchmarks.compare import middle
 from benchmarks.figures import Figure
 from benchmarks.meter import Program, Runs, metering
 from benchmarks.workshop import Workshop
-from exporter.kernel.build.bytecode import Request
-from exporter.kernel.build.compiling import compiled, system_compiler
-from exporter.kernel.build.sources import bpf_directory
+from exporter.kernel.compilation.bytecode import Request
+from exporter.kernel.compilation.compiling import compiled, system_compiler
+from exporter.kernel.compilation.sources import bpf_directory
 from exporter.kernel.instances.loading import load
 from exporter.kernel.mounts import ensure_bpffs
 from exporter.kernel.pins import remove

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from exporter import __version__
 from exporter.common.errors import KernelError
-from exporter.kernel.build.compiling import system_compiler
+from exporter.kernel.compilation.compiling import system_compiler
 
 QUIET_LOAD = 0.5
 

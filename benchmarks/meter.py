@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from exporter.kernel.build.bytecode import Request
-from exporter.kernel.build.compiling import compiled, system_compiler
-from exporter.kernel.build.sources import bpf_directory
+from exporter.kernel.compilation.bytecode import Request
+from exporter.kernel.compilation.compiling import compiled, system_compiler
+from exporter.kernel.compilation.sources import bpf_directory
 from exporter.kernel.instances.loading import load
 from exporter.kernel.mounts import ensure_bpffs
 from exporter.kernel.pins import remove

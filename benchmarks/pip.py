@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from benchmarks.compare import alternate, ratio
 from benchmarks.figures import LIMITS, Figure
 from benchmarks.workshop import Load, Workshop
-from exporter.kernel.build.compiling import SYSTEM_PYTHON
+from exporter.kernel.compilation.compiling import SYSTEM_PYTHON
 
 _ROUNDS = 15
 _PACKAGE = "six==1.16.0"

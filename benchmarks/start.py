@@ -17,7 +17,7 @@ from pathlib import Path
 from benchmarks.compare import middle
 from benchmarks.figures import LIMITS, Figure
 from benchmarks.workshop import Workshop
-from exporter.kernel.build.bytecode import ROOTS_FOLDER
+from exporter.kernel.compilation.bytecode import ROOTS_FOLDER
 
 _FIRST_RUNS, _RUNS = 5, 15
 _DROP_CACHES = Path("/proc/sys/vm/drop_caches")

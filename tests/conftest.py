@@ -58,11 +58,6 @@ def pytest_report_header() -> list[str]:
     return []
 
 
-def pytest_ignore_collect(collection_path: Path) -> bool | None:
-    """Go into `tests/unit/kernel/build`, too: pytest takes a folder of this name for something made."""
-    return False if collection_path.is_dir() and collection_path.name == "build" else None
-
-
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark each test with the kind that its folder names; skip what needs root without it.

@@ -9,8 +9,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from exporter.kernel.build.btf import MEMBERS
-from exporter.kernel.build.sources import bpf_directory, compiler_flags
+from exporter.kernel.compilation.btf import MEMBERS
+from exporter.kernel.compilation.sources import bpf_directory, compiler_flags
 
 _FOLDER = bpf_directory()
 # bpf/editor.h stands in for BCC; the pragmas are clang's.

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from exporter.kernel.build.sources import bpf_directory, source_text
+from exporter.kernel.compilation.sources import bpf_directory, source_text
 from exporter.kernel.programs.objects import AttachType, ProgramType
 from tools.generated import ROOT, write_or_check
 

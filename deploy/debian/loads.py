@@ -8,9 +8,9 @@ where that can't be told yet, since the compiler isn't in order.
 import sys
 
 from exporter.common.errors import CANNOT_TRACE_STATUS, KernelError
-from exporter.kernel.build.compiling import system_compiler
-from exporter.kernel.doctor import probe
 from exporter.common.text import printable
+from exporter.kernel.compilation.compiling import system_compiler
+from exporter.kernel.doctor import probe
 
 _UNKNOWN_STATUS = 75  # EX_TEMPFAIL, sysexits.h
 _LINE_MAX = 1000

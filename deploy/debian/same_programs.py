@@ -7,11 +7,11 @@ import os
 import struct
 import sys
 
-from exporter.events import wire
 from exporter.common.errors import KernelError
-from exporter.kernel.pins import config_of, home_of, is_of_watch, layout_of
+from exporter.events import wire
+from exporter.kernel.compilation.sources import edition
 from exporter.kernel.mounts import find_bpffs
-from exporter.kernel.build.sources import edition
+from exporter.kernel.pins import config_of, home_of, is_of_watch, layout_of
 
 
 def has_same_programs() -> bool:

@@ -12,9 +12,9 @@ from pathlib import Path
 from exporter.common.errors import KernelError
 from exporter.common.net.name_service import NameService, dns_obstacles
 from exporter.kernel import requirements
-from exporter.kernel.build.btf import VMLINUX, kernel_offsets
-from exporter.kernel.build.bytecode import Cache, default_cache
-from exporter.kernel.build.compiling import Compiler, our_request, system_compiler
+from exporter.kernel.compilation.btf import VMLINUX, kernel_offsets
+from exporter.kernel.compilation.bytecode import Cache, default_cache
+from exporter.kernel.compilation.compiling import Compiler, our_request, system_compiler
 from exporter.kernel.frames.interface_egress import Way, way_here
 from exporter.kernel.instances.control import described, instances, leftovers
 from exporter.kernel.instances.loading import loading

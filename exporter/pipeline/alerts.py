@@ -39,7 +39,7 @@ class Firsts:
     """The reports about acts of one kind in one job."""
 
     def __init__(self, log: Callable[[LogRecord], object], say: Callable[..., object], words: Words) -> None:
-        """`say` shows a line to whoever watches the job; the keywords tell programs the same."""
+        """`say` shows a line to people who watch the job; its keywords give programs the same facts."""
         self._log = log
         self._say = say
         self._words = words
@@ -109,7 +109,7 @@ class Denials:
     """The denied and would-be denied attempts of one job."""
 
     def __init__(self, log: Callable[[LogRecord], object], say: Callable[..., object]) -> None:
-        """`say` shows a line to whoever watches the job; the keywords tell programs the same."""
+        """`say` shows a line to people who watch the job; its keywords give programs the same facts."""
         self.attempts = Counter[str]()
         """Number of all denied and would-be denied attempts, by `egress.verdict`."""
         self.first: dict[str, str] = {}
@@ -171,7 +171,7 @@ class Novelties:
     """The novel attempts of one job: those that the baseline doesn't have."""
 
     def __init__(self, log: Callable[[LogRecord], object], say: Callable[..., object]) -> None:
-        """`say` shows a line to whoever watches the job; the keywords tell programs the same."""
+        """`say` shows a line to people who watch the job; its keywords give programs the same facts."""
         self.attempts = 0
         """Number of all novel attempts."""
         self.first: str | None = None

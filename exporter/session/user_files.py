@@ -10,7 +10,7 @@ from pathlib import Path
 
 from exporter.common import safe_files
 from exporter.common.safe_files import UnsafeFolderError, reason_of, require_ours_alone
-from exporter.kernel.build.compiling import SYSTEM_PYTHON
+from exporter.kernel.compilation.compiling import SYSTEM_PYTHON
 
 from .survival import as_others
 from .users import CommandUser

@@ -18,10 +18,12 @@ from exporter.events.facts import (
     Exited,
     Flowed,
     Forked,
+    Found,
     Metered,
     Outcome,
     ProcessKey,
     Stage,
+    Switched,
     Tampered,
     Tampering,
     Verdict,
@@ -148,6 +150,13 @@ def drawn_answer(draw: Draw, key: ProcessKey) -> Answered:
 
 def _number(draw: Draw, bits: int) -> int:
     return draw.unsigned(bits)
+
+
+def drawn_of_user_space(draw: Draw, key: ProcessKey) -> Event:
+    """One of those that the exporter makes itself."""
+    if draw.chance(0.5):
+        return Found(_number(draw, _U64), key, _number(draw, _U32))
+    return Switched(_number(draw, _U64), _number(draw, _U32), draw.chance(0.5))
 
 
 EVENTS: dict[type[Event], Kind] = {

@@ -12,9 +12,9 @@ from exporter.jobs.detect import detect, recognise
 from exporter.jobs.model import Job
 from exporter.jobs.providers import PROVIDERS
 from exporter.jobs.sources import read
-from exporter.jobs.sources import variables as variables_of
 from exporter.jobs.text import MAX_CHARS
 from tests.fuzz.draw import Draw
+from tests.unit.jobs.documented import VARIABLES
 
 _STEERING = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\ud800-\udfff]")
 _SECRET = "s3cr3tPassw0rd"  # noqa: S105 - it is planted
@@ -36,6 +36,7 @@ _VALUES = (
         "refs/heads/main",
         "refs/tags/v1",
         "refs/tags/",
+        "woodpecker",
         "a/b/c",
         "123",
         "{",
@@ -51,18 +52,6 @@ _VALUES = (
     ),
     *("x" * 1024, "\u202e" * 1025, "\ud800", *_URLS),
 )
-_FIELDS = ("run_id", "pipeline", "project", "task", "task_run_id", "attempt", "server", "run_url", "worker")
-_MORE_FIELDS = ("repository", "repository_url", "revision", "ref", "branch", "tag", "check_run_id")
-_NAMES = sorted(
-    {name.partition("=")[0] for provider in PROVIDERS for name in provider.present}
-    | {
-        name
-        for provider in PROVIDERS
-        for field in (*_FIELDS, *_MORE_FIELDS)
-        for name in variables_of(getattr(provider, field))
-    }
-    | {"TRACEPARENT", "TRACESTATE"}
-)
 
 
 def check(draw: Draw) -> None:
@@ -70,30 +59,36 @@ def check(draw: Draw) -> None:
     environ: dict[str, str] = {}
     if draw.chance(0.9):
         for mark in draw.choice(PROVIDERS).present:
-            name, _, value = mark.partition("=")
-            environ[name] = value or "x"
+            name, _, expected = mark.partition("=")
+            environ[name] = expected or "x"
     for _ in range(draw.length(30)):
-        environ.setdefault(draw.choice(_NAMES), _value(draw))
+        environ.setdefault(draw.choice(VARIABLES), value(draw))
     if draw.chance(0.5):
         environ = variables(_block(environ))
-    job = detect(environ, new_run_id=lambda: "fresh")
-    assert job == detect(environ, new_run_id=lambda: "fresh")
-    recognised = recognise(environ)
-    assert job.provider == (recognised.name if recognised else "run")
-    _is_clean(job)
-    job_env = draw.choice(_NAMES)
+    becomes_a_job(environ)
+    job_env = draw.choice(VARIABLES)
     try:
         _is_clean(detect(environ, job_env=job_env))
     except UsageError:
         assert read(job_env, environ) is None
 
 
-def _value(draw: Draw) -> str:
+def value(draw: Draw) -> str:
+    """Mostly one that some CI system may set, or that looks like it."""
     return draw.choice(_VALUES) if draw.chance(0.8) else draw.text(40)
 
 
 def _block(environ: dict[str, str]) -> bytes:
     return "".join(f"{name}={value}\0" for name, value in environ.items()).encode(errors="surrogatepass")
+
+
+def becomes_a_job(environ: dict[str, str]) -> None:
+    """The same one each time, and nothing in it is harmful."""
+    job = detect(environ, new_run_id=lambda: "fresh")
+    assert job == detect(environ, new_run_id=lambda: "fresh")
+    recognised = recognise(environ)
+    assert job.provider == (recognised.name if recognised else "run")
+    _is_clean(job)
 
 
 def _is_clean(job: Job) -> None:

@@ -17,7 +17,7 @@ from exporter.pipeline.account import KernelCounts
 from exporter.pipeline.recording import Recorder, _plain
 from exporter.session.replay import Replay
 from tests.fuzz.draw import Draw
-from tests.fuzz.drawn_events import drawn_event, process
+from tests.fuzz.drawn_events import drawn_event, drawn_of_user_space, process
 from tests.fuzz.playing import play
 from tests.unit.pipelines import BEGINNING, NothingKnown
 from tests.unit.records import ACT, AGGREGATE, ANSWER, ASK, ENDED, ESTABLISHED, EXEC, EXIT, FORK, TAMPER
@@ -59,7 +59,7 @@ _VALUES: tuple[Any, ...] = (
 
 def check(draw: Draw) -> None:
     """A third come back, the others are changed: values of lines, or the file's bytes."""
-    events = [_meeting(draw, _event(draw)) for _ in range(1 + draw.length(12))]
+    events = [recordable(draw) for _ in range(1 + draw.length(12))]
     lines = _lines(events)
     way = draw.randrange(3)
     if way == 1:
@@ -75,8 +75,12 @@ def check(draw: Draw) -> None:
         play(_opened(data))
 
 
-def _event(draw: Draw) -> Event:
-    return draw.choice(_STORY) if draw.chance(0.5) else drawn_event(draw, process(draw))
+def recordable(draw: Draw) -> Event:
+    """Any event, or a part of a story."""
+    if draw.chance(0.5):
+        return _meeting(draw, draw.choice(_STORY))
+    make = drawn_of_user_space if draw.chance(0.1) else drawn_event
+    return _meeting(draw, make(draw, process(draw)))
 
 
 def _meeting(draw: Draw, event: Event) -> Event:

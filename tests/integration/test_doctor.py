@@ -55,7 +55,7 @@ def in_its_own_bpffs(request: pytest.FixtureRequest) -> list[str]:
     """There, what was compiled ahead is taken for what the compiler says, if it is to be."""
     ahead: Path | None = request.config.getoption("made_ahead")
     stand_in = ahead / "compiler.py" if ahead else None
-    place = ROOT / "exporter/kernel/build/compiler.py"
+    place = ROOT / "exporter/kernel/compilation/compiler.py"
     mount = f"mount --bind {stand_in} {place} && " if stand_in and stand_in.exists() else ""
     return ["unshare", "--mount", "sh", "-c", mount + IN_ITS_OWN_BPFFS, "sh"]
 

@@ -6,7 +6,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from exporter.kernel.build.compiling import SYSTEM_PYTHON, Compiler, system_compiler
+from exporter.kernel.compilation.compiling import SYSTEM_PYTHON, Compiler, system_compiler
 from tests.checkout import ROOT
 
 BCC_PACKAGES = ("python3-bpfcc", "libbpf1")
@@ -28,7 +28,7 @@ def of_trixie() -> Installed:
     command = [str(ROOT / "tools/debian-root.sh"), "trixie", *BCC_PACKAGES]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     enter = [str(ROOT / "tools/in-root.sh"), done.stdout.strip()]
-    compiler = [*enter, SYSTEM_PYTHON, "-I", "/src/exporter/kernel/build/compiler.py"]
+    compiler = [*enter, SYSTEM_PYTHON, "-I", "/src/exporter/kernel/compilation/compiler.py"]
     return Installed(Compiler(compiler), Path("/src/bpf"), "0.31.")
 
 

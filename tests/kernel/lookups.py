@@ -14,7 +14,7 @@ from exporter.events import wire
 from exporter.events.decode import Decoder
 from exporter.events.facts import Answered, Asked, ProcessKey
 from exporter.kernel.bpf import Map, possible_cpus
-from exporter.kernel.build.compiling import compiled, our_request, system_compiler
+from exporter.kernel.compilation.compiling import compiled, our_request, system_compiler
 from exporter.kernel.instances.loading import load
 from exporter.kernel.maps.rings import Ring, drain
 from exporter.kernel.mounts import ensure_bpffs

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from exporter.common.errors import UsageError
-from exporter.kernel.build.compiling import TIMEOUT_S as COMPILE_TIMEOUT_S
+from exporter.kernel.compilation.compiling import TIMEOUT_S as COMPILE_TIMEOUT_S
 from tests.checkout import ROOT
 from tests.kernel.lab import V4
 from tests.kernel.watch.test_watch_policy import job, run_id

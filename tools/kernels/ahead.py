@@ -8,14 +8,14 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from exporter.kernel.build.btf import MEMBERS, Btf
-from exporter.kernel.build.bytecode import Cache, Request
-from exporter.kernel.build.compiling import SYSTEM_PYTHON, Compiler
-from exporter.kernel.build.sources import bpf_directory, compiler_flags, source_text
+from exporter.kernel.compilation.btf import MEMBERS, Btf
+from exporter.kernel.compilation.bytecode import Cache, Request
+from exporter.kernel.compilation.compiling import SYSTEM_PYTHON, Compiler
+from exporter.kernel.compilation.sources import bpf_directory, compiler_flags, source_text
 from tools.kernels.folders import CACHE, CHECKOUT, digest, made_once
 from tools.kernels.roots import Root, in_root
 
-_COMPILER = "/src/exporter/kernel/build/compiler.py"
+_COMPILER = "/src/exporter/kernel/compilation/compiler.py"
 _BPF = "/src/bpf"
 _PROGRAMS = CHECKOUT / "tests/kernel/programs"
 _STAND_IN = """\
@@ -76,7 +76,7 @@ def put(folder: Path, programs: Path, bytecode: Mapping[str, str]) -> None:
 
 
 def put_compiler(folder: Path, compiler: str) -> None:
-    """Put there what stands in for exporter/kernel/build/compiler.py there: it prints what that did."""
+    """Put there what stands in for exporter/kernel/compilation/compiler.py there: it prints what that did."""
     (folder / "compiler.py").write_text(_STAND_IN.format(compiler=compiler))
 
 

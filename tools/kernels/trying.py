@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from exporter.common.errors import KernelError
-from exporter.kernel.build.btf import VMLINUX
+from exporter.kernel.compilation.btf import VMLINUX
 from tools.kernels.ahead import compile_for, keep_for_the_next_start, offsets_in, put, put_compiler
 from tools.kernels.folders import CHECKOUT, RESULTS
 from tools.kernels.machine import boot

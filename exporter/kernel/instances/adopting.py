@@ -12,7 +12,7 @@ from pathlib import Path
 from exporter.common.errors import KernelError
 from exporter.events import wire
 from exporter.kernel.bpf import Map
-from exporter.kernel.build.sources import edition
+from exporter.kernel.compilation.sources import edition
 from exporter.kernel.locks import MODES, lock, locked
 from exporter.kernel.maps.windows import Coverage
 from exporter.kernel.mounts import ensure_bpffs

@@ -14,8 +14,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Event, Thread
 
-from exporter.kernel.build.bytecode import Bytecode, default_cache
-from exporter.kernel.build.compiling import Compiler, compiled, our_request, system_compiler
+from exporter.kernel.compilation.bytecode import Bytecode, default_cache
+from exporter.kernel.compilation.compiling import Compiler, compiled, our_request, system_compiler
 from exporter.kernel.maps.windows import Coverage
 from exporter.kernel.mounts import cgroup2_root, ensure_bpffs
 from exporter.kernel.pins import new_instance

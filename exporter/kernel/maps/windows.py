@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from exporter.events import wire
 from exporter.kernel.bpf import Map
-from exporter.kernel.build.sources import edition
+from exporter.kernel.compilation.sources import edition
 from exporter.kernel.grace_period import NAME, Grace, thread, wait_for_programs
 
 from .rings import Handler

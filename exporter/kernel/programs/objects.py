@@ -11,7 +11,7 @@ from pathlib import Path
 
 from exporter.events import wire
 from exporter.kernel.bpf import bpf, bpf_in
-from exporter.kernel.build.bytecode import MapSpec
+from exporter.kernel.compilation.bytecode import MapSpec
 
 from .verifier import refusal
 

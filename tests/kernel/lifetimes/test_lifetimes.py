@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from exporter.common.errors import KernelError
-from exporter.kernel.build.compiling import system_compiler
+from exporter.kernel.compilation.compiling import system_compiler
 from exporter.kernel.instances.loading import loading
 from tests.kernel.attached import (
     LINKS,

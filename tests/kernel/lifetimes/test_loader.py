@@ -16,10 +16,10 @@ import pytest
 from exporter.common.errors import KernelError
 from exporter.events.decode import Decoder
 from exporter.events.facts import Act, Acted, Event, Execed, Exited, Flowed, Metered, ProcessKey
-from exporter.kernel.build.btf import MEMBERS, VMLINUX, kernel_offsets
-from exporter.kernel.build.bytecode import ROOTS_FOLDER, Bytecode, Cache, Request
-from exporter.kernel.build.compiling import compiled, our_request, system_compiler
-from exporter.kernel.build.sources import compiler_flags, source_text
+from exporter.kernel.compilation.btf import MEMBERS, VMLINUX, kernel_offsets
+from exporter.kernel.compilation.bytecode import ROOTS_FOLDER, Bytecode, Cache, Request
+from exporter.kernel.compilation.compiling import compiled, our_request, system_compiler
+from exporter.kernel.compilation.sources import compiler_flags, source_text
 from exporter.kernel.instances.loading import is_complete, load
 from exporter.kernel.maps.windows import Coverage
 from exporter.kernel.mounts import ensure_bpffs
@@ -326,7 +326,7 @@ def test_bytecode_that_lacks_a_program_or_a_map_is_compiled_again(tmp_path: Path
 def test_what_was_compiled_is_found_on_a_file_system_that_is_read_only(tmp_path: Path) -> None:
     Cache(tmp_path).put("digest", {"maps": [], "programs": {}})
     read_only = f"mount --bind {tmp_path} {tmp_path} && mount -o remount,bind,ro {tmp_path}"
-    import_it = "import sys; from exporter.kernel.build.bytecode import *"
+    import_it = "import sys; from exporter.kernel.compilation.bytecode import *"
     get = f"{import_it}; print(Cache(Path(sys.argv[1])).get('digest'))"
     seen = subprocess.run(
         [*in_own_mounts(f"{read_only} && ! touch {tmp_path}/new"), sys.executable, "-c", get, tmp_path],

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from exporter.kernel.build.btf import kernel_offsets
-from exporter.kernel.build.bytecode import Bytecode, Request
-from exporter.kernel.build.sources import compiler_flags, source_text
+from exporter.kernel.compilation.btf import kernel_offsets
+from exporter.kernel.compilation.bytecode import Bytecode, Request
+from exporter.kernel.compilation.sources import compiler_flags, source_text
 from exporter.kernel.programs.hooks import PROGRAMS
 from exporter.kernel.programs.objects import create_map
 from exporter.kernel.programs.verifier import VerifierError

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import tests.examples  # noqa: F401
 from exporter.kernel.bpf import Map
-from exporter.kernel.build.bytecode import MapSpec
+from exporter.kernel.compilation.bytecode import MapSpec
 from exporter.kernel.mounts import ensure_bpffs
 from exporter.kernel.programs.objects import create_map, pin
 from exporter.policy.compile import compile_policy

@@ -46,6 +46,10 @@ HOSTILE = (
     *("a" * 2000, "x\n  - pipeline: y", "any", "---", "...", "%YAML", "=", "<<", "\U000e0001"),
 )
 TEXTS = st.sampled_from(HOSTILE).filter(bool) | st.text(st.characters(codec="utf-8"), min_size=1, max_size=12)
+ANYTHING = st.one_of(
+    st.text(max_size=12), st.integers(-2, 70_000), st.booleans(), st.lists(st.text(max_size=5)), st.floats()
+)
+"""What a file of spans may have for an attribute's value."""
 _HOSTS: tuple[Name | Address, ...] = (
     *(Name("a.example"), Name("b.a.example"), Name("a.example", is_wildcard=True), Name("1.example")),
     *map(ip_address, ("192.0.2.1", "192.0.2.53", "2001:db8::1")),

@@ -13,6 +13,7 @@ from exporter.baseline import dry_run, judge, neighbours
 from exporter.baseline.dry_run import ATTRIBUTES, DryRun
 from exporter.baseline.export import as_policy, export
 from exporter.baseline.model import Task
+from tests.unit.baseline.drawn import ANYTHING
 from tests.unit.baseline.files import with_entries
 
 RELEASE = Task("release", "build")
@@ -195,11 +196,6 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     more = dried(*(span(f"{n}.example", cicd_pipeline_task_name=f"t{n}") for n in range(5)))
     assert len(more.pipelines["release"].places) == 2
     assert len(more.pipelines["release"].denied_runs) == 1
-
-
-ANYTHING = st.one_of(
-    st.text(max_size=12), st.integers(-2, 70_000), st.booleans(), st.lists(st.text(max_size=5)), st.floats()
-)
 
 
 @given(st.lists(st.dictionaries(st.sampled_from(sorted(ATTRIBUTES)), ANYTHING)))

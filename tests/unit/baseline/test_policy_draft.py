@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from exporter.baseline.policy_draft import Draft, draft
 from exporter.policy.model import Policy
 from exporter.policy.parse import parse_policy
+from tests.unit.baseline.drawn import ANYTHING
 
 ESCAPE = '\x1b[2J\n- "*.com"\u2028'
 
@@ -135,11 +136,6 @@ def test_one_attempt_is_told_in_the_singular() -> None:
 
 def test_nothing_seen_is_a_policy_too() -> None:
     assert parsed(draft([])) == Policy()
-
-
-ANYTHING = st.one_of(
-    st.text(max_size=12), st.integers(-2, 70_000), st.booleans(), st.lists(st.text(max_size=5))
-)
 
 
 @given(

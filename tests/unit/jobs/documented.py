@@ -4,6 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from exporter.jobs.providers import PROVIDERS
+from exporter.jobs.sources import variables
+
+VARIABLES = sorted(
+    {name for provider in PROVIDERS for field in vars(provider).values() for name in variables(field)}
+    | {mark.partition("=")[0] for provider in PROVIDERS for mark in provider.present}
+    | {"TRACEPARENT", "TRACESTATE"}
+)
+"""All that is read of an environment."""
 _DIRECTORY = Path(__file__).with_name("environments")
 
 

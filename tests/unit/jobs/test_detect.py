@@ -6,25 +6,17 @@ import itertools
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from exporter.common.errors import UsageError
 from exporter.jobs.detect import detect, recognise
 from exporter.jobs.ids import Identity
 from exporter.jobs.model import Job
 from exporter.jobs.providers import PROVIDERS
-from exporter.jobs.sources import variables
 from exporter.jobs.text import MAX_CHARS, ORDINARY_CHARS
-from tests.unit.jobs.documented import documented_providers, environment
-
-_NAMES = sorted(
-    {name for provider in PROVIDERS for field in vars(provider).values() for name in variables(field)}
-    | {mark.partition("=")[0] for provider in PROVIDERS for mark in provider.present}
-    | {"TRACEPARENT", "TRACESTATE"}
-)
-_TEXT = st.text(alphabet=st.characters(codec=None), max_size=40)
-_TELLING = ["true", "woodpecker", "1", "https://u:p@h.example/x", "git@h.example:a/b", "refs/tags/"]
-_VALUES = st.one_of(_TEXT, st.sampled_from(_TELLING))
+from tests.fuzz.draw import Draw
+from tests.fuzz.environments import becomes_a_job, value
+from tests.fuzz.strategies import draws
+from tests.unit.jobs.documented import VARIABLES, documented_providers, environment
 
 
 def _job_fields(job: Job) -> list[str]:
@@ -110,29 +102,15 @@ def test_a_value_is_not_a_template() -> None:
 
 
 @pytest.mark.parametrize("provider", documented_providers())
-@given(data=st.data())
-def test_no_value_of_any_variable_makes_detection_raise(provider: str, data: st.DataObject) -> None:
+@given(draw=draws())
+def test_no_value_of_any_variable_makes_detection_raise(provider: str, draw: Draw) -> None:
     environ = environment(provider)
-    environ |= data.draw(st.dictionaries(st.sampled_from(sorted(environ)), _VALUES, max_size=4))
-    _assert_sound(environ)
+    becomes_a_job(environ | {draw.choice(sorted(environ)): value(draw) for _ in range(draw.randrange(5))})
 
 
-@given(st.dictionaries(st.sampled_from(_NAMES), _VALUES))
-def test_no_environment_makes_detection_raise(environ: dict[str, str]) -> None:
-    _assert_sound(environ)
-
-
-def _assert_sound(environ: dict[str, str]) -> None:
-    job, again = (detect(environ, new_run_id=lambda: "fresh") for _ in range(2))
-    assert job == again
-    assert 0 < job.ids.trace_id < 1 << 128
-    assert 0 < job.ids.job_span_id < 1 << 64
-    assert job.ids.parent_span_id is None or 0 < job.ids.parent_span_id < 1 << 64
-    for value in _job_fields(job):
-        assert value
-        assert value.encode()
-        assert not any(character < " " or character == "\x7f" for character in value)
-        assert "://u:p@" not in value
+@given(draws())
+def test_no_environment_makes_detection_raise(draw: Draw) -> None:
+    becomes_a_job({draw.choice(VARIABLES): value(draw) for _ in range(draw.length(30))})
 
 
 _SECRET = "https://u:s3c/retD@h.example --password s3cretE ghp_" + "a1B2" * 9
@@ -182,7 +160,7 @@ def test_only_variables_of_the_table_are_read() -> None:
     asked: set[str] = set()
     for provider in documented_providers():
         detect(Recording(environment(provider)))
-    assert asked <= set(_NAMES)
+    assert asked <= set(VARIABLES)
     assert "CI_REPOSITORY_URL" not in asked
 
 

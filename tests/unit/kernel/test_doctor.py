@@ -11,8 +11,8 @@ import pytest
 from exporter.cli.doctor import fields, show
 from exporter.common.errors import KernelError
 from exporter.kernel import doctor, requirements
-from exporter.kernel.build.bytecode import Cache
-from exporter.kernel.build.compiling import our_request, system_compiler
+from exporter.kernel.compilation.bytecode import Cache
+from exporter.kernel.compilation.compiling import our_request, system_compiler
 from exporter.kernel.doctor import Check
 
 MISSING = Check("a", ok=False, lost="no tracing: a is missing", fix="install a")

@@ -20,115 +20,22 @@ from exporter.common.settings import ProcessSpans
 from exporter.events.arguments import arguments_of
 from exporter.events.facts import (
     Act,
-    Acted,
-    Aggregated,
-    Answered,
-    Asked,
     Event,
-    Execed,
-    Exited,
-    Flowed,
-    Forked,
-    Found,
-    Metered,
-    Outcome,
     ProcessKey,
-    Stage,
-    Switched,
-    Tampered,
-    Tampering,
-    Verdict,
 )
 from exporter.events.programs import Facts, Image
 from exporter.events.wire import MESSAGE_ROOM
 from exporter.pipeline.account import KernelCounts
 from exporter.pipeline.recording import Beginning, Ending, Recorder
 from exporter.session.replay import Replay
+from tests.fuzz.draw import Draw
+from tests.fuzz.recordings import recordable
+from tests.fuzz.strategies import draws
 from tests.unit import pipelines
 from tests.unit.pipelines import BEGINNING, END_NS, ROOT, NothingKnown
 from tests.unit.records import ACT, AGGREGATE, ASK, ENDED, ESTABLISHED, EXEC, EXIT, FORK, TAMPER
 
 ENDING = Ending(END_NS, KernelCounts(attempts=1 << 40, lost=2), [30, 31])
-
-U16, U32, U64 = (st.integers(0, (1 << bits) - 1) for bits in (16, 32, 64))
-TIMES, SUMS = st.integers(0, 1 << 61), st.integers(0, 1 << 58)
-KEYS = st.builds(ProcessKey, U32, U64)
-ADDRESSES = st.binary(min_size=16, max_size=16)
-TEXT = st.text(st.characters(exclude_categories=["Cs"]))
-ARGUMENT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
-MESSAGES = st.binary(max_size=MESSAGE_ROOM)
-EVENTS = st.one_of(
-    st.builds(Asked, TIMES, KEYS, U32, U32, U64, U16, ADDRESSES, U16, MESSAGES, st.booleans()),
-    st.builds(
-        Answered,
-        *(TIMES, KEYS, U32, U32, U64, U16, ADDRESSES, U16, MESSAGES, st.booleans(), st.booleans()),
-    ),
-    st.builds(Found, TIMES, KEYS, U32),
-    st.builds(Switched, TIMES, U32, st.booleans()),
-    st.builds(Tampered, TIMES, KEYS, *[U32] * 4, st.sampled_from(Tampering), *[U32] * 3),
-    st.builds(Forked, TIMES, KEYS, KEYS, U32, U32, U32),
-    st.builds(Execed, TIMES, KEYS, U32, U32, U32, TEXT, st.lists(ARGUMENT).map(arguments_of), st.booleans()),
-    st.builds(Exited, TIMES, KEYS, U32),
-    st.builds(
-        Acted,
-        TIMES,
-        KEYS,
-        U32,
-        st.sampled_from(Act),
-        U32,
-        U32,
-        U32,
-        U32,
-        U64,
-        U16,
-        ADDRESSES,
-        U16,
-        ADDRESSES,
-        U16,
-        st.sampled_from(Verdict),
-        U32,
-        U64,
-        U32,
-        st.booleans(),
-    ),
-    st.builds(Metered, TIMES, U64, TIMES, SUMS, SUMS),
-    st.builds(
-        Flowed,
-        TIMES,
-        U64,
-        st.sampled_from(Stage),
-        st.sampled_from(Outcome),
-        U16,
-        SUMS,
-        SUMS,
-        U32,
-        ADDRESSES,
-        U16,
-    ),
-    st.builds(
-        Aggregated,
-        TIMES,
-        TIMES,
-        KEYS,
-        U32,
-        st.sampled_from(Act),
-        st.none() | st.sampled_from(Outcome),
-        U32,
-        U32,
-        U32,
-        U16,
-        ADDRESSES,
-        U16,
-        st.booleans(),
-        U32,
-        SUMS,
-        SUMS,
-        st.sampled_from(Verdict),
-        U32,
-        U64,
-        U32,
-    ),
-)
 
 
 def fail(what: str) -> None:
@@ -151,10 +58,9 @@ def replay(lines: Sequence[str]) -> Replay:
     return Replay(io.StringIO("".join(lines)), "a.rec")
 
 
-@given(st.lists(EVENTS, max_size=8))
-def test_every_event_comes_back_as_it_was(
-    tmp_path_factory: pytest.TempPathFactory, events: list[Event]
-) -> None:
+@given(draws())
+def test_every_event_comes_back_as_it_was(tmp_path_factory: pytest.TempPathFactory, draw: Draw) -> None:
+    events = draw.some(lambda: recordable(draw), 8)
     lines = record(tmp_path_factory.mktemp("recording") / "a.rec", events)
     recording = replay(lines)
     again = list(recording.events())

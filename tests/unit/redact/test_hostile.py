@@ -10,56 +10,15 @@ from hypothesis import strategies as st
 
 from exporter.events.arguments import Arguments
 from exporter.redact.command_lines import redact_arguments
-from exporter.redact.names import REDACTED
-from exporter.redact.places import SECRET_PLACES
-from exporter.redact.programs import LATE_WORDS, SECRET_OPTIONS
-from exporter.redact.tokens import TOKEN_SHAPES
-
-_WORDS = sorted(
-    {word for row in SECRET_OPTIONS for word in (*row.programs, *row.options, *row.subcommands)}
-    | {word for place in SECRET_PLACES for word in place.words}
-    | LATE_WORDS
-)
-_HINTS = [hint for shape in TOKEN_SHAPES for hint in shape.hints]
-_NAMES = [
-    "--token",
-    "--password=",
-    "--key",
-    "-p",
-    "-u",
-    "-H",
-    "-c",
-    "-m",
-    "TOKEN=",
-    "token",
-    "key=",
-    "?code=",
-]
-_MARKS = [*"\"'\\ \n\0=&;,:-_@/<>[](){}$|#.", "://", "=>", '\\"', "$X", "${X}", "$(x)", REDACTED]
-_KEY = "PRIVATE KEY"
-_TEXTS = [
-    *["Authorization: ", "authorization:", "Bearer ", "X-Api-Key:", "extraheader=", "auth=('u','"],
-    *["https://", "x://a:b@", "http://u:p@h.example/", "user:x@tcp(", "PASSWORD '", "identified by '"],
-    *['"password": "', '"password": 12345', '\\"token\\":\\"', "['token'] = '", "password: '", "sh -c '"],
-    *[f"-----BEGIN {_KEY}-----", f"-----END {_KEY}-----", "abc", "s3cr3t", "x" * 20, "0a" * 20],
-    *["\x1b[2J", "\u202e", "\u200b", "\ud800", "é", "日本", "%41", "\u2028"],
-]
-_PIECE = st.sampled_from([*_WORDS, *_HINTS, *_NAMES, *_MARKS, *_TEXTS])
-_ARGUMENT = st.one_of(
-    _PIECE,
-    st.lists(_PIECE, max_size=10).map("".join),
-    st.lists(_PIECE, max_size=10).map(" ".join),
-    st.text(alphabet=st.characters(codec=None), max_size=20),
-)
+from tests.fuzz.draw import Draw
+from tests.fuzz.redaction import arguments_of, keeps_the_form
+from tests.fuzz.strategies import draws
+from tests.unit.redact.pieces import COMMANDS, HINTS, MARKS, NAMES, TEXTS, WORDS
 
 
-@given(st.lists(_ARGUMENT, max_size=8))
-def test_a_command_line_keeps_its_form_and_redacting_twice_is_redacting_once(arguments: list[str]) -> None:
-    once = redact_arguments(arguments)
-    assert len(once) == len(arguments)
-    assert redact_arguments(once) == once
-    growth = sum(map(len, once)) - sum(map(len, arguments))
-    assert growth < len(REDACTED) * "".join(once).count(REDACTED) or growth == 0
+@given(draws())
+def test_a_command_line_keeps_its_form_and_redacting_twice_is_redacting_once(draw: Draw) -> None:
+    keeps_the_form(arguments_of(draw))
 
 
 @given(st.binary(max_size=200))
@@ -70,17 +29,7 @@ def test_a_block_of_any_bytes_is_arguments_of_valid_utf_8(block: bytes) -> None:
 
 
 @given(
-    st.sampled_from(
-        [
-            "deploy --password={}",
-            "deploy --token {}",
-            "env API_KEY={} make",
-            "curl -u bob:{} x",
-            "mysql -p{} app",
-            "vault login {}",
-            "docker login -u bob -p {} r.example",
-        ]
-    ),
+    st.sampled_from(COMMANDS),
     st.text(st.characters(categories=["L", "N"]), min_size=12).map(lambda text: f"s3cr3t{text}"),
 )
 def test_whatever_the_secret_it_leaves(command: str, secret: str) -> None:
@@ -88,7 +37,7 @@ def test_whatever_the_secret_it_leaves(command: str, secret: str) -> None:
 
 
 _REPEATED = sorted(
-    {*_HINTS, *_NAMES, *_MARKS, *_TEXTS}
+    {*HINTS, *NAMES, *MARKS, *TEXTS}
     | {"a", "a=", "a:", "a.", "a-", "a]", "aA", "a = ", '"a"  ', "1:AA", "x,token=id=", "token='", 'token="'}
     | {
         "://",
@@ -102,7 +51,7 @@ _REPEATED = sorted(
         "-ffffffffu ",
     }
     | {"--token ", "--token=x ", "curl -u ", 'sh -c "', "auth(", "auth('a','", "-----BEGIN ", "PRIVATE KEY"}
-    | {" ".join(_WORDS[at::8]) for at in range(8)}
+    | {" ".join(WORDS[at::8]) for at in range(8)}
     | {"proxyauth=", "user=", "secret,data=", "password=,", "s/@TOKEN@/", "/password=", "name=token,value="}
     | {
         "echo x | sudo ",
@@ -164,7 +113,7 @@ _REPEATED = sorted(
 
 
 _LONG = (
-    *(" ".join(_WORDS[at::8]) for at in range(8)),
+    *(" ".join(WORDS[at::8]) for at in range(8)),
     *(
         "-u bob -p x ",
         "set password x ",

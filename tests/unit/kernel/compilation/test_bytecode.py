@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from exporter.kernel.build.bytecode import Bytecode, Cache, MapSpec, Request, default_cache
+from exporter.kernel.compilation.bytecode import Bytecode, Cache, MapSpec, Request, default_cache
 
 ANSWER: dict[str, Any] = {
     "bcc": "0.26.0",

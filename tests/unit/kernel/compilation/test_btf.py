@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from exporter.common.errors import KernelError
-from exporter.kernel.build.btf import MEMBERS, Btf, kernel_offsets
+from exporter.kernel.compilation.btf import MEMBERS, Btf, kernel_offsets
 
 INT, POINTER, ARRAY, STRUCT, UNION, ENUM, FORWARD, TYPEDEF, VOLATILE, CONST = range(1, 11)
 FUNCTION_PROTOTYPE, VARIABLE, SECTION, TYPE_TAG, ENUM64 = 13, 14, 15, 18, 19
