@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 import os
 import struct
 import subprocess
@@ -19,58 +18,13 @@ from exporter.common.clock import boot_ns
 from exporter.events import wire
 from exporter.kernel.maps.rings import Handler, Ring
 from exporter.kernel.maps.rings import drain as drain_rings
-
-PAGE = mmap.PAGESIZE
-SIZE = PAGE
-BUSY, DISCARDED = 1 << 31, 1 << 30
-
-
-class Producer:
-    """Writes into a memory file: the consumer's page, the producer's page, and the data twice."""
-
-    def __init__(self) -> None:
-        self.descriptor = os.memfd_create("ring")
-        os.ftruncate(self.descriptor, 2 * PAGE + 2 * SIZE)
-        self.produced = 0
-
-    def submit(self, payload: bytes, flags: int = 0, *, at_ns: int = 0) -> int:
-        """One record; returns where its header stands. Busy or discarded by `flags`."""
-        return self.submit_whole(record(payload, at_ns), flags)
-
-    def submit_whole(self, whole: bytes, flags: int = 0) -> int:
-        """The same, of a record with its header."""
-        at = self.produced
-        self.write(at, struct.pack("=II", len(whole) | flags, 0) + whole)
-        self.produced += (8 + len(whole) + 7) & ~7
-        os.pwrite(self.descriptor, struct.pack("=Q", self.produced), PAGE)
-        return at
-
-    def commit(self, at: int, payload: bytes) -> None:
-        self.write(at, struct.pack("=I", len(record(payload))))
-
-    def write(self, at: int, data: bytes) -> None:
-        """As through the kernel's double mapping: what runs over the end stands at the beginning too."""
-        for number, byte in enumerate(data):
-            place = (at + number) % SIZE
-            for copy in (place, SIZE + place):
-                os.pwrite(self.descriptor, bytes([byte]), 2 * PAGE + copy)
-
-    def start_at(self, position: int) -> None:
-        self.produced = position
-        for page in (0, PAGE):
-            os.pwrite(self.descriptor, struct.pack("=Q", position), page)
-
-    @property
-    def consumed(self) -> int:
-        (position,) = struct.unpack("=Q", os.pread(self.descriptor, 8, 0))
-        return int(position)
+from tests.unit.kernel.maps.ring_memory import BUSY, DISCARDED, PAGE, SIZE, TIMED_BYTES, Producer
 
 
 @pytest.fixture
 def producer() -> Iterator[Producer]:
-    made = Producer()
-    yield made
-    os.close(made.descriptor)
+    with closing(Producer()) as made:
+        yield made
 
 
 @pytest.fixture
@@ -78,11 +32,6 @@ def ring(producer: Producer) -> Iterator[Ring]:
     made = Ring(producer.descriptor, SIZE)
     yield made
     made.close()
-
-
-def record(payload: bytes, at_ns: int = 0) -> bytes:
-    """As all records begin: layout, kind, and the time."""
-    return struct.pack("=IHHQ", 0, 0, 0, at_ns) + payload
 
 
 def drain(*rings: Ring, limit: int = 1000) -> list[bytes]:
@@ -93,7 +42,7 @@ def drain(*rings: Ring, limit: int = 1000) -> list[bytes]:
 
 
 def _kept_in(seen: list[bytes]) -> Handler:
-    return lambda data, at, length: seen.append(bytes(data[at + len(record(b"")) : at + length]))
+    return lambda data, at, length: seen.append(bytes(data[at + TIMED_BYTES : at + length]))
 
 
 def test_records_come_in_order_and_their_room_is_free_again(producer: Producer, ring: Ring) -> None:
@@ -232,7 +181,7 @@ def second() -> Iterator[tuple[Producer, Ring]]:
     ring = Ring(producer.descriptor, SIZE)
     yield producer, ring
     ring.close()
-    os.close(producer.descriptor)
+    producer.close()
 
 
 def test_rings_are_merged_by_time(producer: Producer, ring: Ring, second: tuple[Producer, Ring]) -> None:
@@ -295,7 +244,7 @@ def test_every_record_comes_once_wherever_the_ring_stands(
     while batch := drain_rings([ring], _kept_in(seen), limit=limit).number:
         assert batch <= limit
     ring.close()
-    os.close(producer.descriptor)
+    producer.close()
     assert seen == [payload for payload, is_discarded in records if not is_discarded]
 
 
