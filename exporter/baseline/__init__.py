@@ -1,4 +1,4 @@
-"""What pipelines are known to connect to: learnt from runs, reviewed as a file, asked at every attempt.
+"""The destinations that pipelines are known to connect to: learnt, reviewed as a file, asked at each attempt.
 
 Learnt:   otlp.reading → `learn` → `acts` (reads a span) ────────┐
           Prometheus → `prometheus_api` → `prometheus` ──────┴→ `seen` → `onto`, `fold`, `conclude`

@@ -1,4 +1,4 @@
-"""Read from a span what a baseline learns (task, run, destination, chain), or why it learns nothing."""
+"""Read task, run, destination and chain from a span for a baseline, or the reason why it learns nothing."""
 
 from __future__ import annotations
 
@@ -57,14 +57,14 @@ _TIME_MAX_NS = 4_102_444_800 * 10**9  # the year 2100
 
 
 def add_span(seen: Seen, span: EgressSpan, repository: str | None = None) -> None:
-    """Add what `span` tells to `seen`; with a `repository`, only if the span is of one of its runs."""
+    """Add the facts in `span` to `seen`; with a `repository`, only if the span is of one of its runs."""
     seen.spans += 1
     try:
         _add(seen, span, repository)
     except NotLearntError as error:
         if error.why is not None:
             attempts = number_of(span.attributes.get("egress.attempts"))
-            if attempts != 0:  # 0: it only has further bytes of attempts that another span told
+            if attempts != 0:  # 0: it only has further bytes of attempts that another span counted
                 seen.left_out[error.why] += attempts or 1
 
 

@@ -1,4 +1,4 @@
-"""Compare two baselines by what they know; when and how often something was seen makes no difference."""
+"""Compare the destinations and chains of two baselines; dates and numbers of runs make no difference."""
 
 from __future__ import annotations
 
@@ -61,12 +61,12 @@ class Difference:
 
     @property
     def is_none(self) -> bool:
-        """Whether both baselines know the same."""
+        """Whether both baselines have the same destinations and chains."""
         return not (self.added or self.removed or self.changed or self.folded)
 
 
 def compare(old: Baseline, new: Baseline) -> Difference:
-    """Find what differs between `old` and `new`."""
+    """Find the differences between `old` and `new`."""
     before = {entry.subject: entry for entry in old.entries}
     after = {entry.subject: entry for entry in new.entries}
     removed = [entry for entry in old.entries if entry.subject not in after]

@@ -1,4 +1,4 @@
-"""Make a baseline of what was seen, with notes for the person who reviews it."""
+"""Make a baseline of recorded runs, with notes for the person who reviews it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from exporter.common.errors import UsageError
 
 
 class Learnt(NamedTuple):
-    """A baseline, and notes on what its file doesn't say."""
+    """A baseline, and notes on facts that its file doesn't have."""
 
     baseline: Baseline
     notes: tuple[str, ...]
@@ -23,7 +23,7 @@ class Learnt(NamedTuple):
 
 
 def conclude(seen: Seen, onto: Baseline | None = None) -> Learnt:
-    """Add what was seen to `onto`. Raises UsageError where the result is more than a file may hold."""
+    """Add recorded runs to `onto`. Raises UsageError where the result is more than a file may hold."""
     before = Onto(onto or Baseline())
     made = [
         _made(before, _entry(name, each), each)

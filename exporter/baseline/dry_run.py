@@ -41,7 +41,7 @@ _Place = TypeVar("_Place")
 
 @dataclass
 class PipelineVerdicts:
-    """What the policy would have done to the runs of one pipeline."""
+    """The verdicts of the policy on the runs of one pipeline."""
 
     runs: set[Run] = field(default_factory=set)
     denied_runs: set[Run] = field(default_factory=set)

@@ -36,7 +36,7 @@ _T = TypeVar("_T")
 
 
 def read_entry(node: Node, problems: Problems) -> Entry | None:
-    """Read the entry at `node`. Returns None where something is wrong; `problems` then say what."""
+    """Read the entry at `node`. Returns None where something is wrong; `problems` then have it."""
     fields = read_fields(node, KEYS, "an entry", problems)
     if fields is None:
         return None

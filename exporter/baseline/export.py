@@ -1,4 +1,4 @@
-"""Make a policy that allows what a baseline has: a section per task, so that none gets another one's."""
+"""Make a policy of a baseline: a section per task, so that no task may reach another one's destinations."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def _allow(rules: _Rules, indent: str) -> Iterator[str]:
 
 
 def _described(entry: Entry) -> str:
-    """Describe how often, when and by which chains it was reached, and what more its rule allows."""
+    """Describe how often, when and by which chains it was reached, and by how much its rule is wider."""
     told = []
     if entry.runs is not None:
         told.append(counted(entry.runs, "run"))

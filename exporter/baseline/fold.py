@@ -2,8 +2,8 @@
 
 That is done only where at least three names of one owner vary for the same task, port and transport. A name
 varies if it was reached in less than half of the runs (in a history in days: of the days). The public suffix
-list says who owns what, its private section included, so that customers of one cloud are never taken for one
-owner. A name that most runs reach isn't there by chance, and stays an entry of its own.
+list shows the owner of a name, its private section included, so that customers of one cloud are never taken
+for one owner. A name that most runs reach isn't there by chance, and stays an entry of its own.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class FoldedEntry(NamedTuple):
 
 
 def fold(task: TaskSeen) -> Iterator[FoldedEntry]:
-    """Yield what becomes entries: each destination of `task` is part of exactly one."""
+    """Yield the entries of `task`: each destination is part of exactly one."""
     hosts = {where: parse_single_host(where.host) for where in task.destinations}
     owners: dict[tuple[str, int | None, str], list[NamedDestination]] = defaultdict(list)
     for where, host in hosts.items():

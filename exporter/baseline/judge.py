@@ -1,4 +1,4 @@
-"""Judge recorded attempts by a policy, from what their spans tell."""
+"""Judge recorded attempts by a policy, from the attributes of their spans."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _UNKNOWN = -1
 
 
 class Recorded(NamedTuple):
-    """A recorded attempt of a job; None for what its span doesn't tell."""
+    """A recorded attempt of a job; a field is None where its span doesn't have it."""
 
     host: str | None
     """`server.address`."""
@@ -48,7 +48,7 @@ class Judge:
         """Return the policy's decision. None: it is UDP of a kind about which no policy is asked.
 
         That is UDP to port 0, an answer, or a connect after which nothing was sent. `neighbours` are further
-        names that led to the address: what they are granted counts for it, too, as in the kernel.
+        names that led to the address: rules that allow them count for it, too, as in the kernel.
         """
         if act.transport == "udp" and (not act.port or act.rule in (ANSWER, NOTHING_SENT)):
             return None

@@ -1,4 +1,9 @@
-"""Learn from files of spans: large ones are read in parallel, and added up in their order."""
+"""Learn from files of spans: large ones are read in parallel, and added up in their order.
+
+seen = read_files(span_files([Path("runs")]))
+require_jobs(seen, "runs")
+baseline, notes = conclude(seen)
+"""
 
 from __future__ import annotations
 
@@ -54,7 +59,7 @@ def read_files(
     on_progress: OnProgress = lambda _: None,
     processes: int | None = None,
 ) -> Seen:
-    """Read what the files tell, with a `repository` of its runs alone. Raises UsageError.
+    """Read the runs in the files; with a `repository`, its runs alone. Raises UsageError.
 
     The result is the same for any number of `processes`; None: as many as pay off.
     """

@@ -97,7 +97,7 @@ class History(NamedTuple):
 
 @dataclass(frozen=True)
 class Baseline:
-    """A valid baseline file, or what was learnt."""
+    """A valid baseline file, or one that was just learnt."""
 
     entries: tuple[Entry, ...] = ()
     """Sorted; no two of them have task, host, port and transport in common."""

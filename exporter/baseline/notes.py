@@ -17,7 +17,7 @@ _REPOSITORIES_SHOWN = 5
 
 
 class Made(NamedTuple):
-    """An entry, and what it was made of."""
+    """An entry, and the facts that it was made of."""
 
     entry: Entry
     met: Met

@@ -1,4 +1,4 @@
-"""Decide at every attempt whether a job connects to what its task never connected to."""
+"""Decide at every attempt whether a job connects to a destination that is new to its task."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _REMEMBERED_MAX = 4096
 _ORDERING_PORTS = (0, 9, 65535)
 """Ports to which glibc, Go and musl connect a UDP socket only to put a name's addresses in order.
 
-Later versions of Go take 53. That isn't here: what is then sent to port 53 would be known, too, so that data
-could leave that way.
+Later versions of Go take 53. That isn't here: datagrams to port 53 would be known, too, so that data could
+leave that way.
 """
 _ORDERING = "ordering"
 """Stands in place of the transport for such a connect."""
@@ -34,7 +34,7 @@ class Novelty:
     """
 
     def __init__(self, baseline: Baseline, task: Task) -> None:
-        """Take the entries of `task`; where `baseline` has none, all is novel."""
+        """Take the entries of `task`; where `baseline` has none, every destination is novel."""
         entries = baseline.tasks.get(task, ())
         self._exact: dict[NamedDestination, _Chains] = {}
         self._below: dict[NamedDestination, _Chains] = {}
@@ -106,6 +106,6 @@ def _add(table: dict[NamedDestination, _Chains], where: NamedDestination, chains
 
 
 def _where(entry: Entry) -> NamedDestination:
-    """Return the destination as a span names it; for a wildcard, its host is what stands behind `*.`."""
+    """Return the destination as a span names it; for a wildcard, its host is the name behind `*.`."""
     host = entry.host.text if isinstance(entry.host, Name) else str(plain_address(entry.host))
     return NamedDestination(host, entry.port, entry.transport)

@@ -1,4 +1,4 @@
-"""Add what was learnt to an existing baseline, which keeps all that it knows."""
+"""Add recorded runs to an existing baseline, which keeps all its entries."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Onto:
         self.entries = {entry.subject: entry for entry in baseline.entries}
 
     def known(self, name: Task, task: TaskSeen) -> Iterator[FoldedEntry]:
-        """Yield all that `task` met, each destination once: by its existing entry, else as `fold` has it.
+        """Yield the destinations of `task`, each once: by its existing entry, else as `fold` has it.
 
         No two of them have the same subject.
         """

@@ -1,4 +1,4 @@
-"""Draft a first policy from what jobs did: each destination once, with how often and by which programs."""
+"""Draft a first policy from recorded jobs: each destination once, with its attempts and programs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Learn from the days that Prometheus remembers what a fleet connected to, runners long gone included."""
+"""Learn a fleet's destinations from the days that Prometheus remembers, runners long gone included."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Server(Protocol):
     shown: str
 
     def query(self, expression: str, at_s: str) -> Answer:
-        """Return what `expression` gives at a time in seconds since 1970. Raises PrometheusError."""
+        """Return the result of `expression` at a time in seconds since 1970. Raises PrometheusError."""
 
 
 def read_history(

@@ -78,7 +78,7 @@ class Prometheus:
         self._pool = urllib3.PoolManager(ssl_context=ssl.create_default_context())
 
     def query(self, expression: str, at_s: str) -> Answer:
-        """Return what `expression` gives at a time in seconds since 1970. Raises PrometheusError."""
+        """Return the result of `expression` at a time in seconds since 1970. Raises PrometheusError."""
         try:
             status, body = self._post({"query": expression, "time": at_s})
         except HTTPError as error:
@@ -149,7 +149,7 @@ class Prometheus:
 
 
 def _reason(error: BaseException) -> str | None:
-    """Find what the operating system, the resolver or TLS said, in words. None: none of them said a thing.
+    """Find the message of the operating system, the resolver or TLS. None: there is no such message.
 
     urllib3 wraps their errors in its own: as the cause, the context or an argument.
     """
@@ -185,7 +185,7 @@ def _parts(url: str) -> _Parts:
         raise PrometheusError("the URL of Prometheus is none", hint=hint) from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise PrometheusError("the URL of Prometheus is no http:// or https:// with a host", hint=hint)
-    if "@" in parts.path:  # what stands before it is the rest of a password
+    if "@" in parts.path:  # the text before it is the rest of a password
         raise PrometheusError("the URL of Prometheus has a / before its @", hint="write it as %2F")
     if parts.query or parts.fragment:
         raise PrometheusError("the URL of Prometheus has a ? or a #", hint=f"{hint}, without a query")

@@ -27,7 +27,7 @@ class Patterns:
     def of(self, task: Task) -> str | None:
         """Return the pattern that matches `task` and no other task of the baseline. None: there is none.
 
-        A pattern is held against the pipeline, whatever the task, and against pipeline/task. So there is none
+        A pattern is matched with the pipeline, whatever the task, and with pipeline/task. So there is none
         for the jobs of a pipeline that have no task beside those that have one, or for one of `a/b`, `c` and
         `a`, `b/c` alone.
         """

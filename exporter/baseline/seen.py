@@ -1,4 +1,4 @@
-"""What recorded runs did, in parts that can be merged in any number and order with the same result."""
+"""The acts of recorded runs, in parts that can be merged in any number and order with the same result."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class NotLearntError(Exception):
 
 
 class Met:
-    """What is known of how a task reached one destination, or several that were merged into one."""
+    """The ways in which a task reached one destination, or several that were merged into one."""
 
     __slots__ = ("chains", "days", "first", "is_crowded", "last_ns", "novel", "runs")
 
@@ -153,7 +153,7 @@ class Runs:
 
 @dataclass
 class TaskSeen:
-    """What one task of a pipeline did."""
+    """The acts of one task of a pipeline."""
 
     destinations: dict[NamedDestination, Met] = field(default_factory=dict)
     runs: int = 0
@@ -163,7 +163,7 @@ class TaskSeen:
 
 
 class Seen:
-    """All that recorded runs did, within limits; what is left out is counted."""
+    """All acts of recorded runs, within limits; those left out are counted."""
 
     def __init__(self) -> None:
         """Begin with nothing seen."""
@@ -209,7 +209,7 @@ class Seen:
                 known.add(repository)
 
     def met(self, task: TaskSeen, where: NamedDestination) -> Met:
-        """Find or add what `task` did at `where`. Raises NotLearntError where there is no room."""
+        """Find or add the acts of `task` at `where`. Raises NotLearntError where there is no room."""
         found = task.destinations.get(where)
         if found is None:
             if len(task.destinations) >= DESTINATIONS_MAX or self._entries >= ENTRIES_MAX:
@@ -219,7 +219,7 @@ class Seen:
         return found
 
     def merge(self, other: Seen) -> None:
-        """Add all that `other` saw."""
+        """Add all acts in `other`."""
         self.spans += other.spans
         self.uncounted += other.uncounted
         self.left_out += other.left_out

@@ -104,7 +104,7 @@ def export(file: Path, output: Path | None) -> int:
     from exporter.common.documents.output import write_lines
 
     made = make(_known(file))
-    as_policy(made)  # what doesn't fit is an error here, not where it is enforced
+    as_policy(made)  # a policy that doesn't fit is an error here, not where it is enforced
     for what, counts in (
         ("allowed with every protocol and port, since no rule can name the protocol", made.wider),
         ("in no rule", made.left_out),

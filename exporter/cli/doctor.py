@@ -42,8 +42,8 @@ def command(*, as_json: bool, verbose: bool) -> int:
 def fields(checks: list[Check]) -> dict[str, object]:
     """Return the checks as fields for scripts; `ok` at the top says the same as the exit status.
 
-    It means that `run` would work, perhaps telling less, so it can be true while a check isn't ok. `lost` and
-    `fix` are null for a check that is ok.
+    It means that `run` would work, perhaps reporting less, so it can be true while a check isn't ok. `lost`
+    and `fix` are null for a check that is ok.
     """
     from exporter.kernel.doctor import would_work
 

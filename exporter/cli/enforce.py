@@ -185,10 +185,10 @@ def _switch(
 
 
 def _switched(row: _Row, mode: JobMode) -> bool | None:
-    """Switch the job of `row` to `mode`, and say what came of it.
+    """Switch the job of `row` to `mode`, and print the result.
 
-    Returns True when all that its policy denies is treated as `mode` says, False when packet sockets can
-    still send frames against it, and None when the job couldn't be switched.
+    Returns True when `mode` applies to all acts that its policy denies, False when packet sockets can still
+    send frames against it, and None when the job couldn't be switched.
     """
     from exporter.kernel.instances.control import switch
 

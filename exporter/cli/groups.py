@@ -64,7 +64,7 @@ class Commands(click.Group):
         return [*commands, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def summaries(self, ctx: click.Context) -> dict[str, str]:
-        """Return what each command does, in a line, in the order of `list_commands`."""
+        """Return a line on each command, in the order of `list_commands`."""
         commands = {name: self.get_command(ctx, name) for name in self.list_commands(ctx)}
         return {name: found.get_short_help_str(100) for name, found in commands.items() if found}
 

@@ -58,7 +58,7 @@ def a_command(_: click.Context, __: click.Parameter, incomplete: str) -> list[Co
 
 def _misplaced(arguments: tuple[str, ...], options: frozenset[str]) -> Iterator[str]:
     for argument in arguments:
-        if argument == _SEPARATOR:  # what follows is for COMMAND beyond doubt
+        if argument == _SEPARATOR:  # later arguments are for COMMAND beyond doubt
             return
         name = argument.partition("=")[0]
         if name in options:
@@ -66,7 +66,7 @@ def _misplaced(arguments: tuple[str, ...], options: frozenset[str]) -> Iterator[
 
 
 def warn_of_misplaced(command: tuple[str, ...]) -> None:
-    """Say which options COMMAND gets that may have been meant for this program."""
+    """Warn of options that COMMAND gets and that may have been meant for this program."""
     if names := dict.fromkeys(click.get_current_context().meta["misplaced"]):
         program = printable(command[0])
         Messages.current().say(
@@ -77,7 +77,7 @@ def warn_of_misplaced(command: tuple[str, ...]) -> None:
 
 
 def warn_of_doubtful(command: tuple[str, ...]) -> None:
-    """Once COMMAND has failed, say which options it got that may have been meant for this program."""
+    """Warn, once COMMAND has failed, of options it got that may have been meant for this program."""
     context = click.get_current_context(silent=True)
     if context and (names := dict.fromkeys(context.meta.get("doubtful", ()))):
         program, these = printable(command[0]), ", ".join(names)

@@ -84,7 +84,7 @@ def replay(
         environment = inherited_environment()
         destinations = resolve_destinations(environment, otlp_dir=output.otlp_dir)
         own = {name: value for name, value in environment.items() if name != STEP_SUMMARY}
-        reporting = stack.enter_context(Reporting(reports, own))  # what was recorded is no part of this step
+        reporting = stack.enter_context(Reporting(reports, own))  # the recorded job is no part of this step
         telemetry = stack.enter_context(Telemetry(destinations, {}, transcript=reporting.transcript))
 
         def counts() -> KernelCounts:

@@ -68,7 +68,7 @@ def command(paths: tuple[Path, ...], *, baseline: Path | None, policy: Path | No
 
 
 class _Held(NamedTuple):
-    """The baseline and the policy that recorded traffic is held against."""
+    """The baseline and the policy that recorded traffic is compared with."""
 
     baseline: Baseline | None
     policy: Policy | None

@@ -135,7 +135,7 @@ def _requested(config: RunConfig) -> Policy | None:
         or config.fail_on - {FailOn.NOVEL}
         or config.host_enforce
     ):
-        return None  # so nothing that reads one is imported
+        return None  # without importing what reads one
     from exporter.session.job_policy import requested
 
     return requested(config)
@@ -158,7 +158,7 @@ def _trace(
         except Exception:
             if given.policy is None or not held.is_started:
                 raise
-            status = _go_on_untraced(config, relay, held)  # in here the programs go on denying
+            status = _go_on_untraced(config, relay, held)  # in here the programs still enforce the policy
             _end_what_is_left(kernel)
             return status
 
@@ -180,7 +180,7 @@ def _go_on_untraced(config: RunConfig, relay: SignalRelay, held: HeldCommand) ->
     )
 
     def hand_on_signals() -> None:
-        with suppress(OSError, MemoryError):  # what is denied must not be let go of before COMMAND ends
+        with suppress(OSError, MemoryError):  # the policy must stay in force until COMMAND ends
             relay.pump(held)
 
     status = held.wait(hand_on_signals)

@@ -142,7 +142,7 @@ def watch(config: WatchConfig, environment: Mapping[str, str]) -> int:
     _require_whole(config)
     job = _job(config, environment)
     agents = _agents(config)
-    above = _above(config, agents) if job else None  # at once: of who is gone, nobody knows what it was
+    above = _above(config, agents) if job else None  # at once: a process that is gone shows nothing
     baseline = required_baseline(config.baseline, config.fail_on)
     given = WatchInputs(config, _policy(config), baseline, job, agents, above)  # before anything is loaded
     with (
@@ -219,7 +219,7 @@ def _policy(config: WatchConfig) -> Source | None:
     has_policy = config.policy is not None or config.allowed_endpoints is not None
     needs_one = config.enforce or config.host_enforce or config.fail_on - {FailOn.NOVEL}
     if not (has_policy or needs_one):
-        return None  # so nothing that reads one is imported
+        return None  # without importing what reads one
     from exporter.session.job_policy import source_of
 
     return source_of(config)

@@ -1,6 +1,6 @@
-"""Reads files of /proc whose length and time to read a process chooses, within bounds on both.
+"""Read files of /proc within bounds on size and time: a process chooses both for its own.
 
-Whoever reads a process's memory takes that memory's lock, which the process may hold as long as it likes: a
+A reader of a process's memory takes that memory's lock, which the process may hold as long as it likes: a
 file system of its own needn't answer while another of its threads waits for a page of it. Nothing ends such a
 read but that answer. So separate threads do the reading, and some of them may be stuck.
 """
@@ -54,7 +54,7 @@ class _Reader:
         return self._under_way.done()
 
     def within(self, most_s: float, function: Callable[[], _T]) -> _T:
-        """Call `function`. Raises what it raises; TimeoutError when it takes longer than `most_s`."""
+        """Call `function`. Raises its errors; TimeoutError when it takes longer than `most_s`."""
         future = self._under_way = Future[_T]()
         self._wanted.put((function, future))
         return future.result(most_s)
@@ -89,7 +89,7 @@ class Readers:
     def within(self, function: Callable[[], _T]) -> _T:
         """Call `function`, which may hang, in one of the threads, but give up in time.
 
-        Raises what it raises; OSError when all readers are stuck.
+        Raises its errors; OSError when all readers are stuck.
         """
         reader = next((each for each in self._all if each.is_idle), None)
         if reader is None:

@@ -9,7 +9,7 @@ _SAMPLES = 5
 
 
 class Clock(NamedTuple):
-    """Turns nanoseconds since boot (CLOCK_BOOTTIME, as the kernel stamps records) into Unix nanoseconds.
+    """A converter of nanoseconds since boot (CLOCK_BOOTTIME, as in records) to Unix nanoseconds.
 
     The offset is taken once, so that spans of one run keep their order when the wall clock is set meanwhile,
     and a recording keeps the offset it was made with.
@@ -19,12 +19,12 @@ class Clock(NamedTuple):
     """Wall time minus boot time, in nanoseconds."""
 
     def wall_ns(self, at_ns: int) -> int:
-        """Unix time in nanoseconds of a moment given in nanoseconds since boot."""
+        """Return the Unix time in nanoseconds of a moment given in nanoseconds since boot."""
         return at_ns + self.offset_ns
 
 
 def boot_ns() -> int:
-    """Nanoseconds since boot, suspended time included."""
+    """Return the nanoseconds since boot, suspended time included."""
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
 
@@ -40,7 +40,7 @@ def system_clock() -> Clock:
 
 
 class Rhythm:
-    """Says when it is time again for what a loop does every so many seconds. Cheap to ask; for one thread."""
+    """A timer for work that a loop does every so many seconds. Cheap to ask; for one thread."""
 
     def __init__(self, every_s: float) -> None:
         """It is time at once, and then `every_s` seconds after it was time."""

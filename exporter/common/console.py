@@ -40,8 +40,8 @@ def write(stream: TextIO | None, text: str) -> None:
     except io.UnsupportedOperation:  # it is in memory
         stream.write(text)
         return
-    # Not by way of the stream: what its buffer can't get rid of, Python tries to write again when it ends,
-    # and changes the exit status when that fails.
+    # Not by way of the stream: Python tries to write the rest of its buffer again when it ends, and changes
+    # the exit status when that fails.
     with contextlib.suppress(OSError):
         _write_all(descriptor, text.encode(stream.encoding, errors="backslashreplace"))
 

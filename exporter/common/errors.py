@@ -16,7 +16,7 @@ class CiEgressError(Exception):
     exit_status = CANNOT_TRACE_STATUS
 
     def __init__(self, what: str, *, hint: str | None = None, detail: str = "") -> None:
-        """`what` went wrong, `hint` is how to fix it, `detail` what a tool said about it (shown with -v)."""
+        """`what` went wrong, `hint` is how to fix it, `detail` a tool's message about it (shown with -v)."""
         super().__init__(what)
         self.what = what
         self.hint = hint

@@ -1,4 +1,4 @@
-"""Tells which limit of the machine or the user an error comes from."""
+"""Find out which limit of the machine or the user an error comes from."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def append(path: str, data: bytes, limit_bytes: int) -> None:
 
 
 def replace(path: str, data: bytes) -> None:
-    """Write `data` to the file, in place of what it held. Raises OSError.
+    """Write `data` to the file, in place of its contents. Raises OSError.
 
     Whoever reads it meanwhile gets the old text or the new one. Where files without a name are possible, a
     killed process leaves no other file behind, except between two system calls.
@@ -125,7 +125,7 @@ def write_new(path: Path | str, data: bytes, mode: int, directory: int | None = 
 
 
 def reason_of(error: OSError) -> str:
-    """Say for people why a file could not be opened or written."""
+    """Return for people why a file could not be opened or written."""
     return "a symbolic link stands there" if error.errno == errno.ELOOP else error.strerror or str(error)
 
 
@@ -136,7 +136,7 @@ class UnsafeFolderError(Exception):
 def require_ours_alone(path: Path) -> None:
     """Check that no other user owns `path`, may write to it, or could move it.
 
-    Raises UnsafeFolderError when one does, may or could, and OSError.
+    Raises UnsafeFolderError when one does, may or could; OSError when that can't be found out.
     """
     if path.stat().st_uid != os.geteuid():
         raise UnsafeFolderError("it belongs to another user")

@@ -52,7 +52,7 @@ class OnDeath(enum.StrEnum):
     """The fate of the kernel's programs when the exporter is killed; the values of --on-exporter-death."""
 
     CLOSED = "closed"
-    """They go on: what was denied stays denied until somebody stops them."""
+    """They go on: policies stay in force until somebody stops the programs."""
     OPEN = "open"
     """They are detached with the exporter."""
 
@@ -78,7 +78,7 @@ class RunConfig:
     policy: Path | None = None
     """The file that says what COMMAND may connect to; None: there is no such file."""
     enforce: bool = False
-    """Whether to deny what the policy doesn't allow, whatever mode the policy has."""
+    """Whether to enforce the policy, whatever mode it has."""
     allowed_endpoints: str | None = None
     """More destinations to allow, separated by blanks."""
     fail_on: frozenset[FailOn] = frozenset()
@@ -107,7 +107,7 @@ class WatchConfig:
     policy: Path | None = None
     """The file that says what jobs may connect to; None: there is no such file."""
     enforce: bool = False
-    """Whether to deny what the policy doesn't allow, whatever mode the policy has."""
+    """Whether to enforce the policy, whatever mode it has."""
     allowed_endpoints: str | None = None
     """More destinations to allow, separated by blanks."""
     host_enforce: bool = False

@@ -1,4 +1,4 @@
-"""Tells systemd the state of a service of Type=notify by one datagram, see sd_notify(3)."""
+"""Tell systemd the state of a service of Type=notify by one datagram, see sd_notify(3)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _PATIENCE_S = 1.0
 def notify(state: str, environment: Mapping[str, str]) -> None:
     """Tell systemd `state` (`READY=1`). Does nothing when systemd didn't start this process.
 
-    Never raises, and waits for a second at most: whatever is in NOTIFY_SOCKET isn't worth ending for.
+    Never raises, and waits for a second at most: no value of NOTIFY_SOCKET may end this process.
     """
     address = os.fsencode(environment.get("NOTIFY_SOCKET", ""))
     if not address.startswith((b"/", b"@")):
@@ -25,4 +25,4 @@ def notify(state: str, environment: Mapping[str, str]) -> None:
             sock.connect(address)
             sock.sendall(state.encode())
         except OSError:
-            return  # it isn't listening any more, or never was: nobody to be told
+            return  # it isn't listening any more, or never was

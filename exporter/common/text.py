@@ -16,7 +16,7 @@ def clean(text: str) -> str:
 
 
 def cut(text: str, limit_bytes: int = LIMIT_BYTES) -> tuple[str, bool]:
-    """Cut `text` to at most `limit_bytes` of UTF-8, at the end of a character; tell whether it was longer."""
+    """Cut `text` to at most `limit_bytes` of UTF-8, in whole characters; return also if it was longer."""
     if len(text) * 4 <= limit_bytes:
         return text, False
     encoded = text.encode()

@@ -1,1 +1,1 @@
-"""The vocabulary: what the kernel tells, its layout in bytes, and how records become events."""
+"""The vocabulary: the facts that the kernel reports, their layout in bytes, and events made of records."""

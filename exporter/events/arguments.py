@@ -12,7 +12,7 @@ class Arguments(Sequence[str]):
     """The arguments in a NUL-terminated block, with secrets redacted.
 
     Most programs of a build never connect, so nobody looks at their arguments. Redacting all would cost more
-    than everything else that is done for an exec, and tuples of strings take more memory than blocks.
+    than all other work on an exec, and tuples of strings take more memory than blocks.
     """
 
     __slots__ = ("_block", "_shown")

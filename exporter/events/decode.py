@@ -1,4 +1,4 @@
-"""Decodes the ring's bytes into events."""
+"""Decode the ring's bytes into events."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ def shown_destination(host: str | None, port: int | None, kind: str | None) -> s
 
 
 def destination(event: Acted | Aggregated, name: str | None = None) -> Destination:
-    """Return the destination of one act or several; `name` is what this job resolved to the address."""
+    """Return the destination of one act or several; `name` is one that this job resolved to the address."""
     protocol = transport(event.protocol)
     if isinstance(event, Aggregated) and event.is_other:
         return Destination(OTHER, None, protocol, None)

@@ -1,4 +1,4 @@
-"""Puts environments together from the pieces in which the kernel sends them."""
+"""Put environments together from the pieces in which the kernel sends them."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Environments:
 
 
 def names_one_of(names: Iterable[str]) -> Callable[[bytes], bool]:
-    """Return a function that says whether a block has one of these variables, much faster than parsing it.
+    """Return a function that finds out if a block has one of these variables, much faster than parsing it.
 
     A megabyte takes a millisecond: the pattern begins with one byte, which is searched for first.
     """
@@ -54,7 +54,7 @@ def names_one_of(names: Iterable[str]) -> Callable[[bytes], bool]:
 
 
 def part_of(block: bytes, names: Collection[bytes]) -> bytes:
-    """Return the part of a block that has the variables `names`, in their order; what repeats stands once."""
+    """Return the part of a block that has the variables `names`, in order; repeated entries stand once."""
     entries = dict.fromkeys(block.split(b"\0"))
     return b"\0".join(entry for entry in entries if entry.partition(b"=")[0] in names)
 

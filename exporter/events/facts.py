@@ -77,7 +77,7 @@ RULE_OF_LOOKUPS = wire.RULE_OF_LOOKUPS
 """In place of a rule's number: no rule allows the name that a resolver was to be asked for."""
 
 HOST = 0
-"""The scope of what belongs to no job."""
+"""The scope of processes that belong to no job."""
 
 
 class Found(NamedTuple):
@@ -251,7 +251,7 @@ class Tampering(enum.IntEnum):
     """A way to get around the tracing, or to attack it."""
 
     PACKET_SOCKET = 1
-    """An AF_PACKET socket: nothing else here sees what it sends."""
+    """An AF_PACKET socket: no other hook here sees the frames that it sends."""
     BPF = 2
     SIGNAL = 3
     """A signal to the exporter; the next two are aimed at it as well."""

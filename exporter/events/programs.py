@@ -19,7 +19,7 @@ Lineage = tuple[str, ...]
 
 
 class Facts(NamedTuple):
-    """Facts that /proc has about a running process; who did something is known without them."""
+    """Facts that /proc has about a running process; acts are attributed without them."""
 
     working_directory: str | None = None
     container_id: str | None = None
@@ -70,7 +70,7 @@ class Program:
     container_id: str | None = None
     """Id of the container in which it was executed, as the kernel reported it then."""
     is_recovered: bool = False
-    """Whether its own record was lost, and its fields are what /proc still knew."""
+    """Whether its own record was lost, so that its fields are from /proc."""
     ended_ns: int | None = None
     wait_status: int | None = None
     """As wait(2) gives it; None after an exec, and while it runs."""

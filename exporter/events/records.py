@@ -1,4 +1,4 @@
-"""Decodes those records of the ring that are one event each."""
+"""Decode those records of the ring that are one event each."""
 
 from __future__ import annotations
 

@@ -25,12 +25,12 @@ def resource_attributes(job: Job) -> dict[str, str]:
 
 
 def worker_attributes(job: Job) -> dict[str, str]:
-    """Return what metrics say of `job` on their resource: the worker alone, which lasts over many runs."""
+    """Return attributes of `job` for the resource of metrics: the worker alone, which lasts over runs."""
     return _known({WORKER: job.worker})
 
 
 def span_attributes(job: Job) -> dict[str, str]:
-    """Return what each egress span says of its job; what is unknown is left out."""
+    """Return the attributes of `job` for each egress span; what is unknown is left out."""
     return _known(
         {
             "cicd.pipeline.name": job.pipeline,

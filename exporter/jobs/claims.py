@@ -1,8 +1,8 @@
-"""Who a job says it is, and how far that can be believed: sections of a policy are chosen by this.
+"""The claims of a job about itself, and how far they can be believed: they choose sections of a policy.
 
-All of it stands in the job's environment. The job's author chooses the names of pipelines and tasks. On some
-systems the author can't choose the project: the agent sets it last, whatever the job asks for. That holds
-only for processes that the agent made: a service container of GitHub's gets its variables from the author.
+All claims stand in the job's environment. The job's author chooses the names of pipelines and tasks. On some
+systems the author can't choose the project: the agent sets it last, whatever the job asks for. That is true
+only of processes that the agent made: a service container of GitHub's gets its variables from the author.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ _SHARED = frozenset({"CI", "BUILD_ID"})
 
 
 class Claim(NamedTuple):
-    """A job as the variables of one CI system describe it; None for what they don't tell.
+    """A job as the variables of one CI system describe it; a field is None where they don't tell.
 
-    Nothing is redacted, since a job waits for its policy: claims choose that policy, and are told to nobody.
+    Nothing is redacted, since a job waits for its policy: claims choose that policy, and are never exported.
     """
 
     provider: str | None
@@ -37,7 +37,7 @@ class Claim(NamedTuple):
 
 
 class Who(NamedTuple):
-    """All that a job says about itself."""
+    """All claims of a job about itself."""
 
     claims: tuple[Claim, ...]
     """One for each CI system whose marks the job carries. With more than one it contradicts itself."""
@@ -57,13 +57,13 @@ class Who(NamedTuple):
 
     @property
     def identity(self) -> int:
-        """A 128-bit number that another job has only if it says the same, and is believed the same."""
+        """A 128-bit number that another job has only if it makes the same claims, and is believed as much."""
         text = repr((*map(tuple, self.claims), self.is_vouched, self.is_partial, *map(tuple, self.besides)))
         return int.from_bytes(hashlib.sha256(text.encode(errors="replace")).digest()[:16])
 
     @property
     def digest(self) -> int:
-        """The same, by which the job is known again; 0 where it isn't known for sure who it is."""
+        """The same number, by which the job is known again; 0 where its claims are in doubt."""
         return 0 if self.is_contradictory or self.is_partial else self.identity
 
     @property
@@ -102,7 +102,7 @@ def besides(provider: Provider, environ: Mapping[str, str]) -> tuple[Claim, ...]
 
 
 def contradict(one: Sequence[Claim], other: Sequence[Claim]) -> bool:
-    """Return whether both can't be of the same job: they say different things, and not just one says less."""
+    """Whether both can't be of the same job: they differ, and not only because one of them says less."""
     return len(one) != len(other) or any(
         None not in {mine, its} and mine != its
         for pair in zip(one, other, strict=True)
@@ -118,7 +118,7 @@ def server_url(provider: Provider, environ: Mapping[str, str]) -> str | None:
 
 
 def marked(environ: Mapping[str, str]) -> Iterator[Provider]:
-    """Yield systems whose marks are all there, whatever they say, or that have a blank mark of their own."""
+    """Yield systems whose marks are all there, with any values, or that have a blank mark of their own."""
     for provider in PROVIDERS:
         marks = [mark.partition("=") for mark in provider.present]
         are_there = all(

@@ -1,7 +1,11 @@
 """Find out which CI job this is, by the environment of the job's root and by nothing below it.
 
-`outlined` finds what a decision needs, soon whatever the environment is; `described` adds what is told of the
-job, which has to be redacted first.
+job = detect(os.environ)
+job.provider, job.pipeline, job.task, job.run_id
+job.ids.trace_id
+
+`outlined` finds the facts that a decision needs, soon whatever the environment is; `described` adds the texts
+that telemetry reports of the job, which have to be redacted first.
 """
 
 from __future__ import annotations
@@ -31,10 +35,10 @@ _REF_PREFIXES = {"refs/heads/": "branch", "refs/tags/": "tag"}
 
 
 class Outline(NamedTuple):
-    """A job as far as it takes to decide what it is held to."""
+    """The facts about a job that decide which policy it is held to."""
 
     job: Job
-    """Its system, its ids and what it says of itself; no names and no run id, which may have secrets."""
+    """Its system, its ids and its claims; no names and no run id, which may have secrets."""
     run_id: str
     """The id of its run, not redacted."""
 
@@ -49,14 +53,14 @@ def detect(
 
     `job_env` names the variable that holds the job id, and wins over the provider table. Without it and
     without a known provider the job is one of its own, under a fresh run id. Where the system's agent lets
-    nobody change what it tells of the project, the agent is assumed to have made the root. Raises UsageError
-    when the variable that `job_env` names isn't set.
+    nobody change the project's variables, the agent is assumed to have made the root. Raises UsageError when
+    the variable that `job_env` names isn't set.
     """
     return described(outlined(environ, job_env=job_env, new_run_id=new_run_id), environ, job_env=job_env)
 
 
 def outlined(environ: Mapping[str, str], *, job_env: str | None, new_run_id: Callable[[], str]) -> Outline:
-    """Return what `detect` finds, as far as a decision needs it. Raises UsageError as `detect` does."""
+    """Return the facts that a decision needs of those `detect` finds. Raises UsageError as `detect` does."""
     if job_env is not None:
         return _named_by_user(environ, job_env)
     provider = recognise(environ)
@@ -68,7 +72,7 @@ def outlined(environ: Mapping[str, str], *, job_env: str | None, new_run_id: Cal
 
 
 def described(outline: Outline, environ: Mapping[str, str], *, job_env: str | None) -> Job:
-    """Return the job of `outline` with what is told of it; its root has `environ`.
+    """Return the job of `outline` with the texts that telemetry reports of it; its root has `environ`.
 
     Every text is redacted, which takes some 30 ms if they are long.
     """
@@ -81,13 +85,13 @@ def described(outline: Outline, environ: Mapping[str, str], *, job_env: str | No
 
 
 def step_of(environ: Mapping[str, str], *, job_env: str | None = None) -> str | None:
-    """Return what the CI system calls the step whose root has `environ`. None: it has no name of its own."""
+    """Return the CI system's name for the step whose root has `environ`. None: it has no name of its own."""
     provider = recognise(environ) if job_env is None else None
     return resolve(provider.step, environ, public_text) if provider else None
 
 
 def host(trace_name: str) -> Job:
-    """Make the job that stands for all that belongs to no job; each `trace_name` has a trace of its own."""
+    """Make the job that stands for all acts of no job; each `trace_name` has a trace of its own."""
     return Job(provider=HOST, run_id="", ids=_own_ids({}, HOST, trace_name))
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from exporter.jobs.claims import Claim, Who
 
 HOST = "host"
-"""The provider of the job that stands for all that belongs to no job."""
+"""The provider of the job that stands for all acts of no job."""
 
 
 @dataclass(frozen=True)
@@ -72,5 +72,5 @@ class Job:
 
     @property
     def display_name(self) -> str:
-        """The job span's name: the task's, else the pipeline's, else `run` (`host` for what is of no job)."""
+        """The job span's name: the task's, else the pipeline's, else `run` (`host` for acts of no job)."""
         return self.task or self.pipeline or (HOST if self.provider == HOST else "run")

@@ -13,7 +13,7 @@ from exporter.jobs.sources import Part, Source, variables
 
 @dataclass(frozen=True)
 class Provider:
-    """The variables of one CI system that tell each field of a job. A field left empty isn't told."""
+    """The variables of one CI system that have each field of a job. An empty field has no variable."""
 
     name: str
     """`Job.provider`, and the first field of the ids: it never changes."""
@@ -28,7 +28,7 @@ class Provider:
     task: Source = ()
     task_run_id: Source = ()
     siblings: tuple[Source, ...] = ()
-    """What else tells jobs of one run apart, where the task's run id or name doesn't. Only for the ids."""
+    """Variables that tell jobs of one run apart where the task's run id or name doesn't. Only for the ids."""
     step: Source = ()
     """The name of the step, where it isn't the task's; each root of the job may have another one."""
     pipeline: Source = ()
@@ -41,7 +41,7 @@ class Provider:
     branch: Source = ()
     """Name of the branch; of a pull request, the one it comes from. Wins over `ref`."""
     ref: Source = ()
-    """Name of what is built, where its kind isn't told or is part of the name (`refs/tags/v1`)."""
+    """Name of the branch or tag, where its kind isn't known or is part of the name (`refs/tags/v1`)."""
     run_url: Source = ()
     worker: Source = ()
     place: str = ""
@@ -82,7 +82,7 @@ _GITHUB = Provider(
     # Each step gets GITHUB_* from the `github` context, after `env` and GITHUB_ENV (Handlers/ScriptHandler.cs
     # in actions/runner), and GITHUB_ACTIONS behind that (ProcessInvoker.cs).
     agents=("Runner.Worker",),
-    # CodeBuild can be what GitHub's runner runs in.
+    # GitHub's runner can run in CodeBuild.
     beside=("codebuild",),
     check_run_id="$CI_EGRESS_CHECK_RUN_ID",
 )

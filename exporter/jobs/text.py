@@ -49,7 +49,7 @@ class Publishing:
         self._public = set[str]()
 
     def __call__(self, raw: str) -> str | None:
-        """Return `public_text` of the next text; what it returned before stays as it is."""
+        """Return `public_text` of the next text; a text that this returned before is returned unchanged."""
         if raw in self._public:
             return raw
         most = 2 * MAX_CHARS if self._left > 0 else ORDINARY_CHARS
@@ -61,7 +61,7 @@ class Publishing:
 
 
 def public_text(raw: str, most_chars: int = 2 * MAX_CHARS) -> str | None:
-    """Return what `clean_text` does, with `<redacted>` for what would be a secret in a command line.
+    """Return the text as `clean_text` does, with `<redacted>` for what would be a secret in a command line.
 
     No more than the first `most_chars` are looked at, and kept.
     """

@@ -30,7 +30,7 @@ class Layer:
         self._encoded: dict[Callable[..., Any], Any] = {}
 
     def encoded(self, encode: Callable[[Mapping[str, Value]], T]) -> T:
-        """Return what `encode` makes of the values; it is called once."""
+        """Return the values as `encode` encodes them; it is called once."""
         if encode not in self._encoded:
             self._encoded[encode] = encode(self.values)
         found: T = self._encoded[encode]

@@ -48,7 +48,7 @@ class Complaints:
         )
 
     def add_receipt(self, what: str, where: str, receipt: Receipt) -> None:
-        """Report what `where` rejected; if it took everything, forget the problems reported about it."""
+        """Report a rejection by `where`; if it took everything, forget the problems reported about it."""
         if not receipt.rejected:
             self._forget({where, urlsplit(where).netloc or where})
         else:

@@ -1,7 +1,7 @@
 """Delivery of parcels (encoded requests) to a collector; while it is away, they wait on disk, in order.
 
 A collector that refuses every request (for a wrong header, path or certificate) counts as away, too: a typo
-must not lose what waits for it. Only a parcel that the collector refuses for its content is lost.
+must not lose the parcels for it. Only a parcel that the collector refuses for its content is lost.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Timer:
 
 @dataclass(frozen=True)
 class Spooling:
-    """Where and how telemetry waits for a collector that is away."""
+    """The folder and the timer by which telemetry waits for a collector that is away."""
 
     folder: SpoolFolder
     timer: Timer = field(default_factory=Timer)
@@ -98,7 +98,7 @@ class Courier:
         self._last_error_type = "timeout"
         self._deadline_s = float("inf")
         self.left = ""
-        """What `finish` left on disk, in words, for messages; empty for nothing."""
+        """The telemetry that `finish` left on disk, in words for messages; empty for none."""
         self._thread = threading.Thread(target=self._run, name=f"otlp courier {sink.where}", daemon=True)
         self._thread.start()
 
@@ -178,7 +178,7 @@ class Courier:
             self._settle(parcel, answer.error_type)
 
     def _hear(self, answer: Receipt | SendError) -> None:
-        """Report what the answer says is wrong, unless `finish` has reported already that no answer came."""
+        """Report a failure or rejection in the answer, unless `finish` has reported that none came."""
         with self._changed:
             self._is_asking = False
             if self._abandoned:

@@ -1,4 +1,4 @@
-"""Decides where telemetry goes, by the OTEL_* variables and --otlp-dir.
+"""Decide where telemetry goes, by the OTEL_* variables and --otlp-dir.
 
 Names and meanings are those of the OpenTelemetry specification ("OTLP exporter configuration", "Environment
 variable specification"): an empty variable counts as unset, a variable of one signal beats the general one,

@@ -104,7 +104,7 @@ class JsonLines:
         is_anothers = self._is_in_anothers_folder()
         if is_anothers or not (self._is_ours_alone or self._is_rotated(ours)):
             self._tell_moved()
-        if not is_anothers:  # whoever moved it has what it holds
+        if not is_anothers:  # whoever moved it has its lines
             self._reopen()
 
     def _tell_moved(self) -> None:
@@ -163,7 +163,7 @@ def keep_from_git(folder: Path) -> None:
 def _is_at(path: Path, status: os.stat_result) -> bool:
     try:
         return os.path.samestat(path.lstat(), status)
-    except OSError:  # opening it tells what is wrong there
+    except OSError:  # opening it shows what is wrong there
         return False
 
 
@@ -192,7 +192,7 @@ def _open_again(path: Path) -> int:
 
 
 def _is_ours_alone(folder: Path) -> bool:
-    """Whether no other user but root could move `folder`, or what is in it. Raises OSError."""
+    """Whether no other user but root could move `folder`, or a file in it. Raises OSError."""
     try:
         require_ours_alone(folder)
     except UnsafeFolderError:

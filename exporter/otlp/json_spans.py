@@ -1,4 +1,4 @@
-"""Encodes spans as one line of OTLP/JSON, each layer of their attributes once: see protobuf_spans.py."""
+"""Encode spans as one line of OTLP/JSON, each layer of their attributes once: see protobuf_spans.py."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _dumps = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def encode_spans(spans: Sequence[ReadableSpan]) -> bytes:
-    """Return one line of ASCII, newline included. Raises ValueError or TypeError for what OTLP can't hold."""
+    """Return a line of ASCII with its newline. Raises ValueError or TypeError for values OTLP can't hold."""
     resources = ",".join(map(_resource_spans, grouped(spans)))
     return f'{{"resourceSpans":[{resources}]}}\n'.encode("ascii")
 

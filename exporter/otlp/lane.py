@@ -23,7 +23,7 @@ _SHORTEST_TIMEOUT_S = 0.05
 
 @dataclass(frozen=True)
 class Cargo:
-    """A kind of telemetry that a lane carries, and how much of it may wait for how long."""
+    """A kind of telemetry that a lane carries, with the most that may wait, and for how long."""
 
     what: str
     """Its name in messages."""
@@ -111,7 +111,7 @@ class Lane:
         while entries := self._next_batch():
             try:
                 self._carry(entries)
-            except Exception as error:  # noqa: BLE001 - what comes after these is carried all the same
+            except Exception as error:  # noqa: BLE001 - later entries are carried all the same
                 self._drop(error)
         if self._courier:
             self._courier.finish(self._deadline_s)

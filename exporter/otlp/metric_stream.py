@@ -1,4 +1,4 @@
-"""The meter, and the thread that sends what it measured at every interval and once more at the end."""
+"""The meter, and the thread that sends its metrics at every interval and once more at the end."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ class GrpcTransport:
         try:
             answer = self._export(payload, timeout=timeout_s, metadata=tuple(self._endpoint.headers.items()))
         except grpc.RpcError as error:
-            # What a blocking call raises is a Call as well: it carries code and details.
+            # The error of a blocking call is a Call as well: it carries code and details.
             raise self._unsent(cast("grpc.Call", error), timeout_s) from error
         receipt = parse_answer(self._endpoint.signal, answer)
         if receipt is None:
@@ -107,6 +107,6 @@ def _credentials(endpoint: Endpoint) -> grpc.ChannelCredentials:
 
 
 def _asks_to_retry(error: grpc.Call) -> bool:
-    """RESOURCE_EXHAUSTED may be retried only when the collector adds a RetryInfo (OTLP specification)."""
+    """Whether the collector adds a RetryInfo, without which RESOURCE_EXHAUSTED isn't retried (OTLP)."""
     details = dict(error.trailing_metadata() or ()).get("grpc-status-details-bin", b"")
     return b"google.rpc.RetryInfo" in details

@@ -1,7 +1,7 @@
 """OTLP/HTTP with protobuf bodies.
 
-The SDK's own exporter looks at the status alone: what the collector refuses inside a 200 is lost unseen, and
-so is everything sent to a web server that answers 200 to whatever comes. Here the answer is read.
+The SDK's own exporter looks at the status alone: spans that the collector refuses inside a 200 are lost
+unseen, and so is everything sent to a web server that answers 200 to any request. Here the answer is read.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ def _tls_context(endpoint: Endpoint) -> ssl.SSLContext:
 
 
 def _proxy(url: str) -> str | None:
-    """The proxy of http_proxy, https_proxy and no_proxy for `url`."""
+    """Return the proxy for `url` by http_proxy, https_proxy and no_proxy; None without one."""
     parts = urlsplit(url)
     if urllib.request.proxy_bypass(parts.netloc):
         return None
@@ -171,7 +171,7 @@ def _proxy(url: str) -> str | None:
 
 
 def _read(response: urllib3.BaseHTTPResponse, deadline_s: float) -> bytes:
-    """The body, unless it is endless in size or in time."""
+    """Read the body, unless it is endless in size or in time."""
     answer = bytearray()
     for chunk in response.stream(_CHUNK):
         answer += chunk
@@ -181,6 +181,6 @@ def _read(response: urllib3.BaseHTTPResponse, deadline_s: float) -> bytes:
 
 
 def _retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Retry-After in seconds; its other form, a date, is not used by collectors."""
+    """Return Retry-After in seconds; collectors don't use its other form, a date."""
     value = headers.get("retry-after", "")
     return min(float(value), _LONGEST_WISH_S) if value.isascii() and value.isdigit() else None

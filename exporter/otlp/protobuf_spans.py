@@ -1,4 +1,4 @@
-"""Encodes spans as a serialized ExportTraceServiceRequest, each layer of their attributes once.
+"""Encode spans as a serialized ExportTraceServiceRequest, each layer of their attributes once.
 
 The SDK's encoder encodes all 29 attributes of every span anew, although most equal those of the span before.
 In protobuf, the pieces of a message can be serialized separately and joined: repeated fields add up. So a
@@ -27,7 +27,7 @@ _CODES = {code: Status.StatusCode.Value(f"STATUS_CODE_{code.name}") for code in 
 
 
 def encode_spans(spans: Sequence[ReadableSpan]) -> bytes:
-    """Serialize a request with `spans`. Raises ValueError or TypeError for what OTLP can't hold."""
+    """Serialize a request with `spans`. Raises ValueError or TypeError for values that OTLP can't hold."""
     request = ExportTraceServiceRequest()
     for group in grouped(spans):
         of_resource = request.resource_spans.add(schema_url=group.resource.schema_url)

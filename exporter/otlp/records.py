@@ -1,4 +1,4 @@
-"""Log records, for events that must be known at once, before any span ends."""
+"""Log records, for events that must be reported at once, before any span ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Opens the sinks that a route stands for: files and collector clients. Imports only the modules needed."""
+"""Open the sinks that a route stands for: files and collector clients. Only needed modules are imported."""
 
 from __future__ import annotations
 

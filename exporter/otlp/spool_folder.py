@@ -1,4 +1,4 @@
-"""The folder where telemetry waits on disk: who may own it, which process owns a file, how much it holds.
+"""The folder where telemetry waits on disk: its owner, the owner of each file, and the limit of its size.
 
 Each process writes its own files, and holds a lock (flock) on a lock file beside each. A file whose lock is
 free belongs to a process that is gone; the next process that sends to the same endpoint adopts it.
@@ -78,7 +78,7 @@ class SpoolFolder:
         """Create and lock a file for parcels to `endpoint`. Raises SpoolError."""
         try:
             while True:
-                # By time, so that what waits longest is sent first.
+                # By time, so that the parcels that wait longest are sent first.
                 stem = self.path / f"{_prefix(endpoint)}-{time.time_ns():020d}-{secrets.token_hex(4)}"
                 if lock := _locked(stem.with_suffix(_LOCK)):
                     data = stem.with_suffix(_DATA)
@@ -98,7 +98,7 @@ class SpoolFolder:
         yield from _orphans(path for path in paths if _made_ns(path) < oldest_ns)
 
     def delete(self, file: SpoolFile) -> None:
-        """Delete the file and what belongs to it, the lock last."""
+        """Delete the file and those that belong to it, the lock last."""
         for suffix in _BELONGING:
             with contextlib.suppress(OSError):
                 file.path.with_suffix(suffix).unlink(missing_ok=True)

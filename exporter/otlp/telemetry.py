@@ -1,4 +1,9 @@
-"""The export's front door: it takes spans, log records and measurements, and keeps account of them."""
+"""The export's front door: it takes spans, log records and measurements, and keeps account of them.
+
+with Telemetry(resolve_destinations(os.environ, otlp_dir=None), {"cicd.pipeline.name": "build"}) as telemetry:
+    telemetry.submit(span, attempts=1)
+print(telemetry.account)
+"""
 
 from __future__ import annotations
 
@@ -101,7 +106,7 @@ class Telemetry:
         self._metrics = MetricStream(metrics, self.resource, destinations.metric_interval_s, self._complaints)
 
     def prepare(self) -> None:
-        """Import now the modules that are needed later: by then, a job may have used up what that takes."""
+        """Import now the modules needed later: by then, a job may have used up what imports take."""
         for lane in (*self._lanes, *self._copies, *self._log_lanes):
             lane.prepare()
         self._metrics.prepare()
@@ -134,7 +139,7 @@ class Telemetry:
 
     @property
     def has_losses(self) -> bool:
-        """Whether telemetry of any signal got lost, this process's or what an earlier one left on disk."""
+        """Whether telemetry of any signal got lost, of this process or left on disk by an earlier one."""
         return any(ledger.has_losses for books in self._all_books for ledger in (books.own, books.earlier))
 
     @property
@@ -181,7 +186,7 @@ class Telemetry:
             yield self._moved.popleft()
 
     def notes(self) -> list[str]:
-        """Describe at the end, a line each, what waits on disk and what became of earlier runs' leftovers."""
+        """Describe telemetry that waits on disk, and the fate of earlier runs' leftovers, a line each."""
         if self._spooling is None:
             return []
         path, earlier = self._spooling.folder.path, self.earlier

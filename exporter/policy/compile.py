@@ -1,5 +1,9 @@
 """From the policy of one job to entries of the kernel's maps, as plain data: the loader adds the job's scope.
 
+compiled = compile_policy(effective(policy, who), system_resolvers())
+compiled.addresses, compiled.names, compiled.ports  # the entries
+compiled.rule(1)  # the rule behind a choice's number
+
 The lookup that the kernel has to follow; decide.py says what must come out, and the tests hold it to that:
 
 1. Take IPv4 as ::ffff:a.b.c.d, icmp (1) for ipv6-icmp (58), tcp (6) for MPTCP (262), port 0 where there is
@@ -31,9 +35,9 @@ behind one with a lineage. Across the classes nothing has to be added, since ran
 all, then the longer prefix, then the stated port. Names need no ranks: an entry of `ports` says all for its
 class, wider ones included, which is why the first one is enough.
 
-DENY is what the policy says; whether it is told or done is the job's mode, and no entry's. Limits that a
-policy can meet (of executables, alternatives, rule sets, steps) are errors with a place, like those of the
-file.
+DENY is the policy's verdict; the job's mode, and no entry, decides whether it is reported or enforced. Limits
+that a policy can meet (of executables, alternatives, rule sets, steps) are errors with a place, like those of
+the file.
 """
 
 from __future__ import annotations
@@ -82,7 +86,7 @@ _PORTLESS = {
 
 @dataclass(frozen=True)
 class Compiled:
-    """One job's policy for the kernel, and what it takes to tell which rule decided there."""
+    """One job's policy for the kernel, and the rules, to find the one that decided there."""
 
     mode: Mode
     rules: tuple[Rule, ...]
@@ -109,7 +113,7 @@ class Compiled:
 
 
 def compile_policy(policy: JobPolicy, resolvers: Iterable[Address] = ()) -> Compiled:
-    """Compile `policy`; `resolvers` are the system's. Raises PolicyError for what doesn't fit."""
+    """Compile `policy`; `resolvers` are the system's. Raises PolicyError for rules that don't fit."""
     rules = policy.all_rules(resolvers)
     problems = Problems()
     bits = _bits(rules, problems)
@@ -153,7 +157,7 @@ def _bits(rules: Iterable[Rule], problems: Problems) -> dict[str, int]:
 
 
 def check_for_kernel(policy: Policy) -> None:
-    """Compile `policy` for a job of no section, and for one of each. Raises PolicyError for what doesn't fit.
+    """Compile `policy` for a job of no section, and for one of each. Raises PolicyError if one doesn't fit.
 
     A job that matches several sections may still need more than fits: that is reported when the job begins.
     """
@@ -162,10 +166,10 @@ def check_for_kernel(policy: Policy) -> None:
 
 
 def crowding(policy: Policy) -> list[str]:
-    """Return a remark, with its place, if jobs may fill the kernel's tables; else nothing.
+    """Return a remark, with its place, if jobs may fill the kernel's tables; else an empty list.
 
-    What is for all jobs is written once for each combination of sections that running jobs match, and who
-    names a job chooses which of those with wildcards it matches.
+    The general rules are written once for each combination of sections that running jobs match, and whoever
+    names a job chooses which of the sections with wildcards it matches.
     """
     rules = strictest(policy).rules
     names = sum(isinstance(rule.host, Name) for rule in rules)

@@ -1,4 +1,4 @@
-"""Compile rules for addresses to entries of a trie: see compile.py."""
+"""Compile rules for addresses to entries of a trie, which compile.py explains."""
 
 from __future__ import annotations
 

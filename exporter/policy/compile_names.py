@@ -1,8 +1,8 @@
-"""Compile rules for names to entries of a trie and a hash: see compile.py.
+"""Compile rules for names to entries of a trie and a hash, which compile.py explains.
 
 A pattern (a name or wildcard that rules name) takes in the rules of the wildcards around it, since a trie
-finds the longest match only. What those rules then say, port by port, is the pattern's behaviour. Patterns of
-the same behaviour share a rule set: a policy of a thousand names has a handful of rule sets.
+finds the longest match only. The verdicts of all these rules, port by port, are the pattern's behaviour.
+Patterns of the same behaviour share a rule set: a policy of a thousand names has a handful of rule sets.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ _EVERYTHING = PortClass(Protocol.ANY, 0)
 
 
 class _Say(NamedTuple):
-    """What one rule says, if the executables that it needs are in the chain."""
+    """The verdict of one rule, if the executables that it needs are in the chain."""
 
     needed: int
     effect: Effect
 
 
 _Chain = tuple[_Say, ...]
-"""What several rules say, sorted by precedence: the first one that holds decides."""
+"""The verdicts of several rules, sorted by precedence: the first one that holds decides."""
 _Behaviour = Mapping[PortClass, _Chain]
-"""What a pattern's rules say for each port class; a class that isn't there is as the next wider one."""
+"""The verdicts of a pattern's rules for each port class; a missing class is as the next wider one."""
 _Masks = dict[tuple[int, int], tuple[int, int]]
 """The rule sets that allow and those that deny, by place in the chain and executables needed."""
 
@@ -76,8 +76,8 @@ class NamedRules:
     def decided(self, effect: Effect, wanted: PortClass, names: Iterable[str], held: int) -> int | None:
         """Find the rule by which the kernel allowed or denied `wanted` by `names`; return its number, from 1.
 
-        `effect` is what the kernel decided, `held` the mask of executables in the chain. None: no rule for
-        these names can have decided that.
+        `effect` is the kernel's decision, `held` the mask of executables in the chain. None: no rule for
+        these names can have decided so.
         """
         best = [self._best(name, wanted, held) for name in names]
         places = sorted(place for place in best if place is not None and self.rules[place].effect is effect)
@@ -155,7 +155,7 @@ def _searched(pattern: Name, domains: Iterable[str]) -> Iterator[Name]:
 
 
 def _meant(pattern: Name, domains: Iterable[str]) -> Iterator[Name]:
-    """Yield what a question for `pattern` may mean: itself, or what is before a search domain at its end."""
+    """Yield the names that a question for `pattern` may mean: itself, or it without a search domain."""
     yield pattern
     for domain in domains:
         if pattern.text.endswith(f".{domain}"):
@@ -190,9 +190,9 @@ def _key(pattern: Name) -> NameKey:
 
 
 def _behaviour(rules: Sequence[Rule], needed: Sequence[int]) -> _Behaviour:
-    """Return what `rules`, sorted by precedence, say for each port class that they name.
+    """Return the verdicts of `rules`, sorted by precedence, for each port class that they name.
 
-    A class for which they say the same as for the next wider one is left out.
+    A class that has the same verdicts as the next wider one is left out.
     """
     behaviour: dict[PortClass, _Chain] = {}
     classes = {each for rule in rules for each in rule.classes}
@@ -204,7 +204,7 @@ def _behaviour(rules: Sequence[Rule], needed: Sequence[int]) -> _Behaviour:
 
 
 def _chain(wanted: PortClass, rules: Sequence[Rule], needed: Sequence[int]) -> _Chain:
-    """List what rules say for `wanted`, without what never decides: an earlier one holds whenever it does."""
+    """List verdicts for `wanted` without those that never decide: an earlier one holds whenever they do."""
     kept: list[_Say] = []
     for rule, mask in zip(rules, needed, strict=True):
         if rule.covers(wanted) and not any(mask & earlier.needed == earlier.needed for earlier in kept):
@@ -246,7 +246,7 @@ def _wider_masks(masks: Mapping[PortClass, _Masks], wanted: PortClass) -> _Masks
 
 
 def _merged(wider: _Masks, own: Mapping[int, _Chain]) -> _Masks:
-    """Take the masks of the wider class, but for the sets in `own`, which say something else here."""
+    """Take the masks of the wider class, but for the sets in `own`, which have other verdicts here."""
     others = ~sum(1 << number for number in own)
     merged = {at: (allow & others, deny & others) for at, (allow, deny) in wider.items()}
     for number, chain in own.items():

@@ -1,7 +1,11 @@
 """What a policy says to one act: slow, and meant to be obviously right.
 
-The kernel decides by maps (compile.py), which the tests hold against this. `ci-egress policy explain` shows
-what this says.
+request = EgressRequest(ip_address("192.0.2.1"), protocol=6, port=443)
+decision = decide(policy, request, names={"api.github.com"})
+decision.verdict(policy.mode), decision.rule
+
+The kernel decides by maps (compile.py); the tests compare its decisions with these. `ci-egress policy
+explain` shows them.
 
 1. A deny of addresses that matches is final, whatever name led there.
 2. Otherwise, for each name granted to the address, the best of the rules that match by that name counts:
@@ -10,7 +14,7 @@ what this says.
 3. Otherwise the best of the rules that match by address: longest prefix, then a stated port.
 4. Otherwise the act is denied: the rule is `default`.
 
-Rules alike in all of that differ only in which is told: a stated protocol before `any`, then file order.
+Of rules that are alike in all of that, one is reported: a stated protocol before `any`, then file order.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Keys and values of the kernel's maps, without the job's scope. compile.py tells what they mean."""
+"""Keys and values of the kernel's maps, without the job's scope. compile.py explains their meaning."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FINAL = wire.FINAL
 
 
 class EntryVerdict(IntEnum):
-    """What an entry says."""
+    """The verdict of an entry."""
 
     NONE = wire.VERDICT_NONE
     """Neither, as if there were no entry: it keeps a wider entry from being found."""
@@ -52,7 +52,7 @@ class AddressKey(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """What one rule says to an address, if it holds: if the executables that it needs are in the chain."""
+    """One rule's verdict on an address, if it holds: if the executables that it needs are in the chain."""
 
     needed: int
     """Mask of the executables, 64 bits."""
@@ -84,7 +84,7 @@ class PortKey(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What a step says to the rule sets granted to an address, if the executables are in the chain."""
+    """The verdicts of a step on the rule sets granted to an address, if the executables are in the chain."""
 
     needed: int
     """Mask of the executables, 64 bits."""

@@ -1,7 +1,7 @@
 """Keys of a policy's `jobs`: `pipeline/task`, or `provider:project:pipeline/task`, a pattern in each part.
 
-Each part is matched with a field of its own of what a job claims to be, so that no name reaches into the next
-part. Colons divide a key, but for those in brackets: `[:]` is a colon of a name.
+Each part is matched with a field of its own of a job's claim, so that no name reaches into the next part.
+Colons divide a key, but for those in brackets: `[:]` is a colon of a name.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Key(NamedTuple):
     def fits(self, claim: Claim, *, unknown_fits: bool) -> bool:
         """Return whether the section is for the job in `claim`; `unknown_fits`: what isn't known fits."""
         parts = ((claim.provider, self.provider), (claim.project, self.project))
-        names = self.names.replace(REDACTED, "*")  # a key that was made of what telemetry tells
+        names = self.names.replace(REDACTED, "*")  # a key that was made of telemetry has redacted names
         fits_names = any(fnmatchcase(name, names) for name in job_names(claim.pipeline, claim.task))
         is_protected = unknown_fits if claim.is_protected is None else claim.is_protected
         return (

@@ -1,4 +1,4 @@
-"""A policy as data: rules, sections for jobs, and the part of both that holds for one job."""
+"""A policy as data: rules, sections for jobs, and the part of both that is for one job."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ Host = Name | IPv4Network | IPv6Network
 
 
 class PortClass(NamedTuple):
-    """What one entry of a map is about: a port of a protocol, all of a protocol, or everything."""
+    """The ports that one entry of a map is about: a port of a protocol, all of a protocol, or all of all."""
 
     protocol: int
     """Number of the protocol; 0 for every protocol."""
@@ -177,9 +177,9 @@ class Policy:
     lookups: Lookups = ANY_LOOKUP
 
     def held_to(self, sections: Iterable[Section], rules: Iterable[Rule]) -> JobPolicy:
-        """Return what holds for a job of `sections`.
+        """Return the policy of a job of `sections`.
 
-        These are the general rules and `rules`, each once, and the strictest mode and lookups of file and
+        It has the general rules and `rules`, each once, and the strictest mode and lookups of file and
         sections.
         """
         sections = tuple(sections)
@@ -198,7 +198,7 @@ class Policy:
 
 @dataclass(frozen=True)
 class JobPolicy:
-    """The policy that holds for one job."""
+    """The policy of one job."""
 
     mode: Mode = Mode.AUDIT
     rules: tuple[Rule, ...] = ()
@@ -240,19 +240,19 @@ def resolvers_rule(source: str, line: int | None, column: int | None) -> Rule:
 
 
 def job_names(pipeline: str | None, task: str | None) -> tuple[str, ...]:
-    """Return the names that section patterns are held against: `pipeline`, and `pipeline/task` if any."""
+    """Return the names that section patterns are matched with: `pipeline`, and `pipeline/task` if any."""
     of_all = pipeline or ""
     return (of_all,) if task is None else (of_all, f"{of_all}/{task}")
 
 
 def strictest(policy: Policy) -> JobPolicy:
-    """Return a policy at least as strict as any job's: the general rules, and what any section denies."""
+    """Return a policy at least as strict as any job's: the general rules, and the denies of all sections."""
     denied = (rule for section in policy.sections for rule in section.rules if rule.effect is Effect.DENY)
     return policy.held_to(policy.sections, denied)
 
 
 def with_endpoints(policy: Policy | None, endpoints: Policy) -> Policy:
-    """Return `policy` with what `--allowed-endpoints` adds to it."""
+    """Return `policy` with the rules that `--allowed-endpoints` adds to it."""
     if policy is None:
         return endpoints
     known = {rule.meaning for rule in policy.rules}

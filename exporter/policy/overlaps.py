@@ -1,4 +1,4 @@
-"""Find rules that say nothing: duplicates, and rules never reached because another one always wins.
+"""Find rules without effect: duplicates, and rules never reached because another one always wins.
 
 General rules are compared with each other, rules of a section also with the general ones. Rules of two
 sections aren't compared: they meet only in a job that matches both.
@@ -19,7 +19,7 @@ _EVERYWHERE = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 
 
 def check(policy: Policy, problems: Problems) -> None:
-    """Report the rules of `policy` that say nothing."""
+    """Report the rules of `policy` that have no effect."""
     general = _Rules(policy.rules)
     for rule in policy.rules:
         _check_rule(rule, (general,), problems)
@@ -83,9 +83,9 @@ def _in_the_way(rule: Rule, wanted: PortClass, group: _Rules) -> tuple[str, str]
 
 
 def _same_host(rule: Rule, other: Rule, wanted: PortClass) -> tuple[str, str] | None:
-    """Return the same for `other`, a rule for the same host.
+    """Return what is wrong with `rule` beside `other`, a rule for the same host, and how to fix it.
 
-    It is about all of `wanted`, and holds wherever `rule` does.
+    `other` is about all of `wanted`, and holds wherever `rule` does.
     """
     if rule.effect is other.effect:
         return _repeated(rule, other, wanted) if wanted in other.classes else None

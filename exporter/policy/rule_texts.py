@@ -1,4 +1,4 @@
-"""Write rules as text, for policies that are made of what was seen."""
+"""Write rules as text, for policies that are made of recorded attempts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _WITH_PORTS = ("tcp", "udp")
 
 
 def scheme_of(transport: str) -> str:
-    """Return what a rule calls `transport`: `any`, every protocol, for one that no rule can name."""
+    """Return the name of `transport` in rules: `any`, every protocol, for one that no rule can name."""
     return _SCHEMES.get(transport, ANY)
 
 

@@ -33,7 +33,7 @@ _T = TypeVar("_T")
 
 
 def read_scalar_rule(node: Scalar, effect: Effect, source: str, problems: Problems) -> Rule | None:
-    """Read the short form. Returns None where something is wrong; `problems` then say what."""
+    """Read the short form. Returns None where something is wrong; `problems` then have it."""
     try:
         endpoint = parse_endpoint(node.text)
         protocol, ports = reach(effect, endpoint.protocol, endpoint.ports)

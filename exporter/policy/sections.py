@@ -1,8 +1,8 @@
-"""Find what holds for one job of a policy: its general part, and the sections of `jobs` that match the job.
+"""Find the part of a policy for one job: the general rules, and the sections of `jobs` that match the job.
 
-What a section denies, and that it enforces, counts for every job that may match it. What it allows counts
-only for a job that is known to match: by more than a name that the job's author chooses, or where the file
-says `trust_names`. A job whose claims contradict each other, or are known in part, isn't known to match.
+The denies of a section, and its mode `enforce`, count for every job that may match it. Its allows count only
+for a job that is known to match: by more than a name that the job's author chooses, or where the file says
+`trust_names`. A job whose claims contradict each other, or are known in part, isn't known to match.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ class Withheld(NamedTuple):
 
 
 def effective(policy: Policy, who: Who) -> JobPolicy:
-    """Return what `policy` says for the job `who`.
+    """Return the part of `policy` for the job `who`.
 
     All sections that it may match add up. The strictest mode wins, and lookups are refused if one section
-    refuses them. Rules that say the same count once.
+    refuses them. Rules of the same meaning count once.
     """
     sections = _for(policy, who)
     return policy.held_to(sections, (rule for each in sections for rule in _counting(policy, each, who)))
@@ -83,7 +83,7 @@ def _counting(policy: Policy, section: Section, who: Who) -> tuple[Rule, ...]:
 
 
 def _doubt(policy: Policy, section: Section, who: Who) -> tuple[str, str] | None:
-    """Return why `who` isn't known to match `section`, and how to mend that. None: it is known to."""
+    """Return why `who` isn't known to match `section`, and how to mend that. None: it is known to match."""
     key = section.key
     if who.is_contradictory or who.is_partial:
         return _doubt_of_all(who)

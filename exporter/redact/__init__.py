@@ -1,1 +1,1 @@
-"""Takes secrets out of command lines and texts before anything leaves the process."""
+"""Take secrets out of command lines and texts before anything leaves the process."""

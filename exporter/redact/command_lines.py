@@ -1,10 +1,14 @@
 """Secrets in command lines become `<redacted>` before anything leaves the process.
 
+redact_arguments(["curl", "-u", "me:hunter2", "https://registry.example"])
+# ['curl', '-u', '<redacted>', 'https://registry.example']
+redact_arguments(["sh", "-c", "TOKEN=abc123 make"])  # ['sh', '-c', 'TOKEN=<redacted> make']
+
 There are two passes. The first finds secrets that are recognizable anywhere in a text (`text.py`). The
 second finds those that an argument's place reveals: `--password x`, `TOKEN=x`, `curl -u user:pw`, also among
 the words of a script as in `sh -c '…'`. Both take time linear in the length of the command line, whatever
-stands in it. The rules are data: `names.py`, `programs.py`, `places.py`,
-`tokens.py`; docs/redaction.md has what they find and miss.
+stands in it. The rules are data: `names.py`, `programs.py`, `machines.py`, `places.py`, `accounts.py`,
+`tokens.py`; docs/redaction.md lists the secrets that they find and miss.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Decides whether a value is a secret, by its name and by its own form."""
+"""Decide whether a value is a secret, by its name and by its own form."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ HARMLESS_VALUES = (
     r"(?:id|type|src|source)=.*",
     r"[\w-]+:latest|inherit|read|write|required|optional",
 )
-"""Values that hold no secret whatever the name says: switches, references, the mounts of `docker build`."""
+"""Values that hold no secret under any name: switches, references, the mounts of `docker build`."""
 
 HEADER_OPTIONS = frozenset(
     {"-H", "--header", "--headers", "--proxy-header", "--custom-header", "--add-header", "--http-header"}
@@ -214,7 +214,7 @@ def redact_assignments(word: str) -> str:
     pieces: list[str] = []
     done = 0
     for key in KEY.finditer(word):
-        # What a secret's name announces is taken as a whole, secret or not: no character is looked at twice.
+        # The value of a secret's name is taken as a whole, secret or not: no character is looked at twice.
         if key.start() < done or not (is_secret_name(key[1]) or _may_be_weak(word, key)):
             continue
         value = word[key.end() :] if key.start() == 0 else _value_at(word, key.end())

@@ -1,4 +1,4 @@
-"""Redacts secrets that are recognizable wherever they stand: keys, URLs, headers, JSON, code, tokens.
+"""Redact secrets that are recognizable wherever they stand: keys, URLs, headers, JSON, code, tokens.
 
 All patterns take linear time: a repetition is possessive, bounded, or starts only where the one before ended.
 """
@@ -23,7 +23,7 @@ _PORT = r"\d{1,5}(?:[/?#\s\"',;]|\Z)"
 _HOST = r"(?:\[[0-9a-fA-F:.]+\]|[\w-]+(?:\.[\w-]+)+|localhost)(?::\d+)?(?:[/?#\s\"']|\Z)"
 _USER_INFO = re.compile(
     r"(?<![A-Za-z0-9+.-])(?P<scheme>[A-Za-z][A-Za-z0-9+.-]{0,31})://(?:"
-    # A password with @ or / in it, up to what is surely a host; what is as it should be, with a password or
+    # A password with @ or / in it, up to a sure host; well-formed user information, with a password or
     # without; a password with / before any host.
     rf"(?P<any>[^\s/?#@:\"']{{0,64}}:(?!{_PORT})[^\s\"']{{1,256}}?)@(?={_HOST})"
     r"|(?P<proper>[^\s/?#\"']*)@"

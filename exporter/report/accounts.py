@@ -1,4 +1,4 @@
-"""Reads the account of the processes that wrote files of spans, from the metrics that they wrote, too."""
+"""Read the account of the processes that wrote files of spans, from the metrics that they wrote, too."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Accounts:
 
 
 def accounts_beside(files: Iterable[Path], say: Callable[[str], object]) -> Accounts:
-    """Read the files of metrics in the folders of `files`; what can't be read is reported to `say`."""
+    """Read the files of metrics in the folders of `files`; unreadable ones are reported to `say`."""
     accounts = Accounts()
     for path in _metric_files(files):
         try:
@@ -111,7 +111,7 @@ def _account(sums: Counter[Key]) -> Account:
             totals[result] += value
     exported, aggregated = totals["exported"], totals["aggregated"]
     settled = exported + aggregated + dropped.total()
-    # What one instance left on disk and a later one delivered counts as pending, and as exported, too.
+    # An attempt that one instance left on disk and a later one delivered counts as pending and as exported.
     surplus = settled + pending.total() - totals["attempts"]
     pending[_SPOOL] -= min(max(surplus, 0), pending[_SPOOL])
     attempts = max(totals["attempts"], settled + pending.total())  # any more are of an instance not read here

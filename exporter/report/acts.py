@@ -1,4 +1,4 @@
-"""Makes acts and programs of spans, and limits how many acts are listed one by one."""
+"""Make acts and programs of spans, and limit how many acts are listed one by one."""
 
 from __future__ import annotations
 

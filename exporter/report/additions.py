@@ -42,9 +42,9 @@ class Additions:
 
 
 def additions(sheet: Sheet) -> Iterator[Additions]:
-    """Yield additions to the baseline for what is novel, and to the policy for what it would deny.
+    """Yield additions to the baseline for novel rows, and to the policy for rows that it would deny.
 
-    Without a policy and a baseline, yield a whole policy for all that the job did.
+    Without a policy and a baseline, yield a whole policy for all rows of the job.
     """
     if sheet.novel:
         yield from _for_baseline(sheet)
@@ -72,7 +72,7 @@ def _for_baseline(sheet: Sheet) -> Iterator[Additions]:
 
 
 def _for_policy(sheet: Sheet) -> Additions:
-    """Make rules for what no rule allows. What a `deny` rule names, and what was denied, stays so."""
+    """Make rules for rows that no rule allows. Rows that a rule denies, or that were denied, stay so."""
     would = sheet.against(WOULD_DENY)
     unruled = [item for item in would if item[1].rule in (None, DEFAULT)]
     left_out = attempts_of(sheet.against(DENIED)) + attempts_of(would) - attempts_of(unruled)
@@ -81,7 +81,7 @@ def _for_policy(sheet: Sheet) -> Additions:
 
 
 def _first_policy(sheet: Sheet) -> Additions:
-    """Make a whole policy, in mode audit, that allows what the job did."""
+    """Make a whole policy, in mode audit, that allows all rows of the job."""
     made = _draft(sheet, (item for item in sheet.outward if item[0].verdict == ALLOWED))
     head = []
     for line in made.lines():
@@ -101,7 +101,7 @@ def _rules(title: str, where: str, made: Draft, head: str = "", left_out: int = 
 
 
 def _novel(sheet: Sheet) -> tuple[dict[Subject, frozenset[Lineage]], int]:
-    """Return the chains of what the baseline lacks, and the number of attempts that no entry can cover."""
+    """Return chains by subjects that the baseline lacks, and the attempts that no entry can cover."""
     found: dict[Subject, frozenset[Lineage]] = {}
     left_out = 0
     for row, traffic in sheet.novel:
@@ -115,7 +115,7 @@ def _novel(sheet: Sheet) -> tuple[dict[Subject, frozenset[Lineage]], int]:
 
 
 def _learnt(sheet: Sheet, row: SummaryKey) -> tuple[Subject, Lineage] | None:
-    """Return what `baseline learn` would make of `row`. None: it was denied, or would be left out there."""
+    """Return the entry that `baseline learn` would make of `row`. None: it would make none, or was denied."""
     if row.verdict == DENIED:
         return None
     try:
@@ -151,5 +151,5 @@ def _draft(sheet: Sheet, rows: Iterable[Counted]) -> Draft:
 
 
 def _inert(yaml: str) -> str:
-    r"""Break up what a runner would obey. Only quoted values can hold it, and in quotes `\x23` is a #."""
+    r"""Break up commands to a runner. Only quoted values can hold one, and in quotes `\x23` is a #."""
     return yaml.replace(_COMMAND, "#\\x23")

@@ -1,4 +1,9 @@
-"""Makes a report of spans, within limits whatever their number: what is left out is counted, and noted."""
+"""Make a report of spans, within limits whatever their number: what is left out is counted, and noted.
+
+gathering = Gathering()
+gathering.add(span)  # for each span that `whole_spans_in` yields
+report = gathering.report(account)
+"""
 
 from __future__ import annotations
 
@@ -21,12 +26,12 @@ ATTRIBUTES = acts.ATTRIBUTES | jobs.ATTRIBUTES
 
 
 class Limits(NamedTuple):
-    """The most of each kind of thing that a report holds."""
+    """The most jobs, programs, acts and so on that a report holds."""
 
     acts: int = 20_000
     programs: int = 20_000
     programs_read: int = 100_000
-    """The most programs read; of these, the ones that did something are chosen first."""
+    """The most programs read; of these, the ones with acts are chosen first."""
     jobs: int = 1_000
     spans_told_apart: int = 1_000_000
     """The most spans of which duplicates are recognized; further ones may count twice."""
@@ -66,7 +71,7 @@ class Gathering:
         self._add_to(number, span)
 
     def report(self, account: Account | None = None, notes: tuple[str, ...] = ()) -> Report:
-        """Make the report of what was read; `notes` come before its own notes."""
+        """Make the report of the spans read so far; `notes` come before its own notes."""
         of_job: dict[int, list[ReportedAct]] = defaultdict(list)
         for number, act in self._acts:
             of_job[number].append(act)

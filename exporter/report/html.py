@@ -1,4 +1,4 @@
-"""Renders a report as one HTML file. It loads nothing, and no recorded text in it can run or hide anything.
+"""Render a report as one HTML file. It loads nothing, and no recorded text in it can run or hide anything.
 
 Its Content-Security-Policy lets only the one script and the one style sheet through, by their hashes. The
 recorded data comes as JSON in a block that no browser runs, and becomes text nodes. Without JavaScript there
@@ -70,8 +70,8 @@ def render(
 ) -> str:
     """Render the page.
 
-    `trace_url` is the URL of a trace, with `{trace_id}` in it. With a `baseline`, that decides which acts are
-    new, not what was recorded. With a `policy`, the page says what it would do to each act; in it,
+    `trace_url` is the URL of a trace, with `{trace_id}` in it. A `baseline` decides which acts are new, in
+    place of the recorded decisions. With a `policy`, the page shows its decision on each act; in it,
     `resolvers: system` stands for this machine's resolvers.
     """
     from markupsafe import Markup

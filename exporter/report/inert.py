@@ -1,4 +1,4 @@
-"""Makes hostile text inert in Markdown: as <code> in HTML blocks, which no Markdown renderer looks into.
+"""Make hostile text inert in Markdown: as <code> in HTML blocks, which no Markdown renderer looks into.
 
 GitHub and GitLab make links of @names, #numbers, commit hashes, addresses and URLs wherever they find them,
 except in code. A renderer that did look into these blocks would find no character that means anything to it.

@@ -1,4 +1,4 @@
-"""Jobs under construction, from what their spans say, in whatever order spans come."""
+"""Jobs under construction, from their spans, in whatever order these come."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class PartialJob:
     programs: dict[str, ReportedProgram] = field(default_factory=dict)
 
     def meet(self, span: WholeSpan) -> None:
-        """Take in what any span of the job says of it."""
+        """Take in the facts about the job that any of its spans has."""
         if span.started_ns:
             self.started_ns = min(self.started_ns or span.started_ns, span.started_ns)
             self.ended_ns = max(self.ended_ns, span.ended_ns)

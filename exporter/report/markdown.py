@@ -1,4 +1,4 @@
-"""Renders jobs as Markdown, for a CI system's summary or a pull request: the most urgent comes first.
+"""Render jobs as Markdown, for a CI system's summary or a pull request: the most urgent comes first.
 
 Every text that comes from a job stands in HTML blocks, as code, or in fences: see `inert`.
 """
@@ -64,7 +64,7 @@ _JOB_MIN_BYTES = 4096
 """The bytes that a job needs at least: with less room, it is only counted."""
 _FOLD_BYTES = 100
 _MARKS = {"Denied": {NEW}, "New destinations": {WOULD_DENY}}
-"""The marks that a table's rows get besides what its title says, by that title."""
+"""The marks that a table's rows get besides the one in its title, by that title."""
 _TITLE_MAX = 120
 _TRACE_ID_CHARACTERS = 32
 

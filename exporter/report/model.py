@@ -48,7 +48,7 @@ class ReportedAct:
     """`network.peer.address`."""
     is_loopback: bool
     question: str | None
-    """`dns.question.name`: what a lookup asked for."""
+    """`dns.question.name`: the name that a lookup asked for."""
     attempts: int
     """1, or the number of attempts that it stands for."""
     outcome: str | None
@@ -73,7 +73,7 @@ class ReportedAct:
     ancestors: tuple[str, ...]
     """`egress.ancestors`: command lines of the processes above that program, root first."""
     names: tuple[str, ...] = ()
-    """`egress.dns.names`: what a lookup asked for, where that is several names."""
+    """`egress.dns.names`: the names that a lookup asked for, where it had several questions."""
 
     @property
     def destination(self) -> str:
@@ -121,4 +121,4 @@ class Report:
     left_out: int = 0
     """The number of attempts for which there was no room: they are in the account, not in `jobs`."""
     notes: Sequence[str] = field(default_factory=tuple)
-    """What a reader should know besides, a line each."""
+    """Further notes for a reader, a line each."""

@@ -21,9 +21,9 @@ _AUDIT = "audit"
 def previewed(
     report: Report, baseline: Baseline | None, policy: Policy | None, resolvers: Iterable[Address] = ()
 ) -> Report:
-    """Return `report` with what `baseline` and `policy` say to each act in place of what was recorded.
+    """Return `report` with the answers of `baseline` and `policy` on each act, in place of recorded ones.
 
-    With neither it stays the same. What was denied stays denied. `resolvers` are the system's.
+    With neither it stays the same. Acts that were denied stay denied. `resolvers` are the system's.
     """
     jobs = [previewed_job(job, WhatIf(job, baseline, policy, resolvers)) for job in report.jobs]
     return replace(report, jobs=jobs)

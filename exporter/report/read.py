@@ -1,4 +1,4 @@
-"""Reads files of spans into a report: for `ci-egress report PATH…`, and `--report` at the end of a run."""
+"""Read files of spans into a report: for `ci-egress report PATH…`, and `--report` at the end of a run."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def read(
 ) -> Report:
     """Read a report from the spans in `paths` (files, folders), and the account from the metrics beside them.
 
-    What isn't complete is reported to `say`, and is in the report's notes, too. `on_read` is called now and
-    then with the bytes read since its last call. Raises UsageError where a path can't be read or holds
-    something else.
+    Incomplete files are reported to `say`, and in the report's notes, too. `on_read` is called now and then
+    with the bytes read since its last call. Raises UsageError where a path can't be read or holds something
+    else.
     """
     notes: dict[str, None] = {}
 

@@ -1,4 +1,4 @@
-"""The contents of a job's summary: the acts that were counted together, and what else a reader must know."""
+"""The contents of a job's summary: the acts that were counted together, with names, mode and baseline."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class Sheet:
     pipeline: str | None
     task: str | None
     trace_id: str
-    """32 hexadecimal digits, unless a file says something else."""
+    """32 hexadecimal digits, unless a file has another text."""
     tally: Tally
     mode: str | None = None
     """`egress.mode`, audit or enforce; None without a policy."""
     baseline: Baseline | None = None
-    """The baseline that the job was held against, if at hand: for its entries that have other chains."""
+    """The baseline that the job was compared with, if at hand: for its entries that have other chains."""
     day: date | None = None
     """The day on which the job ended, in UTC."""
     began_ns: int = field(default=0, compare=False)
@@ -43,7 +43,7 @@ class Sheet:
 
     @cached_property
     def has_baseline(self) -> bool:
-        """Whether the job was held against a baseline."""
+        """Whether the job was compared with a baseline."""
         return self.baseline is not None or any(row.novel is not None for row, _ in self.tally.rows)
 
     @cached_property
@@ -71,7 +71,7 @@ class Sheet:
         return attempts_of(self.tally.rows) + self.tally.uncounted
 
 
-def sheet_of_run(  # noqa: PLR0913 - what a run knows besides its spans
+def sheet_of_run(  # noqa: PLR0913 - the facts about a run besides its spans
     title: str,
     job: Job,
     summary: Summary,
@@ -80,7 +80,7 @@ def sheet_of_run(  # noqa: PLR0913 - what a run knows besides its spans
     baseline: Baseline | None = None,
     day: date | None = None,
 ) -> Sheet:
-    """Make the sheet of a job that is over, from what was counted while it ran."""
+    """Make the sheet of a job that is over, from the summary that was counted while it ran."""
     trace_id = f"{job.ids.trace_id:032x}"
     return Sheet(title, job.pipeline, job.task, trace_id, summary.tally(), mode, baseline, day)
 

@@ -1,4 +1,4 @@
-"""Keeps the texts of spans, which may come from an attacker: each once and cut, all within a limit."""
+"""Keep the texts of spans, which may come from an attacker: each once and cut, all within a limit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sums up a job in a sentence and a line of counts."""
+"""Sum up a job in a sentence and a line of counts."""
 
 from __future__ import annotations
 

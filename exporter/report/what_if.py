@@ -1,4 +1,4 @@
-"""Holds recorded acts against a baseline and a policy that the reader of a report gives."""
+"""Compare recorded acts with a baseline and a policy that the reader of a report gives."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class WhatIfAnswer(NamedTuple):
-    """What the baseline and the policy say to an act."""
+    """The answer of the baseline and the policy on an act."""
 
     novel: bool | None
     """Whether it is new to the baseline. None: no baseline was asked, not even when it was recorded."""
@@ -38,12 +38,12 @@ class WhatIfAnswer(NamedTuple):
 
     @property
     def is_denied(self) -> bool:
-        """Whether the policy that acts are held against denies the act."""
+        """Whether the policy denies the act."""
         return self.effect == Effect.DENY.value
 
 
 class WhatIf:
-    """A baseline and a policy that the acts of one job are held against."""
+    """A baseline and a policy that the acts of one job are compared with."""
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class WhatIf:
         return self._judge is not None
 
     def seen(self, act: ReportedAct) -> WhatIfAnswer:
-        """Return what the baseline and the policy say to `act`."""
+        """Return the answer of the baseline and the policy on `act`."""
         novel, is_known = self._novel(act)
         effect, rule, line = self._ruled(act)
         is_shared = is_shared_with_another(effect or "", rule, act.host)

@@ -1,4 +1,4 @@
-"""Writes files that a command makes for a person: whole, or not at all."""
+"""Write files that a command makes for a person: whole, or not at all."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NAME_KEPT = 50
 
 
 def write_lines(path: Path, lines: Iterable[str]) -> None:
-    """Write `lines` to the file `path`, in place of what it held. Raises UsageError.
+    """Write `lines` to the file `path`, in place of its contents. Raises UsageError.
 
     Whoever reads it meanwhile gets the old text or the new one. Links are followed. An existing file keeps
     its mode and, where this user may give files away, its owner; something other than a file, such as

@@ -1,4 +1,4 @@
-"""Collects all problems of a file, each with its place and its fix."""
+"""Collect all problems of a file, each with its place and its fix."""
 
 from __future__ import annotations
 

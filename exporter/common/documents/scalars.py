@@ -1,4 +1,4 @@
-"""Writes text as YAML: plain where every reader takes it for that text, else quoted, with escapes."""
+"""Write text as YAML: plain where every reader takes it for that text, else quoted, with escapes."""
 
 from __future__ import annotations
 

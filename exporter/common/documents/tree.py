@@ -1,7 +1,7 @@
-"""Reads a YAML file, which may be hostile, into a small tree in which every node knows its place.
+"""Read a YAML file, which may be hostile, into a small tree in which every node knows its place.
 
-The file is read as a stream of events, so that nothing is built from what it has no use for: anchors and
-aliases (a few of them can stand for a billion nodes), tags, further documents, deep nesting. All values stay
+The file is read as a stream of events, so that nothing is built of parts without a use: anchors and aliases
+(a few of them can stand for a billion nodes), tags, further documents, deep nesting. All values stay
 text; the reader of the tree decides what they mean, so that `no` and `1_0` aren't misread.
 """
 
@@ -189,10 +189,10 @@ def load(path: Path, kind: DocumentKind) -> bytes:
 
 
 def read(data: bytes, kind: DocumentKind, problems: Problems) -> Node | None:
-    """Return the tree in `data`; None when it is empty or can't be read, which `problems` then say.
+    """Return the tree in `data`; None when it is empty or can't be read; `problems` then have the reason.
 
-    None is returned for a file with anchors, aliases or tags, too: what aliases stand for would be missing,
-    and be reported as wrong.
+    None is returned for a file with anchors, aliases or tags, too: nodes behind aliases would be missing, and
+    be reported as wrong.
     """
     if _SPANS.match(data):
         problems.add(Place(1, 1), f"these are lines of OTLP, no {kind.name}", kind.made_of_spans)

@@ -1,4 +1,4 @@
-"""Parses DNS messages, whose sender may be hostile: what RFC 1035 doesn't allow is refused, never guessed.
+"""Parse DNS messages, whose sender may be hostile: a breach of RFC 1035 is refused, never interpreted.
 
 dnspython reads the names; it is imported with the first message, since many jobs ask nothing.
 """

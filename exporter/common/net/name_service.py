@@ -1,6 +1,6 @@
 """How this machine resolves names: a name that is resolved without a DNS packet isn't seen, nor granted.
 
-By nsswitch.conf(5) the C library chooses whom to ask; nscd(8) answers before any of these.
+The C library asks the services in nsswitch.conf(5), in their order; nscd(8) answers before all of these.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Obstacle(NamedTuple):
 
 
 def dns_obstacles(of: NameService = NameService()) -> list[Obstacle]:  # noqa: B008 - immutable
-    """Find what keeps rules for names from working on this machine; empty when names come by DNS packets."""
+    """Find obstacles to rules for names on this machine; empty when names come by DNS packets."""
     return [*_nscd(of), *_services(of)]
 
 

@@ -1,1 +1,1 @@
-"""Reads OTLP/JSON back: files, lines, spans and metrics. Their writer may be hostile."""
+"""Readers of OTLP/JSON: of files, lines, spans and metrics. Their writer may be hostile."""

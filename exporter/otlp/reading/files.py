@@ -1,4 +1,4 @@
-"""Finds and reads files of OTLP/JSON lines, as `--otlp-dir` and a collector's file exporter write them."""
+"""Find and read files of OTLP/JSON lines, as `--otlp-dir` and a collector's file exporter write them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class LineKind(NamedTuple):
     """The kind of the lines in a file."""
 
     what: str
-    """What the lines hold, for messages: `spans`, `metrics`."""
+    """The contents of the lines, for messages: `spans`, `metrics`."""
     beginning: bytes
     """The bytes that each line begins with."""
     hint: str
@@ -89,7 +89,7 @@ def read_file(
     say: Callable[[str], object],
     on_read: Callable[[int], object] = lambda _: None,
 ) -> Iterator[T]:
-    """Yield what `read_line` makes of each line of `path`; it raises LineError for a line of another kind.
+    """Yield the items that `read_line` finds in each line of `path`; it raises LineError for another kind.
 
     An unfinished last line is left out, and reported to `say`: its writer may still be at work. `on_read` is
     called now and then with the bytes of the file read since its last call. Raises UsageError, which names
@@ -102,7 +102,7 @@ def read_file(
             elif not line.isspace():
                 yield from _items_of(line, kind, read_line, f"{path}:{number}:1")
     except (OSError, EOFError, zlib.error) as error:
-        # What gzip raises has no strerror.
+        # An error of gzip has no strerror.
         reason = getattr(error, "strerror", None) or str(error)
         raise UsageError(f"cannot read {path}: {reason}", hint=kind.hint) from None
 

@@ -1,4 +1,4 @@
-"""Reads exporters' accounts in a line of OTLP/JSON metrics. Its writer may be hostile, or another program."""
+"""Read exporters' accounts in a line of OTLP/JSON metrics. Its writer may be hostile, or another program."""
 
 from __future__ import annotations
 

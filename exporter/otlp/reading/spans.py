@@ -1,4 +1,4 @@
-"""Reads this program's spans in a line of OTLP/JSON. Its writer may be hostile, or another program.
+"""Read this program's spans in a line of OTLP/JSON. Its writer may be hostile, or another program.
 
 There are two readers: of egress spans alone, with few fields (a baseline is learnt from gigabytes of lines),
 and of all spans with all their fields (for reports). Each decodes a well-formed line to just the fields that

@@ -1,5 +1,5 @@
 """The page of a report: the plain data that it shows is made here, beside its template, scripts and styles.
 
-model → `tree`, `rows` (each act held against a baseline and a policy), `drafts` → `data` → js/, css/
+model → `tree`, `rows` (each act compared with baseline and policy), `drafts` → `data` → js/, css/
                                                                        `plain` → where nothing runs
 """

@@ -1,7 +1,7 @@
 """The plain data from which the browser makes the page: each text once, and columns of numbers.
 
-The browser shows texts as they are in it. So characters that hide or reorder others (controls, bidirectional
-marks) are escaped here. `notes` say what there was no room for; the counts are complete all the same.
+The browser shows texts as they are in the data. So characters that hide or reorder others (controls,
+bidirectional marks) are escaped here. `notes` name what found no room; the counts are complete all the same.
 """
 
 from __future__ import annotations
@@ -195,7 +195,7 @@ class PageData:
 
 
 def remarks(table: Table) -> Iterable[str]:
-    """Yield what a reader should know of a job, a sentence each."""
+    """Yield notes on a job for a reader, a sentence each."""
     return shared_remarks(
         (row.destination, row.rule, counts.attempts)
         for row, counts in table.items()
@@ -227,7 +227,7 @@ def is_judged(job: JobReport) -> bool:
 
 
 def _taken_along(job: JobReport, baseline: Baseline | None) -> dict[str, Any]:
-    """Return what a reader takes along from a job that was judged by the reader's baseline and policy."""
+    """Return texts for a reader to copy, from a job judged by the reader's baseline and policy."""
     draft = drafted(job)
     return {
         "draft": [clean(line) for line in draft.lines] or None,

@@ -1,4 +1,4 @@
-"""Texts for a reader to take along: a draft of a policy, and additions to the job's policy and baseline."""
+"""Texts for a reader to copy: a draft of a policy, and additions to the job's policy and baseline."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ class Drafted(NamedTuple):
     """The draft of a policy."""
 
     lines: list[str]
-    """The lines of the file, with what was left out in comments; empty if the job did nothing."""
+    """The lines of the file, with left-out rules as comments; empty if the job did nothing."""
     endpoints: list[str]
     """The rules as words of `--allowed-endpoints`."""
 
 
 def drafted(job: JobReport) -> Drafted:
-    """Draft a policy that allows what `job` did, except for what its policy denied or would deny."""
+    """Draft a policy that allows the acts of `job`, except those that its policy denied or would deny."""
     allowed = _draft(job, (act for act in job.acts if act.verdict == ALLOWED))
     against = {reason: _draft(job, acts) for reason, acts in _by_reason(job).items()}
     if allowed.is_empty and not against:
@@ -80,7 +80,7 @@ def _left_out(against: Mapping[str, Draft], allowed: frozenset[str]) -> Iterator
 
 
 def added(job: JobReport, baseline: Baseline | None) -> Iterator[dict[str, Any]]:
-    """Yield additions, as YAML, to the baseline and the policy that `job` was held against."""
+    """Yield additions, as YAML, to the baseline and the policy that `job` was compared with."""
     for made in additions(sheet_of_report(job, baseline=baseline)):
         if made.pieces and not made.head:  # with a head it is a whole policy, which is drafted anyway
             pieces = list(made.pieces[:PIECES_MAX])

@@ -1,4 +1,4 @@
-"""What the page shows without JavaScript: for each job, a table of what to look at first."""
+"""The contents of the page without JavaScript: for each job, a table of the rows to look at first."""
 
 from __future__ import annotations
 

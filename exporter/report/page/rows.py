@@ -29,11 +29,11 @@ class RowKey(NamedTuple):
     is_shared: bool
     """Whether the rule is for another name of the address."""
     seen: WhatIfAnswer
-    """What the baseline and the policy that the acts are held against say to them."""
+    """The answer of baseline and policy on these acts."""
 
     @property
     def is_against(self) -> bool:
-        """Whether it is new, was denied, or would be: what to look at first."""
+        """Whether it is new, was denied, or would be: such rows come first."""
         return self.seen.novel is True or self.verdict != ALLOWED or self.seen.is_denied
 
 

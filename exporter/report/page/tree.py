@@ -92,7 +92,7 @@ def tree_of(job: JobReport, limit: int) -> Tree:
         if program.parent_id in programs:
             children.setdefault(program.parent_id, []).append(program)
     roots = [program for program in programs.values() if program.parent_id not in programs]
-    for first in (*roots, *programs.values()):  # what no root leads to is a circle, cut where it begins
+    for first in (*roots, *programs.values()):  # programs below no root form a circle, cut where it begins
         waiting = deque([(first, NONE)])
         while waiting:
             program, parent = waiting.popleft()

@@ -1,4 +1,4 @@
-"""Shows jobs on a terminal while they run: as lines between COMMAND's own, or on the screen of a watch.
+"""Show jobs on a terminal while they run: as lines between COMMAND's own, or on the screen of a watch.
 
 Nothing here ever waits for the terminal: output that it doesn't take at once is kept, within limits.
 """

@@ -31,7 +31,7 @@ class BoardRow(NamedTuple):
     would_be_denied: int
     attempts: int
     idle_s: float
-    """Seconds since something was seen of the job."""
+    """Seconds since the job's latest act."""
     is_over: bool
 
 

@@ -1,4 +1,4 @@
-"""`run --live`: shows what COMMAND connects to, a line each, between its own lines on its terminal."""
+"""`run --live`: show COMMAND's destinations, a line each, between its own lines on its terminal."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class _Lane:
         return True
 
     def take(self, now_s: float) -> list[First]:
-        """Remove and return those whose turn it is."""
+        """Remove and return the lines whose turn it is."""
         self._room = min(BURST, self._room + (now_s - self._since_s) * A_SECOND)
         self._since_s = now_s
         number = min(len(self._waiting), int(self._room))

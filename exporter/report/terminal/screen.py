@@ -1,4 +1,4 @@
-"""`watch --live`: shows the jobs of a host on a screen, as top(1) shows its processes."""
+"""`watch --live`: show the jobs of a host on a screen, as top(1) shows its processes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def around_stops(leave: Callable[[], object], enter: Callable[[], object]) -> It
 
     def stop(*_: object) -> None:
         leave()
-        os.kill(os.getpid(), signal.SIGSTOP)  # nothing comes between: it is stopped before this returns
+        os.kill(os.getpid(), signal.SIGSTOP)  # it is stopped before this returns
         enter()
 
     before = signal.signal(signal.SIGTSTP, stop)
@@ -36,7 +36,7 @@ def around_stops(leave: Callable[[], object], enter: Callable[[], object]) -> It
 
 REFRESH_S = 0.25
 STILL_S = 1.0
-"""Seconds between two drawings while nothing happens: the screen says how long ago things were."""
+"""Seconds between two drawings while nothing happens: the screen shows how long ago acts were."""
 OVER_S = 60.0
 """Seconds for which a job is still shown when it is over."""
 LATEST_MAX = 100
@@ -133,7 +133,7 @@ class Screen:
                 self._terminal.close()
 
     def take_said(self) -> str:
-        """Return and forget what was said and isn't on the terminal any more, in whole lines."""
+        """Return and forget the messages that aren't on the terminal any more, in whole lines."""
         more = [f"… {self._unsaid:,} lines before these weren't kept"] if self._unsaid else []
         lines = [*more, *self._said]
         self._said.clear()

@@ -16,7 +16,7 @@ _SIZE = (80, 24)
 _CHUNK = 4096
 _LAST_WORDS_S = 0.5
 _LOCAL_FLAGS = 3
-"""The index of the local flags in what tcgetattr returns."""
+"""The index of the local flags in tcgetattr's result."""
 
 
 class Terminal:
@@ -64,12 +64,12 @@ class Terminal:
         return bool(self._pending)
 
     def write(self, text: str) -> None:
-        """Append `text` to what the terminal hasn't taken yet, and write as much as it takes now."""
+        """Append `text` to the pending output, and write as much as the terminal takes now."""
         self._pending += text.encode(self._encoding, errors="replace")
         self.flush()
 
     def flush(self) -> None:
-        """Write more of what the terminal hasn't taken yet; if the terminal is gone, forget the rest."""
+        """Write more of the pending output; if the terminal is gone, forget the rest."""
         try:
             while self._pending:
                 del self._pending[: os.write(self._descriptor, self._pending[:_CHUNK])]
@@ -79,11 +79,11 @@ class Terminal:
             self._pending.clear()
 
     def forget(self) -> None:
-        """Forget what the terminal hasn't taken yet; before, it may have taken half an escape sequence."""
+        """Forget the pending output; the terminal may have taken half an escape sequence before."""
         self._pending.clear()
 
     def close(self) -> None:
-        """Give the terminal half a second to take what is left, and close it."""
+        """Give the terminal half a second to take the pending output, and close it."""
         deadline_s = time.monotonic() + _LAST_WORDS_S
         poll = select.poll()
         poll.register(self._descriptor, select.POLLOUT)
