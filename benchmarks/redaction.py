@@ -18,7 +18,7 @@ from benchmarks.figures import LIMITS, Figure
 from benchmarks.workshop import Workshop
 from exporter.events import wire
 from exporter.events.arguments import Arguments, arguments_block
-from tests.unit.corpus import ordinary_lines, secret_lines
+from tests.unit.redact.corpus import ordinary_lines, secret_lines
 
 _ROUNDS = 9
 _HOSTILE = (

@@ -10,7 +10,7 @@ import pytest
 from exporter.report.html import render
 from tests.browser.conftest import unfold
 from tests.unit.report.builds import build
-from tests.unit.report.hostile import SPECIMENS, hostile
+from tests.unit.report.hostile_report import SPECIMENS, hostile
 from tests.unit.report.samples import sample
 
 if TYPE_CHECKING:

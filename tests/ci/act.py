@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from tests.checkout import ROOT
-from tests.kernel.attached import wait_for
-from tests.kernel.tampered import told
+from tests.kernel.running_exporter import wait_for
+from tests.kernel.tamper_records import told
 
 from . import limits
 from .actions_runner import NODE

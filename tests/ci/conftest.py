@@ -15,7 +15,7 @@ import pytest
 from tests.checkout import ROOT
 from tests.integration.receivers import Answer, Collector, serving
 from tests.kernel.conftest import lab, made_ahead, programs
-from tests.unit.jobs.documented import environment
+from tests.unit.jobs.provider_environments import environment
 
 from .actions_runner import Job
 from .stand_ins import StandIn

@@ -13,12 +13,12 @@ import pytest
 
 from exporter.jobs.ids import github_job_span_id
 from tests.checkout import ROOT
-from tests.kernel.attached import nothing_left
+from tests.kernel.running_exporter import nothing_left
 from tests.kernel.tracing import spans
 
 from . import limits
 from .act import USES, Act, Ran
-from .told import ALL_BUT_EVIL, EVIL, PEER, act, egress
+from .job_output import ALL_BUT_EVIL, EVIL, PEER, act, egress
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -16,8 +16,8 @@ import pytest
 from tests.checkout import ROOT
 from tests.integration.drive_command import is_gone
 from tests.integration.receivers import serving
-from tests.kernel.attached import wait_for
-from tests.unit.jobs.documented import environment
+from tests.kernel.running_exporter import wait_for
+from tests.unit.jobs.provider_environments import environment
 
 from . import limits
 from .actions_runner import Command, Job

@@ -14,7 +14,7 @@ from exporter.cli.watch import command as watch_command
 from exporter.otlp.environment import resolve_destinations
 from tests.checkout import ROOT
 from tests.integration.drive_command import is_gone
-from tests.unit.jobs.documented import environment
+from tests.unit.jobs.provider_environments import environment
 
 from . import limits
 from .actions_runner import Command, Job

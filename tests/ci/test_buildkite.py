@@ -18,11 +18,11 @@ import yaml
 
 from tests.checkout import ROOT
 from tests.kernel.lab import V4
-from tests.unit.jobs.documented import environment
+from tests.unit.jobs.provider_environments import environment
 
 from . import limits
 from .conftest import SHOW_TAKEN, TAKEN_BY_SUDO, UNSET_AS_EVER
-from .told import ALL_BUT_EVIL, EVIL, PEER, act, egress, text_of
+from .job_output import ALL_BUT_EVIL, EVIL, PEER, act, egress, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -12,11 +12,11 @@ import pytest
 import yaml
 
 from tests.checkout import ROOT
-from tests.unit.jobs.documented import environment
+from tests.unit.jobs.provider_environments import environment
 
 from . import limits
 from .conftest import AS_SHOWN, NO_UTF_8, SHOW_BYTES, SHOW_TAKEN, TAKEN_BY_SUDO, UNSET_AS_EVER
-from .told import ALL_BUT_EVIL, EVIL, PEER, act, egress, text_of
+from .job_output import ALL_BUT_EVIL, EVIL, PEER, act, egress, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.clean.place import Clone
+from tests.clean.clone import Clone
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

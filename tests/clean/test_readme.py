@@ -16,12 +16,12 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from tests.checkout import ROOT
-from tests.clean.place import PREPARED_WITHIN_S
+from tests.clean.clone import PREPARED_WITHIN_S
 from tests.clean.readme import README, commands, script
 from tests.launch import spans_in
 
 if TYPE_CHECKING:
-    from tests.clean.place import Clone
+    from tests.clean.clone import Clone
 
 pytestmark = [pytest.mark.index, pytest.mark.timeout(PREPARED_WITHIN_S + 600)]
 

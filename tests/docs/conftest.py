@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from tests.docs import week
+from tests.docs import tutorial_week
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class Week(NamedTuple):
     """It, and where its telemetry is."""
 
-    done: list[week.Done]
+    done: list[tutorial_week.Done]
     workspace: Path
 
 
@@ -27,12 +27,12 @@ def worked_week() -> Iterator[Week]:
     """In a folder of its own, which goes with the session."""
     scratch = Path(tempfile.mkdtemp(prefix="ci-egress-week-"))
     try:
-        yield Week(week.do(scratch), scratch / "workspace")
+        yield Week(tutorial_week.do(scratch), scratch / "workspace")
     finally:
         shutil.rmtree(scratch)
 
 
 @pytest.fixture
-def done(worked_week: Week) -> list[week.Done]:
+def done(worked_week: Week) -> list[tutorial_week.Done]:
     """Its steps."""
     return worked_week.done

@@ -13,7 +13,7 @@ import pytest
 
 from exporter.otlp import Signal
 from tests.checkout import ROOT
-from tests.docs import week
+from tests.docs import tutorial_week
 from tests.docs.conftest import Week
 from tests.docs.pages import DOCS
 from tools.reference import attributes, cli, logs, metrics
@@ -51,7 +51,7 @@ OF_NO_LOG_HERE = {
 }
 
 kernel = pytest.mark.kernel
-week_long = pytest.mark.timeout(week.WITHIN_S)
+week_long = pytest.mark.timeout(tutorial_week.WITHIN_S)
 
 
 def requests(workspace: Path, signal: Signal) -> Iterator[dict[str, Any]]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from tests.docs import week
+from tests.docs import tutorial_week
 from tests.docs.pages import quoted
-from tests.docs.week import Done, find, lines
+from tests.docs.tutorial_week import Done, find, lines
 
-pytestmark = [pytest.mark.kernel, pytest.mark.timeout(week.WITHIN_S)]
+pytestmark = [pytest.mark.kernel, pytest.mark.timeout(tutorial_week.WITHIN_S)]
 
 FAILS_ON = {"--fail-on novel": 90, "--fail-on deny": 90}
 
@@ -41,10 +41,10 @@ def test_the_poisoned_release_reaches_its_beacon_until_it_is_enforced_and_after_
 
 
 def test_what_is_typed_before_each_run_stands_on_the_page() -> None:
-    assert week.COUNT in quoted(week.TUTORIAL)
+    assert tutorial_week.COUNT in quoted(tutorial_week.TUTORIAL)
 
 
 def test_the_page_has_every_day() -> None:
-    days = list(dict.fromkeys(step.day for step in week.steps()))
+    days = list(dict.fromkeys(step.day for step in tutorial_week.steps()))
     assert len(days) == 8
-    assert set(days) >= week.POISONED
+    assert set(days) >= tutorial_week.POISONED

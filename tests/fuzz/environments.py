@@ -14,7 +14,7 @@ from exporter.jobs.providers import PROVIDERS
 from exporter.jobs.sources import read
 from exporter.jobs.text import MAX_CHARS
 from tests.fuzz.draw import Draw
-from tests.unit.jobs.documented import VARIABLES
+from tests.unit.jobs.provider_environments import VARIABLES
 
 _STEERING = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\ud800-\udfff]")
 _SECRET = "s3cr3tPassw0rd"  # noqa: S105 - it is planted

@@ -9,7 +9,7 @@ from exporter.events.arguments import Arguments, arguments_block
 from exporter.redact.command_lines import redact_arguments
 from exporter.redact.names import REDACTED
 from tests.fuzz.draw import Draw
-from tests.unit.corpus import SecretLine, ordinary_lines, readable_lines, secret_lines, tool_lines
+from tests.unit.redact.corpus import SecretLine, ordinary_lines, readable_lines, secret_lines, tool_lines
 from tests.unit.redact.pieces import COMMANDS, HINTS, MARKS, NAMES, TEXTS, WORDS
 
 _ALPHABET = string.ascii_letters + string.digits

@@ -16,7 +16,7 @@ from exporter.report.model import Report
 from exporter.report.sheet import sheet_of_report
 from tests.fuzz.draw import Draw
 from tests.fuzz.readers import agreed
-from tests.unit.report.recorded import account_line, act, is_a_tree, job, line, pairs, program
+from tests.unit.report.span_files import account_line, act, is_a_tree, job, line, pairs, program
 
 _NAMES = tuple(sorted(ATTRIBUTES))
 _DICTIONARY = (

@@ -24,7 +24,7 @@ from tests.integration.drive_command import SEIZE_PARENT
 from tests.integration.receivers import wait_until
 from tests.kernel.watching import watching
 from tests.launch import CI_EGRESS, DEADLINE_S, PLAIN_ENVIRONMENT, Done, JsonObject, ci_egress, spans_in
-from tests.unit.jobs.documented import environment
+from tests.unit.jobs.provider_environments import environment
 
 pytestmark = pytest.mark.kernel
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.integration.terminals import Terminal, terminal
 from tests.launch import CI_EGRESS, PLAIN_ENVIRONMENT, ci_egress
-from tests.unit.watches import gitlab
+from tests.unit.watched_host import gitlab
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

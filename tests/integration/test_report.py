@@ -9,7 +9,7 @@ import pytest
 
 from exporter.report.read import read
 from tests.launch import PLAIN_ENVIRONMENT, ci_egress
-from tests.unit.report.recorded import Span, account_line, act, job, lines, program, written
+from tests.unit.report.span_files import Span, account_line, act, job, lines, program, written
 
 JOB = 0xA0
 BASELINE = """\

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from exporter.policy.compile import Compiled
 
-    from .direct import KernelSide
+    from .kernel_side import KernelSide
     from .lab import Lab
 
 PROGRAM = """

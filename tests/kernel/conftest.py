@@ -12,8 +12,8 @@ import pytest
 
 from exporter.kernel.mounts import cgroup2_root
 
-from .attached import wait_for
 from .lab import PORT, V4, Lab
+from .running_exporter import wait_for
 from .watching import Runner
 
 if TYPE_CHECKING:

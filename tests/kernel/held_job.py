@@ -22,7 +22,7 @@ from exporter.policy.compile import Compiled, compile_policy
 from exporter.policy.parse import parse_policy
 from exporter.policy.sections import effective
 
-from .direct import KernelSide, kernel_side
+from .kernel_side import KernelSide, kernel_side
 from .servers import family_of
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from tests.launch import PYTHON_NAME
 
 from .arrivals import UDP
 from .lab import PORT, V4, V6, Network
-from .ruled import bracketed
+from .policy_runs import bracketed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .attached import wait_for
+from .running_exporter import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,9 +12,9 @@ import pytest
 from demo.namespaces import Namespace
 
 from .arrivals import UDP, Endpoint, Packet
-from .attached import wait_for
 from .lab import CLOSED_PORT, V4, Lab
-from .observe import observe
+from .observation import observe
+from .running_exporter import wait_for
 
 if TYPE_CHECKING:
     from .conftest import Programs

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 from tests.checkout import ROOT
 from tests.launch import whole_lines
 
-from .attached import wait_for
+from .running_exporter import wait_for
 from .tracing import CLIENT, RUN_LIMIT_S, Point, Span, environment, metrics, spans
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.checkout import ROOT
-from tests.kernel.attached import wait_for
+from tests.kernel.running_exporter import wait_for
 from tests.kernel.tracing import Span, spans
 from tests.turns import turn_left
 

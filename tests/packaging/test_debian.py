@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.kernel.attached import wait_for
 from tests.kernel.lab import PORT, V4
+from tests.kernel.running_exporter import wait_for
 from tests.kernel.watch.test_watch_policy import job, run_id
 
-from .held import POLICY, TASK
+from .host_policy import POLICY, TASK
 from .machine import APT_FAILED, CI_EGRESS, LIMIT_S
-from .others import (
+from .other_versions import (
     REFUSED,
     repacked,
     with_other_programs,
@@ -25,7 +25,7 @@ from .others import (
     without_a_question,
 )
 from .releases import LIMIT_S as RELEASE_LIMIT_S
-from .unit import SERVICE, capability_mask
+from .service_unit import SERVICE, capability_mask
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -15,20 +15,20 @@ from exporter.baseline.parse import parse_baseline
 from exporter.common.errors import CANNOT_TRACE_STATUS
 from exporter.policy.parse import parse_policy
 from tests.checkout import ROOT
-from tests.kernel.attached import wait_for
 from tests.kernel.lab import V4
 from tests.kernel.lifetimes.test_loader import CONTRACT
+from tests.kernel.running_exporter import wait_for
 from tests.kernel.watch.test_watch_policy import job, run_id
 from tools.reference.cli import commands
 from tools.release.checkout import Checkout
 
-from .held import POLICY, TASK
+from .host_policy import POLICY, TASK
 from .machine import LIMIT_S, PINS, debian_root, machine, spans_of
-from .others import REFUSED, with_refused_programs
+from .other_versions import REFUSED, with_refused_programs
 from .pods import Node, capabilities, container, documents, instructions, pod
 from .releases import LIMIT_S as RELEASE_LIMIT_S
-from .unit import UNIT
-from .unit import capabilities as of_unit
+from .service_unit import UNIT
+from .service_unit import capabilities as of_unit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,8 +17,8 @@ from tests.kernel.lab import V4
 from tests.kernel.watch.test_watch_policy import job, run_id
 from tests.kernel.watching import watching
 
-from .held import POLICY, TASK
-from .unit import UNIT, capabilities, capability_mask, settings
+from .host_policy import POLICY, TASK
+from .service_unit import UNIT, capabilities, capability_mask, settings
 
 if TYPE_CHECKING:
     from tests.kernel.watch.test_watch_policy import Steps

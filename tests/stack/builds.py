@@ -10,7 +10,7 @@ from demo.relay import relay
 from tests.kernel.lab import PORT, V4, V6
 from tests.kernel.tracing import trace
 from tests.launch import ci_egress
-from tests.unit.watches import gitlab
+from tests.unit.watched_host import gitlab
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,7 +17,7 @@ from demo.stack.servers import Stack, free_ports, prepare, running_stack
 from exporter.common.errors import CiEgressError
 from tests.checkout import ROOT
 from tests.launch import whole_lines
-from tests.stack.pages import Pages, taking_pages
+from tests.stack.pager import Pages, taking_pages
 from tests.turns import turn_left
 
 WITHIN_S = 120.0

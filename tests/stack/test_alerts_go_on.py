@@ -13,14 +13,14 @@ import yaml
 
 from demo.stack.servers import Stack, running_stack
 from exporter.kernel.pins import remove
-from tests.kernel.attached import instance_of, running
 from tests.kernel.lab import V4, V6, Lab
+from tests.kernel.running_exporter import instance_of, running
 from tests.kernel.watching import Runner, watching
 from tests.stack.apis import Jaeger
 from tests.stack.builds import KNOWN, baseline_of, connecting, telemetry, variables
 from tests.stack.conftest import wait_until
-from tests.stack.pages import taking_pages
-from tests.stack.told import ALERT, Told, wait_until_scraping
+from tests.stack.pager import taking_pages
+from tests.stack.pipeline_signals import ALERT, Told, wait_until_scraping
 
 if TYPE_CHECKING:
     import subprocess
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from tests.kernel.watching import Step
-    from tests.stack.pages import Pages
+    from tests.stack.pager import Pages
 
 pytestmark = [pytest.mark.kernel, pytest.mark.timeout(900)]  # the first one may wait for the servers' build
 

@@ -26,7 +26,7 @@ from exporter.otlp import (
     resolve_destinations,
 )
 from tests.stack.conftest import Collector, wait_until
-from tests.stack.sending import patient
+from tests.stack.span_sender import patient
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(900)]  # the first one may wait for the build
 both_protocols = pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])

@@ -13,7 +13,7 @@ import pytest
 from demo.stack.servers import COLLECTOR_CONFIG, JAEGER_CONFIG, PROJECT, free_ports
 from exporter.otlp import LedgerTotals
 from tests.stack.conftest import wait_until
-from tests.stack.sending import new_trace_id, stored_ids, submit, telemetry_to
+from tests.stack.span_sender import new_trace_id, stored_ids, submit, telemetry_to
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -26,14 +26,14 @@ from tests.kernel.tracing import Span, Trace, trace
 from tests.stack.apis import Alertmanager, Destination, Jaeger, JaegerTrace, Prometheus
 from tests.stack.builds import TASK, learnt, ran, telemetry, variables, way_out
 from tests.stack.conftest import wait_until
-from tests.stack.told import ALERT
+from tests.stack.pipeline_signals import ALERT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from demo.stack.servers import Stack
-    from tests.stack.pages import Pages
+    from tests.stack.pager import Pages
 
 pytestmark = [pytest.mark.kernel, pytest.mark.timeout(900)]  # the first one may wait for the servers' build
 

@@ -14,7 +14,7 @@ from tests.kernel.lab import PORT, V4, Lab
 from tests.launch import PLAIN_ENVIRONMENT, ci_egress, plain, spans_in, whole_lines
 from tests.stack.apis import Jaeger, JaegerSpan, JaegerTrace, Prometheus, get
 from tests.stack.conftest import wait_until
-from tests.unit.watches import gitlab
+from tests.unit.watched_host import gitlab
 
 if TYPE_CHECKING:
     from demo.stack.servers import Stack

@@ -12,7 +12,7 @@ from tests.kernel.lab import CLOSED_PORT, PORT, V4, Lab
 from tests.launch import PLAIN_ENVIRONMENT, ci_egress, spans_in
 from tests.stack.apis import Jaeger
 from tests.stack.conftest import wait_until
-from tests.unit.watches import gitlab
+from tests.unit.watched_host import gitlab
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,7 +12,7 @@ import urllib3
 from exporter.otlp.attributes import Attributes
 from tests.stack.apis import ANSWER_WITHIN_S
 from tests.stack.conftest import wait_until
-from tests.stack.sending import new_trace_id, stored, stored_ids, submit, telemetry_to
+from tests.stack.span_sender import new_trace_id, stored, stored_ids, submit, telemetry_to
 
 if TYPE_CHECKING:
     from opentelemetry.util.types import AttributeValue

@@ -12,8 +12,8 @@ from exporter.otlp import LogRecord, Severity
 from exporter.redact.tokens import TOKEN_SHAPES
 from tests.launch import plain, whole_lines
 from tests.stack.conftest import wait_until
-from tests.stack.sending import START_NS, context, new_trace_id, stored, stored_ids, submit, telemetry_to
-from tests.unit.corpus import SecretLine, ordinary_lines, secret_lines
+from tests.stack.span_sender import START_NS, context, new_trace_id, stored, stored_ids, submit, telemetry_to
+from tests.unit.redact.corpus import SecretLine, ordinary_lines, secret_lines
 
 if TYPE_CHECKING:
     from typing import Any

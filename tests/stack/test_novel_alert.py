@@ -14,14 +14,14 @@ from tests.kernel.lab import V4, Lab
 from tests.kernel.tracing import trace
 from tests.stack.builds import INTERVAL_S, KNOWN, baseline_of, connecting, telemetry, variables
 from tests.stack.conftest import wait_until
-from tests.stack.told import Told, wait_until_scraping
+from tests.stack.pipeline_signals import Told, wait_until_scraping
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from demo.stack.servers import Stack
-    from tests.stack.pages import Pages
+    from tests.stack.pager import Pages
 
 pytestmark = [pytest.mark.kernel, pytest.mark.timeout(900)]  # the first one may wait for the servers' build
 

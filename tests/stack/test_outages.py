@@ -15,7 +15,7 @@ from demo.stack.servers import Stack, prepare, running_stack
 from exporter.otlp import LedgerTotals, LogRecord, Severity
 from tests.stack.apis import ANSWER_WITHIN_S
 from tests.stack.conftest import wait_until
-from tests.stack.sending import START_NS, context, new_trace_id, stored_ids, submit, telemetry_to
+from tests.stack.span_sender import START_NS, context, new_trace_id, stored_ids, submit, telemetry_to
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -21,7 +21,7 @@ from exporter.pipeline.metrics import Metrics
 from exporter.pipeline.ruling import Ruling
 from tests.checkout import ROOT
 from tests.stack.apis import ANSWER_WITHIN_S
-from tests.stack.sending import telemetry_to
+from tests.stack.span_sender import telemetry_to
 from tests.unit.samples import JOB, attempt, by
 
 pytestmark = pytest.mark.timeout(900)  # the first one may wait for the collector's build

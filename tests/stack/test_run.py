@@ -25,7 +25,7 @@ from demo.stack.servers import free_ports
 from exporter import __version__
 from tests.launch import PLAIN_ENVIRONMENT, Done, JsonObject, ci_egress, plain, spans_in
 from tests.stack.conftest import Collector, wait_until
-from tests.unit.jobs.documented import environment
+from tests.unit.jobs.provider_environments import environment
 
 pytestmark = [
     pytest.mark.kernel,

@@ -9,7 +9,7 @@ import pytest
 
 from tests.kernel.arrivals import TCP, UDP, UDPLITE, Endpoint, Packet
 from tests.kernel.lab import CLOSED_PORT, MPTCP_PORT, NETWORKS, PORT, V4, V6, Lab, Network
-from tests.kernel.observe import observe, strace
+from tests.kernel.observation import observe, strace
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -25,8 +25,8 @@ from tests.kernel.incidents import (
 )
 from tests.kernel.lab import PORT, V4
 from tests.kernel.policy.test_policy_run import logs
+from tests.kernel.policy_runs import MODES, Ruled, under
 from tests.kernel.resolver import lab_with_resolver
-from tests.kernel.ruled import MODES, Ruled, under
 from tests.kernel.tracing import trace
 from tests.launch import ci_egress
 

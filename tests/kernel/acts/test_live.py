@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.checkout import ROOT
-from tests.kernel.attached import wait_for
 from tests.kernel.lab import PORT, V4
+from tests.kernel.running_exporter import wait_for
 from tests.kernel.tracing import RUN_LIMIT_S, environment, run_command
 from tests.kernel.watching import Runner
 from tests.unit.report.terminal.terminals import Picture, pseudo_terminal

@@ -10,7 +10,7 @@ import pytest
 
 from exporter.common.net.addresses import address
 from tests.kernel.arrivals import TCP, UDP
-from tests.kernel.direct import KernelSide, kernel_side
+from tests.kernel.kernel_side import KernelSide, kernel_side
 from tests.kernel.lab import V4, V6, Lab
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from exporter.common.net.addresses import address
 from exporter.events import wire
 from exporter.events.facts import Act, Acted
 from tests.kernel.arrivals import ICMP, ICMPV6, TCP, UDP, UDPLITE, Endpoint, Packet
-from tests.kernel.direct import KernelSide, attempts, kernel_side
+from tests.kernel.kernel_side import KernelSide, attempts, kernel_side
 from tests.kernel.lab import CLOSED_PORT, NETWORKS, PORT, V4, Lab, Network
 
 if TYPE_CHECKING:

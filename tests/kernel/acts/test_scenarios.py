@@ -14,8 +14,8 @@ import pytest
 
 from tests.integration.receivers import Answer, collector
 from tests.kernel.arrivals import Endpoint
-from tests.kernel.attached import Running, attached, in_session, running, wait_for
 from tests.kernel.lab import CLOSED_PORT, NETWORKS, PORT, V4, Lab, Network
+from tests.kernel.running_exporter import Running, attached, in_session, running, wait_for
 from tests.kernel.tracing import CROWD_LIMIT_S, announced, crowd, trace
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ import pytest
 
 from exporter.events.facts import Acted, Event, Flowed, Outcome, Stage
 from tests.kernel.agents import acts, agent
-from tests.kernel.attached import wait_for
-from tests.kernel.direct import KernelSide, kernel_side
+from tests.kernel.kernel_side import KernelSide, kernel_side
 from tests.kernel.lab import NETWORKS, V4, Lab, Network
+from tests.kernel.running_exporter import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

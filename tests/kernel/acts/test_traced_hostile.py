@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from exporter.kernel.pins import remove
-from tests.kernel.attached import PINS
 from tests.kernel.lab import PORT, V4, Lab
+from tests.kernel.running_exporter import PINS
 from tests.kernel.tracing import names, trace
 
 if TYPE_CHECKING:

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from exporter.jobs.detect import detect
-from tests.kernel.attached import wait_for
 from tests.kernel.containers import container
 from tests.kernel.lab import PORT, V4
 from tests.kernel.policy.test_policy_frames import frame
 from tests.kernel.resolver import Resolver
-from tests.kernel.steered import Host, agent, end_agent, own_host
-from tests.kernel.steered import kill as kill_run
+from tests.kernel.running_exporter import wait_for
+from tests.kernel.steered_runs import Host, agent, end_agent, own_host
+from tests.kernel.steered_runs import kill as kill_run
 from tests.kernel.tracing import RUN_LIMIT_S
 from tests.kernel.watch.test_watch_policy import (
     EVIL,

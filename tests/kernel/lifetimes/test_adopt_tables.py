@@ -15,10 +15,10 @@ from exporter.events.facts import Acted, ProcessKey
 from exporter.kernel.maps.policies import name_key
 from exporter.kernel.maps.windows import Coverage
 from exporter.kernel.tracer import Tracer
-from tests.kernel.attached import wait_for
-from tests.kernel.direct import KernelSide, attempts, kernel_side
 from tests.kernel.held_job import compiled
+from tests.kernel.kernel_side import KernelSide, attempts, kernel_side
 from tests.kernel.lab import PORT, V4, Lab
+from tests.kernel.running_exporter import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.kernel.attached import in_session, stopped, wait_for
 from tests.kernel.lab import PORT, V4, Lab
 from tests.kernel.policy.test_enforce import tampering
-from tests.kernel.steered import Host, agent, asked, end_agent, kill, own_host
+from tests.kernel.running_exporter import in_session, stopped, wait_for
+from tests.kernel.steered_runs import Host, agent, asked, end_agent, kill, own_host
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -24,7 +24,7 @@ from tests.checkout import ROOT
 from tests.kernel.agents import COMMAND, agent
 from tests.kernel.lab import V4
 from tests.kernel.policy.test_policy_frames import BYPASS, PACKET_SOCKET, frame, gaps, kernel, policy, send
-from tests.kernel.steered import end_agent, own_host
+from tests.kernel.steered_runs import end_agent, own_host
 from tests.kernel.tracing import environment
 from tests.kernel.watch.test_watch_policy import Steps, job, known, run_id
 from tests.kernel.watch.test_watch_policy import policy as policy_file
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from exporter.events.facts import Tampering
     from tests.kernel.agents import Agent
     from tests.kernel.conftest import Programs
-    from tests.kernel.direct import KernelSide
+    from tests.kernel.kernel_side import KernelSide
     from tests.kernel.lab import Lab
 
 pytestmark = [pytest.mark.kernel, pytest.mark.alone]  # strangers' steps are held until they are known, too

@@ -16,7 +16,8 @@ import pytest
 from exporter.common.errors import KernelError
 from exporter.kernel.compilation.compiling import system_compiler
 from exporter.kernel.instances.loading import loading
-from tests.kernel.attached import (
+from tests.kernel.lab import PORT, V4, Lab
+from tests.kernel.running_exporter import (
     LINKS,
     PROGRAMS_IN_CGROUP,
     attached,
@@ -25,7 +26,6 @@ from tests.kernel.attached import (
     running,
     wait_for,
 )
-from tests.kernel.lab import PORT, V4, Lab
 from tests.kernel.tracing import copy_of_the_program, read, run_command, trace
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import pytest
 from exporter.kernel.mounts import cgroup2_root
 from exporter.kernel.programs.links import attached_links
 from exporter.kernel.programs.objects import AttachType, ProgramType, attach_to_cgroup, load_program
-from tests.kernel.attached import wait_for
+from tests.kernel.running_exporter import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -31,9 +31,9 @@ from exporter.kernel.requirements import version_of
 from exporter.kernel.tracer import PINNED_MAPS, Tracer
 from exporter.pipeline.procfs import started_ns
 from tests.checkout import ROOT
-from tests.kernel.attached import nothing_left
 from tests.kernel.compilers import BPF, Installed, of_this_machine, of_trixie
 from tests.kernel.lab import PORT, V4, V6, Lab
+from tests.kernel.running_exporter import nothing_left
 from tests.kernel.tracing import copy_of_the_program, environment, trace
 from tests.turns import turn_left
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.kernel.attached import LINKS, PINS, Running, in_session, nothing_left, running, wait_for
 from tests.kernel.lab import PORT
+from tests.kernel.running_exporter import LINKS, PINS, Running, in_session, nothing_left, running, wait_for
 from tests.kernel.tracing import trace
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import pytest
 
 from exporter.events import wire
 from exporter.events.facts import Tampered, Tampering
-from tests.kernel.direct import KernelSide, kernel_side
+from tests.kernel.kernel_side import KernelSide, kernel_side
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

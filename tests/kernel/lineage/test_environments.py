@@ -12,8 +12,8 @@ from exporter.events.facts import Environment, Event, Forked, ProcessKey
 from exporter.kernel.instances.loading import loading
 from exporter.kernel.maps.windows import Coverage
 from exporter.pipeline.procfs import started_ns
-from tests.kernel.attached import wait_for
-from tests.kernel.direct import KernelSide
+from tests.kernel.kernel_side import KernelSide
+from tests.kernel.running_exporter import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

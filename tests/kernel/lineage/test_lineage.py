@@ -9,7 +9,7 @@ import pytest
 
 from tests.kernel.arrivals import Endpoint
 from tests.kernel.lab import HOSTILE_ARGUMENTS, PORT, V4, V6, Lab
-from tests.kernel.observe import observe, strace
+from tests.kernel.observation import observe, strace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

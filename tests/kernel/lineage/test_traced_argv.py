@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.kernel.lab import HOSTILE_ARGUMENTS, PORT, V4, Lab
-from tests.kernel.ruled import script
+from tests.kernel.policy_runs import script
 from tests.kernel.tracing import Span, Trace, Value, trace
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.kernel.arrivals import Endpoint
-from tests.kernel.attached import running
 from tests.kernel.containers import Container, container
 from tests.kernel.lab import NETWORKS, PORT, V4, Lab, Network
+from tests.kernel.running_exporter import running
 from tests.kernel.tracing import Span, Trace, trace
 
 if TYPE_CHECKING:

@@ -13,10 +13,10 @@ from exporter.common.clock import boot_ns
 from exporter.common.net.dns_messages import question_name
 from exporter.events.facts import Answered, Asked
 from exporter.pipeline.names import Names
-from tests.kernel.attached import nothing_left
 from tests.kernel.lab import V4, V6, Lab, Network
 from tests.kernel.lookups import Lookups, packed, reading_lookups
 from tests.kernel.resolver import answering_for, lab_with_resolver, resolving_with
+from tests.kernel.running_exporter import nothing_left
 
 pytestmark = pytest.mark.kernel
 

@@ -15,9 +15,9 @@ import pytest
 from exporter.common.clock import boot_ns
 from exporter.events.facts import Answered
 from exporter.kernel.maps.queries import PATIENCE_NS, Queries
-from tests.kernel.attached import nothing_left
 from tests.kernel.lab import V4, Lab
 from tests.kernel.lookups import SCOPE, WAIT_S, Lookups, reading_lookups
+from tests.kernel.running_exporter import nothing_left
 from tests.unit.dns_samples import answer, query
 
 pytestmark = pytest.mark.kernel

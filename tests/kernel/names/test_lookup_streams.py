@@ -13,9 +13,9 @@ from typing import NamedTuple
 import pytest
 
 from exporter.events.facts import Answered, Asked
-from tests.kernel.attached import nothing_left, wait_for
 from tests.kernel.lab import V4, V6, Lab, Network
 from tests.kernel.lookups import SCOPE, WAIT_S, Lookups, cookie_of, packed, reading_lookups
+from tests.kernel.running_exporter import nothing_left, wait_for
 from tests.unit.dns_samples import answer, query
 
 pytestmark = [

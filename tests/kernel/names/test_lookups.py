@@ -12,9 +12,9 @@ import pytest
 
 from demo.namespaces import Namespace
 from exporter.events.facts import HOST, Answered, Asked
-from tests.kernel.attached import nothing_left
 from tests.kernel.lab import V4, V6, Lab, Network
 from tests.kernel.lookups import SCOPE, WAIT_S, Lookups, cookie_of, packed, reading_lookups
+from tests.kernel.running_exporter import nothing_left
 from tests.unit.dns_samples import answer, query
 
 pytestmark = pytest.mark.kernel

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.kernel.attached import instance_of, wait_for
 from tests.kernel.lab import MPTCP_PORT, NETWORKS, PORT, V4, Lab, Network
-from tests.kernel.steered import Host, agent, asked, end_agent, kill, own_host
+from tests.kernel.running_exporter import instance_of, wait_for
+from tests.kernel.steered_runs import Host, agent, asked, end_agent, kill, own_host
 from tests.kernel.watch.test_watch_policy import PATH, job, known, policy, run_id
 from tests.kernel.watching import watching
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from tests.kernel.attached import Running
+    from tests.kernel.running_exporter import Running
     from tests.kernel.watching import Runner
 
 pytestmark = pytest.mark.kernel

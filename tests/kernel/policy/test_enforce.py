@@ -14,10 +14,10 @@ from exporter.kernel.maps.registry import JobMode, Registered
 from exporter.policy.compile import compile_policy
 from exporter.policy.parse import parse_policy
 from exporter.policy.sections import effective
-from tests.kernel.attached import wait_for
-from tests.kernel.direct import kernel_side
+from tests.kernel.kernel_side import kernel_side
 from tests.kernel.lab import NETWORKS, PORT, V4, Lab, Network
-from tests.kernel.steered import Host, agent, asked, end_agent, kill, own_host
+from tests.kernel.running_exporter import wait_for
+from tests.kernel.steered_runs import Host, agent, asked, end_agent, kill, own_host
 
 from .test_policy_run import GITLAB, logs, policy, replay
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.kernel.attached import running
 from tests.kernel.lab import PORT, V4, Lab
+from tests.kernel.running_exporter import running
 from tests.kernel.tracing import trace
 
 if TYPE_CHECKING:

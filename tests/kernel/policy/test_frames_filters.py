@@ -14,7 +14,7 @@ from exporter.kernel.frames.interface_egress import Way
 from exporter.kernel.pins import remove
 from tests.checkout import ROOT
 from tests.kernel.agents import agent
-from tests.kernel.direct import KernelSide, kernel_side
+from tests.kernel.kernel_side import KernelSide, kernel_side
 from tests.kernel.lab import V4
 from tests.kernel.tracing import environment
 

@@ -13,10 +13,10 @@ import pytest
 
 from tests.checkout import ROOT
 from tests.integration.receivers import Answer, collector
-from tests.kernel.known import baseline, entries_of, entry
+from tests.kernel.baselines import baseline, entries_of, entry
 from tests.kernel.lab import PORT, V4
+from tests.kernel.policy_runs import script
 from tests.kernel.resolver import lab_with_resolver
-from tests.kernel.ruled import script
 from tests.kernel.tracing import environment, trace
 from tests.kernel.watch.test_watch_policy import Steps, job, known, run_id
 from tests.kernel.watching import Runner, watching

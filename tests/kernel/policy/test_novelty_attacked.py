@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.kernel.known import baseline, entries_of, entry
+from tests.kernel.baselines import baseline, entries_of, entry
 from tests.kernel.lab import PORT, RESOLVER, V4
 from tests.kernel.resolver import lab_with_resolver
 from tests.kernel.tracing import trace

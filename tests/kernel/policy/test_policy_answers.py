@@ -14,11 +14,11 @@ import pytest
 from exporter.common.net.dns_messages import parse_reply
 from exporter.events import wire
 from tests.kernel.arrivals import TCP, Endpoint, Packet
-from tests.kernel.asking import NAME, Asking, policy
-from tests.kernel.attached import nothing_left
+from tests.kernel.dns_exchange import NAME, Asking, policy
 from tests.kernel.held_job import DENIED, SENT, HeldJob, connect, held_job
 from tests.kernel.lab import NETWORKS, PORT, V4, Lab, Network
 from tests.kernel.recorded_answers import RECORDED
+from tests.kernel.running_exporter import nothing_left
 from tests.kernel.servers import family_of
 
 pytestmark = pytest.mark.kernel

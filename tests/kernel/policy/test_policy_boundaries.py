@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.kernel.arrivals import UDP, Endpoint, Packet
-from tests.kernel.attached import running
 from tests.kernel.containers import container
 from tests.kernel.lab import NETWORKS, PORT, V4, V6, Lab, Network
 from tests.kernel.names.test_traced_names import client, connections, lookups
+from tests.kernel.policy_runs import MODES, Ruled, bracketed, script, under
 from tests.kernel.resolver import Resolver
-from tests.kernel.ruled import MODES, Ruled, bracketed, script, under
+from tests.kernel.running_exporter import running
 from tests.kernel.servers import family_of
 from tests.kernel.tracing import announced
 from tests.launch import PYTHON_NAME

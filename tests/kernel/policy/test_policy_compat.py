@@ -13,7 +13,7 @@ import pytest
 
 from exporter.policy.compile import Compiled, compile_policy
 from tests.kernel.agents import agent
-from tests.kernel.direct import KernelSide, kernel_side
+from tests.kernel.kernel_side import KernelSide, kernel_side
 from tests.kernel.lab import NETWORKS, PORT, V6, Lab, Network
 from tests.kernel.routes import OPTIONS, look_anew, route, set_route
 from tests.unit.policy.files import rules

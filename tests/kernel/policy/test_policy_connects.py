@@ -13,9 +13,9 @@ from exporter.kernel.maps.windows import Coverage
 from exporter.policy.compile import Compiled, compile_policy
 from tests.kernel.agents import Agent, acts, agent
 from tests.kernel.arrivals import UDP, Endpoint, Packet
-from tests.kernel.direct import KernelSide, kernel_side
+from tests.kernel.kernel_side import KernelSide, kernel_side
 from tests.kernel.lab import NETWORKS, PORT, V4, V6, Lab, Network
-from tests.kernel.ruled import bracketed
+from tests.kernel.policy_runs import bracketed
 from tests.unit.policy.files import rules
 
 pytestmark = pytest.mark.kernel

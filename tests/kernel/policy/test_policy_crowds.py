@@ -10,7 +10,7 @@ import pytest
 
 from tests.kernel.acts.test_floods import assert_adds_up
 from tests.kernel.lab import CLOSED_PORT, NETWORKS, PORT, Lab, Network
-from tests.kernel.ruled import MODES, bracketed, script, under
+from tests.kernel.policy_runs import MODES, bracketed, script, under
 from tests.kernel.tracing import announced
 
 if TYPE_CHECKING:

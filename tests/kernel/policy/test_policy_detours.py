@@ -13,8 +13,8 @@ from exporter.policy.compile import Compiled, compile_policy
 from exporter.policy.model import Mode
 from tests.kernel.agents import Agent, agent
 from tests.kernel.arrivals import UDP, Endpoint, Packet
-from tests.kernel.direct import KernelSide, kernel_side
 from tests.kernel.held_job import question, record, reply
+from tests.kernel.kernel_side import KernelSide, kernel_side
 from tests.kernel.lab import MPTCP_PORT, NETWORKS, PORT, V4, V6, Lab, Network
 from tests.kernel.routes import IPV6_TCLASS, by_way_of_evil, set_route, to_evil_at_last
 from tests.unit.policy.files import rules

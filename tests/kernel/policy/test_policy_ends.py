@@ -16,7 +16,7 @@ from exporter.kernel.pins import remove
 from exporter.policy.compile import Compiled, compile_policy
 from exporter.policy.model import Mode
 from tests.kernel.agents import Agent, agent
-from tests.kernel.direct import KernelSide, kernel_side
+from tests.kernel.kernel_side import KernelSide, kernel_side
 from tests.kernel.lab import NETWORKS, PORT, V4, V6, Lab, Network, Watch
 from tests.kernel.routes import by_way_of_evil
 from tests.unit.policy.files import rules

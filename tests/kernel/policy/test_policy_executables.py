@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from exporter.common.errors import KernelError
-from tests.kernel.direct import KernelSide, kernel_side
+from tests.kernel.kernel_side import KernelSide, kernel_side
 from tests.kernel.lab import PORT, V4, Lab
-from tests.kernel.lineages import ALLOWED, DENIED, outcome, policy
+from tests.kernel.lineage_policies import ALLOWED, DENIED, outcome, policy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

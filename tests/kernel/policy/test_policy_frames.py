@@ -29,10 +29,10 @@ from exporter.kernel.programs.attachment import UNPINNED
 from exporter.policy.compile import Compiled, compile_policy
 from tests.kernel.agents import COMMAND, Agent, agent
 from tests.kernel.arrivals import UDP, Endpoint, Packet
-from tests.kernel.attached import attached, running, target_of, wait_for
-from tests.kernel.direct import KernelSide, kernel_side
+from tests.kernel.kernel_side import KernelSide, kernel_side
 from tests.kernel.lab import NETWORKS, PORT, V4, V6, Lab, Network
 from tests.kernel.lifetimes.test_loader import with_only
+from tests.kernel.running_exporter import attached, running, target_of, wait_for
 from tests.kernel.tracing import trace
 from tests.unit.policy.files import rules
 

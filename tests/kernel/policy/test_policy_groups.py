@@ -13,7 +13,7 @@ from exporter.common.net.addresses import address
 from exporter.events.facts import Act, Acted, Verdict
 from exporter.policy.compile import Compiled, compile_policy
 from tests.kernel.agents import acts, agent
-from tests.kernel.direct import KernelSide, kernel_side
+from tests.kernel.kernel_side import KernelSide, kernel_side
 from tests.kernel.lab import NETWORKS, V4, V6, Lab, Network
 from tests.unit.policy.files import rules
 

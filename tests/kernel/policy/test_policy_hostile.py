@@ -15,7 +15,6 @@ import pytest
 
 from tests.integration.receivers import Answer, collector
 from tests.kernel.acts.test_scenarios import GITLAB, PRETENDED, TRACEPARENTS
-from tests.kernel.attached import running, wait_for
 from tests.kernel.lab import HOSTILE_ARGUMENTS, PORT, V4, V6, Lab, Network
 from tests.kernel.names.test_traced_forgeries import (
     ASK_AND_CONNECT,
@@ -24,8 +23,9 @@ from tests.kernel.names.test_traced_forgeries import (
     kind_of,
     query,
 )
+from tests.kernel.policy_runs import MODES, Ruled, bracketed, script, under
 from tests.kernel.resolver import Resolver
-from tests.kernel.ruled import MODES, Ruled, bracketed, script, under
+from tests.kernel.running_exporter import running, wait_for
 from tests.kernel.tracing import Span
 from tests.launch import PYTHON_NAME
 

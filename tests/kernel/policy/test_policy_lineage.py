@@ -14,9 +14,9 @@ from exporter.pipeline.procfs import started_ns
 from exporter.pipeline.ruling import terms_of
 from exporter.policy.compile import compile_policy
 from exporter.policy.entries import EXECUTABLES_MAX
-from tests.kernel.direct import KernelSide, kernel_side
+from tests.kernel.kernel_side import KernelSide, kernel_side
 from tests.kernel.lab import NETWORKS, PORT, RUN_LIMIT_S, V4, Lab, Network
-from tests.kernel.lineages import ALLOWED, DENIED, TIMEOUT, WOULD_DENY, outcome, policy
+from tests.kernel.lineage_policies import ALLOWED, DENIED, TIMEOUT, WOULD_DENY, outcome, policy
 from tests.unit.policy.files import rules
 from tests.unit.policy.kernel_model import packed
 

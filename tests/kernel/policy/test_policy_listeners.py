@@ -14,9 +14,9 @@ from exporter.events.facts import Acted, Verdict
 from exporter.policy.compile import Compiled, compile_policy
 from tests.kernel.agents import COMMAND, Agent, acts, agent
 from tests.kernel.arrivals import UDP, UDPLITE, Endpoint, Packet
-from tests.kernel.attached import running, wait_for
-from tests.kernel.direct import KernelSide, kernel_side
+from tests.kernel.kernel_side import KernelSide, kernel_side
 from tests.kernel.lab import NETWORKS, V4, V6, Lab, Network
+from tests.kernel.running_exporter import running, wait_for
 from tests.kernel.tracing import copy_of_the_program
 from tests.unit.policy.files import rules
 

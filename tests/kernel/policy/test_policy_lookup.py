@@ -22,10 +22,10 @@ from exporter.policy.compile import compile_policy
 from exporter.policy.decide import EgressRequest
 from exporter.policy.entries import EntryVerdict as Said
 from exporter.policy.model import Address, JobPolicy
-from tests.kernel.direct import KernelSide, kernel_side
+from tests.kernel.kernel_side import KernelSide, kernel_side
 from tests.kernel.lab import Lab
-from tests.unit.policy.drawn import ADDRESSES, answers, chains, policies
 from tests.unit.policy.kernel_model import Kernel, Told, held_mask, packed
+from tests.unit.policy.strategies import ADDRESSES, answers, chains, policies
 
 pytestmark = pytest.mark.kernel
 

@@ -11,9 +11,9 @@ import pytest
 from exporter.policy.compile import compile_policy
 from tests.kernel.agents import Agent, agent
 from tests.kernel.arrivals import parse_netstat
-from tests.kernel.attached import wait_for
-from tests.kernel.direct import KernelSide, kernel_side
+from tests.kernel.kernel_side import KernelSide, kernel_side
 from tests.kernel.lab import MPTCP_PORT, NETWORKS, V4, V6, Lab, Network
+from tests.kernel.running_exporter import wait_for
 from tests.unit.policy.files import rules
 
 if TYPE_CHECKING:

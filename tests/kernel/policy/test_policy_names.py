@@ -15,10 +15,10 @@ import pytest
 
 from exporter.common.clock import boot_ns
 from exporter.events import wire
-from tests.kernel.asking import NAME, OF_HOST_NAMES, Asking, bracketed, policy
-from tests.kernel.attached import nothing_left
+from tests.kernel.dns_exchange import NAME, OF_HOST_NAMES, Asking, bracketed, policy
 from tests.kernel.held_job import DENIED, SENT, HeldJob, connect, held_job, question, record, reply
 from tests.kernel.lab import PORT, V4, V6, Lab, Network
+from tests.kernel.running_exporter import nothing_left
 
 pytestmark = pytest.mark.kernel
 

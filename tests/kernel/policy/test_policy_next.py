@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from exporter.common.clock import boot_ns
-from tests.kernel.asking import NAME, Asking, bracketed, policy
-from tests.kernel.attached import nothing_left
+from tests.kernel.dns_exchange import NAME, Asking, bracketed, policy
 from tests.kernel.held_job import DENIED, SENT, HeldJob, compiled, connect, held_job, question, record, reply
 from tests.kernel.lab import NETWORKS, PORT, Lab, Network
 from tests.kernel.lookups import packed
+from tests.kernel.running_exporter import nothing_left
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

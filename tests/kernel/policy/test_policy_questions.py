@@ -23,12 +23,12 @@ import pytest
 
 from exporter.events import wire
 from exporter.events.facts import RULE_OF_LOOKUPS, Act, Acted, Metered, Verdict
-from tests.kernel.asking import NAME, OF_HOST_NAMES, Asking, bracketed, policy, udp
-from tests.kernel.attached import nothing_left
+from tests.kernel.dns_exchange import NAME, OF_HOST_NAMES, Asking, bracketed, policy, udp
 from tests.kernel.held_job import DENIED, SENT, HeldJob, connect, held_job, question, record, reply
 from tests.kernel.lab import PORT, V4, V6, Lab, Network
 from tests.kernel.lookups import packed
 from tests.kernel.resolver import answering_for, answering_for_itself
+from tests.kernel.running_exporter import nothing_left
 from tests.kernel.servers import family_of
 
 pytestmark = pytest.mark.kernel

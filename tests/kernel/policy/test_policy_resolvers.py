@@ -14,10 +14,10 @@ import pytest
 from exporter.kernel.maps.resolvers import UNITS
 from exporter.kernel.mounts import cgroup2_root
 from tests.kernel.arrivals import TCP, Endpoint, Packet
-from tests.kernel.asking import NAME, Asking, policy, udp
-from tests.kernel.attached import nothing_left
+from tests.kernel.dns_exchange import NAME, Asking, policy, udp
 from tests.kernel.held_job import DENIED, SENT, HeldJob, connect, held_job, record
 from tests.kernel.lab import NETWORKS, PORT, V4, V6, Lab, Network
+from tests.kernel.running_exporter import nothing_left
 
 pytestmark = pytest.mark.kernel
 

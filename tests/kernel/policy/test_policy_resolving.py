@@ -22,8 +22,8 @@ from tests.kernel.names.test_traced_forgeries import (
     query,
 )
 from tests.kernel.names.test_traced_names import connections
+from tests.kernel.policy_runs import MODES, bracketed, script, under
 from tests.kernel.resolver import Resolver, lab_with_resolver
-from tests.kernel.ruled import MODES, bracketed, script, under
 from tests.launch import PYTHON_NAME
 
 if TYPE_CHECKING:

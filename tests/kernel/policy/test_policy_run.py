@@ -16,8 +16,8 @@ import pytest
 
 from tests.checkout import ROOT
 from tests.kernel.acts.test_accounting import copy_with
-from tests.kernel.attached import nothing_left, running, wait_for
 from tests.kernel.lab import PORT, RUN_LIMIT_S, V4, V6, Lab
+from tests.kernel.running_exporter import nothing_left, running, wait_for
 from tests.kernel.tracing import Trace, copy_of_the_program, environment, read, run_command, trace
 from tests.kernel.watching import watching
 

@@ -12,7 +12,7 @@ from exporter.events import wire
 from exporter.events.facts import Act, Acted, Aggregated, Outcome, Verdict
 from exporter.policy.compile import Compiled, compile_policy
 from tests.kernel.agents import acts, agent
-from tests.kernel.direct import KernelSide, attempts, kernel_side
+from tests.kernel.kernel_side import KernelSide, attempts, kernel_side
 from tests.kernel.lab import NETWORKS, PORT, V4, V6, Lab, Network
 from tests.kernel.tracing import trace
 from tests.unit.policy.files import rules

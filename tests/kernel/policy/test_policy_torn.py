@@ -16,10 +16,10 @@ from exporter.events.facts import Act, Acted, Event, Verdict, attempts_of
 from exporter.policy.compile import Compiled, compile_policy
 from tests.kernel.agents import COMMAND, Agent, acts, agent
 from tests.kernel.arrivals import UDP, Arrivals, Endpoint, Packet
-from tests.kernel.attached import running, wait_for
-from tests.kernel.direct import KernelSide, kernel_side
+from tests.kernel.kernel_side import KernelSide, kernel_side
 from tests.kernel.lab import NETWORKS, V4, V6, Lab, Network
-from tests.kernel.ruled import bracketed
+from tests.kernel.policy_runs import bracketed
+from tests.kernel.running_exporter import running, wait_for
 from tests.kernel.tracing import copy_of_the_program
 from tests.unit.policy.files import rules
 

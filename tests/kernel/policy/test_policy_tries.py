@@ -20,9 +20,9 @@ from exporter.policy.compile import compile_policy
 from exporter.policy.endpoints import NAME_MAX
 from exporter.policy.entries import AddressKey, Choice, EntryVerdict, NameKey
 from exporter.policy.model import JobPolicy, PortClass
-from tests.unit.policy.drawn import ADDRESSES, NAMES, policies
 from tests.unit.policy.files import rules
 from tests.unit.policy.kernel_model import longest_address, longest_name, packed
+from tests.unit.policy.strategies import ADDRESSES, NAMES, policies
 
 LPM_TRIE, NO_PREALLOC = 11, 1
 ADDRESS = struct.Struct("=IIHBx16s")

@@ -15,7 +15,7 @@ from exporter.policy.model import Mode
 from tests.kernel.acts.test_floods import EACH_MAX
 from tests.kernel.agents import acts, agent
 from tests.kernel.arrivals import UDP, Endpoint, Packet
-from tests.kernel.direct import KernelSide, attempts, kernel_side
+from tests.kernel.kernel_side import KernelSide, attempts, kernel_side
 from tests.kernel.lab import MPTCP_PORT, NETWORKS, PORT, RUN_LIMIT_S, V4, V6, Lab, Network
 from tests.kernel.routes import message_by_way_of_evil, set_route
 from tests.kernel.servers import has_udplite

@@ -20,7 +20,7 @@ from exporter.kernel.frames.interface_egress import AT_ONCE, Round, Way, way_her
 from exporter.kernel.frames.late_links import LaterLinks
 from exporter.kernel.frames.spare_descriptors import KEPT_FREE
 from exporter.kernel.programs.objects import programs_at_interface
-from tests.kernel.direct import kernel_side
+from tests.kernel.kernel_side import kernel_side
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from exporter.kernel.mounts import cgroup2_root
-from tests.kernel.attached import running, wait_for
 from tests.kernel.containers import container as made_container
 from tests.kernel.lab import PORT, V4
 from tests.kernel.policy.test_policy_run import policy
+from tests.kernel.running_exporter import running, wait_for
 from tests.kernel.tracing import trace
 from tests.kernel.watching import Runner
 

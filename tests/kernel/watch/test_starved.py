@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from exporter.kernel.requirements import has_effective
-from tests.kernel.attached import running
 from tests.kernel.lab import PORT, V4
 from tests.kernel.lifetimes.test_adopt import HELD
 from tests.kernel.policy.test_policy_run import logs
+from tests.kernel.running_exporter import running
 from tests.kernel.shared_limits import limited
-from tests.kernel.steered import own_host
+from tests.kernel.steered_runs import own_host
 from tests.kernel.watching import watching
 
 from .test_watch_policy import PEER, Steps, job, known, policy, run_id, steps

@@ -29,14 +29,14 @@ from exporter.pipeline.procfs import started_ns
 from exporter.session.watch.agents import Agent as Starter
 from exporter.session.watch.agents import marks
 from tests.kernel.agents import COMMAND, Agent
-from tests.kernel.attached import wait_for
-from tests.kernel.direct import KernelSide
 from tests.kernel.held_job import compiled, reply
+from tests.kernel.kernel_side import KernelSide
 from tests.kernel.lab import PORT, V4
 from tests.kernel.policy.test_cut import GONE
 from tests.kernel.policy.test_policy_frames import BYPASS, OWN_NAMESPACE
 from tests.kernel.policy.test_policy_frames import MARK as FRAME
 from tests.kernel.resolver import Resolver
+from tests.kernel.running_exporter import wait_for
 from tests.unit.dns_samples import query
 
 if TYPE_CHECKING:

@@ -14,11 +14,11 @@ import pytest
 
 from tests.integration.drive_command import bit, masks
 from tests.integration.receivers import Answer, Request, collector
-from tests.kernel.attached import nothing_left, wait_for
 from tests.kernel.lab import PORT, V4
+from tests.kernel.running_exporter import nothing_left, wait_for
 from tests.kernel.watching import Runner, Watched, watching
-from tests.unit.jobs.documented import documented_providers, environment
-from tests.unit.watches import gitlab
+from tests.unit.jobs.provider_environments import documented_providers, environment
+from tests.unit.watched_host import gitlab
 
 if TYPE_CHECKING:
     from tests.kernel.conftest import Programs

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.integration.drive_command import is_gone
-from tests.kernel.attached import wait_for
-from tests.kernel.tampered import told
+from tests.kernel.running_exporter import wait_for
+from tests.kernel.tamper_records import told
 from tests.kernel.tracing import RUN_LIMIT_S
 from tests.kernel.watching import Runner, Watch, watching
 

@@ -18,10 +18,10 @@ import pytest
 
 from exporter.kernel.pins import live_processes
 from tests.integration.drive_command import is_gone
-from tests.kernel.attached import instance_of, nothing_left, wait_for
 from tests.kernel.lab import PORT
 from tests.kernel.policy.test_policy_run import logs, policy
-from tests.kernel.tampered import told
+from tests.kernel.running_exporter import instance_of, nothing_left, wait_for
+from tests.kernel.tamper_records import told
 from tests.kernel.tracing import environment, spans
 from tests.kernel.watching import Runner
 

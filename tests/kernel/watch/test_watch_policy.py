@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.checkout import ROOT
-from tests.kernel.attached import instance_of, wait_for
 from tests.kernel.containers import container
 from tests.kernel.lab import PORT, V4
 from tests.kernel.policy.test_policy_run import logs
 from tests.kernel.resolver import Resolver
+from tests.kernel.running_exporter import instance_of, wait_for
 from tests.kernel.tracing import RUN_LIMIT_S, environment
 from tests.kernel.watching import Runner, Watch, watching
 from tests.unit.dns_samples import query
-from tests.unit.watches import gitlab
+from tests.unit.watched_host import gitlab
 
 from .test_run_host import ALL_BUT_THAT, DENIED
 

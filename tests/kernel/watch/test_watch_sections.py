@@ -14,9 +14,9 @@ import pytest
 from tests.kernel.containers import container
 from tests.kernel.lab import PORT, V4
 from tests.kernel.lifetimes.test_adopt import Watches, kill
-from tests.kernel.steered import own_host
+from tests.kernel.steered_runs import own_host
 from tests.kernel.watching import Runner, watching
-from tests.unit.jobs.documented import environment as documented
+from tests.unit.jobs.provider_environments import environment as documented
 
 from .test_watch_policy import EVIL, PATH, PEER, Steps, known, policy, run_id, steps
 

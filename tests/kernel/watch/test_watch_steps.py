@@ -20,12 +20,12 @@ import pytest
 
 from tests.checkout import ROOT
 from tests.integration.drive_command import is_gone
-from tests.kernel.attached import instance_of, wait_for
 from tests.kernel.lab import PORT, V4, V6
 from tests.kernel.policy.test_policy_run import logs, policy
+from tests.kernel.running_exporter import instance_of, wait_for
 from tests.kernel.tracing import environment
 from tests.kernel.watching import Runner, watching
-from tests.unit.watches import gitlab
+from tests.unit.watched_host import gitlab
 
 from .test_watch_policy import enforce_on
 

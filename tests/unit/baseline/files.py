@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from exporter.baseline.model import Baseline
 from exporter.baseline.parse import parse_baseline
-from tests.unit.documents import errors_of
+from tests.unit.document_errors import errors_of
 
 NAME = "baseline.yaml"
 

@@ -12,8 +12,8 @@ from exporter.baseline.compare import NAMES_SHOWN, Difference, compare, differen
 from exporter.baseline.model import Baseline, Entry, History, Task
 from exporter.common.text import json_line
 from exporter.policy.model import Name
-from tests.unit.baseline.drawn import baselines
 from tests.unit.baseline.files import with_entries
+from tests.unit.baseline.strategies import baselines
 
 BUILD = "pipeline: release, task: build, port: 443, transport: tcp"
 

@@ -13,8 +13,8 @@ from exporter.baseline import dry_run, judge, neighbours
 from exporter.baseline.dry_run import ATTRIBUTES, DryRun
 from exporter.baseline.export import as_policy, export
 from exporter.baseline.model import Task
-from tests.unit.baseline.drawn import ANYTHING
 from tests.unit.baseline.files import with_entries
+from tests.unit.baseline.strategies import ANYTHING
 
 RELEASE = Task("release", "build")
 KNOWN = with_entries(

@@ -20,8 +20,8 @@ from exporter.policy.model import Effect, Mode, Name, Policy, job_names
 from exporter.policy.parse import parse_policy
 from exporter.policy.rule_texts import scheme_of
 from exporter.policy.sections import effective
-from tests.unit.baseline.drawn import TEXTS, baselines
 from tests.unit.baseline.files import with_entries
+from tests.unit.baseline.strategies import TEXTS, baselines
 
 PLAIN = "destination: a.example, port: 443, transport: tcp, lineage: any"
 SOMEWHERE = ip_address("203.0.113.9")

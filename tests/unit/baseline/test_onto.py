@@ -15,9 +15,9 @@ from exporter.baseline.model import Baseline, History
 from exporter.baseline.seen import CHAINS_MAX
 from exporter.common.errors import UsageError
 from exporter.otlp.reading.spans import EgressSpan
-from tests.unit.baseline.drawn import baselines
 from tests.unit.baseline.files import with_entries
 from tests.unit.baseline.spans import seen_of, span
+from tests.unit.baseline.strategies import baselines
 
 BUILD = "pipeline: release, task: build, port: 443, transport: tcp"
 

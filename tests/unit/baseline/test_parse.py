@@ -20,7 +20,7 @@ from exporter.common.documents.tree import read
 from exporter.common.errors import UsageError
 from exporter.policy.model import Name
 from tests.unit.baseline.files import EXAMPLE, NAME, baseline, errors, with_entries
-from tests.unit.documents import bomb
+from tests.unit.document_errors import bomb
 
 RELEASE = Task("release", "build")
 PLAIN = "destination: a.example, port: 443, transport: tcp, lineage: any"

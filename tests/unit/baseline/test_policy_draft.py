@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from exporter.baseline.policy_draft import Draft, draft
 from exporter.policy.model import Policy
 from exporter.policy.parse import parse_policy
-from tests.unit.baseline.drawn import ANYTHING
+from tests.unit.baseline.strategies import ANYTHING
 
 ESCAPE = '\x1b[2J\n- "*.com"\u2028'
 

@@ -12,8 +12,8 @@ from hypothesis import example, given
 from exporter.baseline.model import Baseline, Entry, History, Task
 from exporter.baseline.write import NAMES_SHOWN, baseline_lines
 from exporter.policy.model import Name
-from tests.unit.baseline.drawn import HOSTILE, baselines
 from tests.unit.baseline.files import EXAMPLE, baseline
+from tests.unit.baseline.strategies import HOSTILE, baselines
 
 BASH, NPM = ("bash",), ("bash", "npm")
 

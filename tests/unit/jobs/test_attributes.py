@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from exporter.jobs.attributes import resource_attributes, span_attributes
 from exporter.jobs.detect import detect
-from tests.unit.jobs.documented import environment
+from tests.unit.jobs.provider_environments import environment
 
 
 def test_a_span_names_its_job() -> None:

@@ -10,7 +10,7 @@ from exporter.jobs.providers import PROVIDERS
 from exporter.policy.model import Mode
 from exporter.policy.parse import parse_policy
 from exporter.policy.sections import effective, withheld
-from tests.unit.jobs.documented import documented_providers, environment
+from tests.unit.jobs.provider_environments import documented_providers, environment
 
 PROJECTS = {
     "argo": None,

@@ -16,7 +16,7 @@ from exporter.jobs.text import MAX_CHARS, ORDINARY_CHARS
 from tests.fuzz.draw import Draw
 from tests.fuzz.environments import becomes_a_job, value
 from tests.fuzz.strategies import draws
-from tests.unit.jobs.documented import VARIABLES, documented_providers, environment
+from tests.unit.jobs.provider_environments import VARIABLES, documented_providers, environment
 
 
 def _job_fields(job: Job) -> list[str]:

@@ -18,7 +18,7 @@ from exporter.jobs.ids import (
     parse_tracestate,
 )
 from exporter.jobs.model import TraceIds
-from tests.unit.jobs.documented import environment
+from tests.unit.jobs.provider_environments import environment
 
 _TRACE = "0af7651916cd43dd8448eb211c80319c"
 _SPAN = "b7ad6b7169203331"

@@ -9,7 +9,7 @@ import pytest
 
 from exporter.jobs.detect import detect, recognise, step_of
 from exporter.jobs.providers import PROVIDERS
-from tests.unit.jobs.documented import documented_providers, environment
+from tests.unit.jobs.provider_environments import documented_providers, environment
 
 _SHA = "9d59409acf479dfa0df1aa568182e43e43df8bbe"
 

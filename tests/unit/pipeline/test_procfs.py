@@ -16,8 +16,8 @@ from exporter.common import bounded
 from exporter.events import wire
 from exporter.events.facts import ProcessKey
 from exporter.pipeline.procfs import Proc, environment_of, has_ended, started_ns
-from tests.unit.boundless import boundless
-from tests.unit.executed import wait_until_executed
+from tests.unit.endless_processes import boundless
+from tests.unit.started_processes import wait_until_executed
 
 MIB = 1 << 20
 SIZE = 256 * MIB

@@ -6,7 +6,7 @@ from exporter.jobs.claims import named
 from exporter.policy.model import JobPolicy, Policy
 from exporter.policy.parse import parse_policy
 from exporter.policy.sections import effective
-from tests.unit.documents import errors_of
+from tests.unit.document_errors import errors_of
 
 NAME = "policy.yaml"
 

@@ -13,8 +13,8 @@ from exporter.policy.compile import compile_policy
 from exporter.policy.decide import EgressRequest, decide, may_ask, may_create
 from exporter.policy.entries import EntryVerdict, Portless
 from exporter.policy.model import LOOPBACK, Address, Effect, JobPolicy, Lookups, plain_address
-from tests.unit.policy.drawn import NAMES, acts, answers, chains, policies
 from tests.unit.policy.kernel_model import Asked, Kernel, held_mask, longest_name, packed
+from tests.unit.policy.strategies import NAMES, acts, answers, chains, policies
 
 RESOLVERS = [ip_address("192.0.2.2"), ip_address("::ffff:192.0.2.1"), ip_address("2001:db8::1")]
 PORTLESS = {1: Portless.ICMP, 6: Portless.TCP, 17: Portless.UDP}

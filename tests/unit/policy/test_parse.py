@@ -14,7 +14,7 @@ from exporter.policy import parse
 from exporter.policy.model import Effect, Lookups, Mode, Name, Policy, Protocol, Rule
 from exporter.policy.parse import KIND, load_policy, parse_allowed_endpoints, parse_policy
 from exporter.policy.problems import PolicyError
-from tests.unit.documents import bomb
+from tests.unit.document_errors import bomb
 from tests.unit.policy.files import EXAMPLE, NAME, errors, policy, rules
 
 _443 = (443,)

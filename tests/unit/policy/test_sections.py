@@ -11,7 +11,7 @@ from exporter.policy.decide import EgressRequest, decide
 from exporter.policy.keys import parse_key
 from exporter.policy.model import Effect, JobPolicy, Lookups, Mode, Policy, Section, strictest
 from exporter.policy.sections import effective, remarks, withheld
-from tests.unit.policy import drawn
+from tests.unit.policy import strategies
 from tests.unit.policy.files import policy
 
 SECTIONS = """\
@@ -305,10 +305,10 @@ _CLAIMS = st.builds(
 @st.composite
 def _files(draw: st.DrawFn) -> Policy:
     """With sections that nobody is trusted with by name."""
-    general = draw(drawn.policies())
+    general = draw(strategies.policies())
     modes = st.sampled_from((None, *Mode))
     sections = [
-        Section(draw(_KEYS), draw(modes), draw(drawn.policies()).rules)
+        Section(draw(_KEYS), draw(modes), draw(strategies.policies()).rules)
         for _ in range(draw(st.integers(1, 3)))
     ]
     return Policy(draw(st.sampled_from(Mode)), general.rules, tuple(sections), general.resolvers)
@@ -317,9 +317,9 @@ def _files(draw: st.DrawFn) -> Policy:
 @given(
     _files(),
     st.lists(_CLAIMS, min_size=1, max_size=2, unique=True),
-    drawn.acts(),
-    drawn.answers,
-    drawn.chains,
+    strategies.acts(),
+    strategies.answers,
+    strategies.chains,
 )
 def test_whatever_a_job_says_of_itself_it_may_do_nothing_more_by_it(
     file: Policy, claims: list[Claim], act: EgressRequest, answers: list[tuple[str, object]], chain: list[str]
@@ -333,7 +333,7 @@ def test_whatever_a_job_says_of_itself_it_may_do_nothing_more_by_it(
     assert file.mode is Mode.AUDIT or job.mode is Mode.ENFORCE
 
 
-@given(_files(), _ANYTHING, _ANYTHING, drawn.acts(), drawn.chains)
+@given(_files(), _ANYTHING, _ANYTHING, strategies.acts(), strategies.chains)
 def test_a_vouched_job_of_another_owner_may_do_nothing_more_whatever_it_is_called(
     file: Policy, pipeline: str | None, task: str | None, act: EgressRequest, chain: list[str]
 ) -> None:

@@ -12,15 +12,15 @@ from exporter.policy.decide import EgressRequest, decide
 from exporter.policy.keys import Key
 from exporter.policy.model import Address, Effect, JobPolicy, Policy, Section, strictest
 from exporter.policy.sections import effective
-from tests.unit.policy import drawn
+from tests.unit.policy import strategies
 
 
 @given(
-    st.lists(drawn.policies(), min_size=1, max_size=3),
+    st.lists(strategies.policies(), min_size=1, max_size=3),
     st.booleans(),
-    drawn.acts(),
-    drawn.answers,
-    drawn.chains,
+    strategies.acts(),
+    strategies.answers,
+    strategies.chains,
 )
 def test_what_the_strictest_allows_every_job_may(
     parts: list[JobPolicy],
@@ -35,7 +35,7 @@ def test_what_the_strictest_allows_every_job_may(
     names = [name for name, address in answers if address == act.address]
 
     def says(policy: JobPolicy) -> Effect:
-        return decide(policy, act, names=names, chain=chain, resolvers=drawn.ADDRESSES[:1]).effect
+        return decide(policy, act, names=names, chain=chain, resolvers=strategies.ADDRESSES[:1]).effect
 
     if says(strictest(whole)) is Effect.ALLOW:
         for size in range(len(sections) + 1):

@@ -8,7 +8,7 @@ import pytest
 
 from exporter.redact.command_lines import redact_arguments
 from exporter.redact.names import is_secret_name
-from tests.unit.corpus import secret_lines
+from tests.unit.redact.corpus import secret_lines
 
 _HIDDEN = "hunter2-s3cr3t"
 _PEM = "-----BEGIN OPENSSH {0}-----\nb3BlbnNzaC1rZXk\nAAAA\n-----END OPENSSH {0}-----".format("PRIVATE KEY")

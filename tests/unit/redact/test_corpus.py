@@ -14,7 +14,7 @@ from detect_secrets.plugins.keyword import KeywordDetector
 from exporter.redact.command_lines import redact_arguments
 from exporter.redact.tokens import TOKEN_SHAPES
 from tests.checkout import ROOT
-from tests.unit.corpus import (
+from tests.unit.redact.corpus import (
     LEFT_OVER_CHARS,
     SecretLine,
     ordinary_lines,

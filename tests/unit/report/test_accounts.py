@@ -10,7 +10,7 @@ import pytest
 
 from exporter.pipeline.account import Account
 from exporter.report.read import read
-from tests.unit.report.recorded import account_line, act, job, lines, written
+from tests.unit.report.span_files import account_line, act, job, lines, written
 
 JOB = 0xA0
 

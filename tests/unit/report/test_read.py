@@ -21,7 +21,7 @@ from tests.fuzz.draw import Draw
 from tests.fuzz.strategies import draws
 from tests.unit.pipeline.test_core import BUILD
 from tests.unit.pipelines import run
-from tests.unit.report.recorded import (
+from tests.unit.report.span_files import (
     BEGAN_NS,
     MS,
     Span,

@@ -10,7 +10,7 @@ from exporter.common.errors import UsageError
 from exporter.policy.parse import parse_policy
 from exporter.session import sudo
 from exporter.session.sudo import tell_kept_back
-from tests.unit.jobs.documented import environment
+from tests.unit.jobs.provider_environments import environment
 
 if TYPE_CHECKING:
     from exporter.policy.model import Policy

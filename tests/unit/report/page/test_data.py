@@ -23,7 +23,7 @@ from exporter.report.page.rows import table_of
 from exporter.report.page.tree import NONE, tree_of
 from exporter.report.what_if import WhatIf
 from tests.unit.report.builds import build
-from tests.unit.report.hostile import hostile
+from tests.unit.report.hostile_report import hostile
 from tests.unit.report.samples import act, program, sample, span_id
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from exporter.jobs.model import Job
 from exporter.report.terminal.new_destinations import KnownKinds
 from exporter.report.terminal.screen import OVER_S, REFRESH_S, SAID_MAX, Screen
 from tests.unit.samples import attempt, by
-from tests.unit.watches import gitlab
+from tests.unit.watched_host import gitlab
 
 from .acts import ALLOW, DENY, NEW, WOULD, to
 from .terminals import Picture, Pty, pseudo_terminal

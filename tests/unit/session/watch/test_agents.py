@@ -26,7 +26,7 @@ from exporter.session.watch.agents import (
     number_of,
     system_of,
 )
-from tests.unit.executed import wait_until_executed
+from tests.unit.started_processes import wait_until_executed
 
 
 @pytest.mark.parametrize(

@@ -24,9 +24,9 @@ from exporter.session.watch.job_finder import HOST_TRACE_S
 from exporter.session.watch.jobs_by_scope import JOBS_MAX, SCOPES_MAX, WITHOUT_ROOM
 from exporter.session.watch.tenants import KEPT
 from exporter.session.watch.watched_job import IDLE_S, QUIET_S, SETTLE_S
-from tests.unit.jobs.documented import documented_providers, environment
+from tests.unit.jobs.provider_environments import documented_providers, environment
 from tests.unit.samples import CLOCK
-from tests.unit.watches import AGENT, SECOND, Host, block, gitlab, job_spans, leaves, watched
+from tests.unit.watched_host import AGENT, SECOND, Host, block, gitlab, job_spans, leaves, watched
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -18,8 +18,8 @@ from exporter.kernel.maps.registry import Registered, ResumableJob, run_hash
 from exporter.pipeline.procfs import started_ns
 from exporter.session.watch.resumed import resumed
 from exporter.session.watch.roots import Roots
-from tests.unit.executed import wait_until_executed
-from tests.unit.jobs.documented import environment
+from tests.unit.jobs.provider_environments import environment
+from tests.unit.started_processes import wait_until_executed
 
 OURS = {**environment("github"), "GITHUB_WORKFLOW": "test", "GITHUB_REF_PROTECTED": "false"}
 

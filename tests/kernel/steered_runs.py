@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from exporter.kernel.programs.links import attached_links
 from tests.checkout import ROOT
 
-from .attached import Running, end_session, in_session, wait_for
+from .running_exporter import Running, end_session, in_session, wait_for
 from .tracing import RUN_LIMIT_S, environment, run_command
 
 if TYPE_CHECKING:

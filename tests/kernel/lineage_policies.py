@@ -9,7 +9,7 @@ from exporter.events.facts import Acted, Verdict
 from exporter.policy.compile import Compiled, compile_policy
 from tests.unit.policy.files import rules
 
-from .direct import KernelSide
+from .kernel_side import KernelSide
 from .lab import RUN_LIMIT_S, V4, Lab, Network
 
 if TYPE_CHECKING:

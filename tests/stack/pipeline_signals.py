@@ -14,7 +14,7 @@ from tests.stack.conftest import wait_until
 
 if TYPE_CHECKING:
     from demo.stack.servers import Stack
-    from tests.stack.pages import Pages
+    from tests.stack.pager import Pages
 
 ALERT = "CICDEgressNovelDestination"
 _SECURITY = "security-page"

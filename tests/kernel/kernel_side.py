@@ -18,8 +18,8 @@ from exporter.kernel.maps.windows import Coverage
 from exporter.kernel.tracer import Tracer
 from exporter.policy.model import Mode
 
-from .attached import wait_for
 from .lab import RUN_LIMIT_S
+from .running_exporter import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
