@@ -22,7 +22,7 @@ from demo.network import network
 from demo.sites import Beacon, UnreachableBeacon
 from demo.stack.servers import Stack
 from tests.stack.conftest import wait_until
-from tests.stack.grafana import Servers, Span
+from tests.stack.dashboard_queries import Servers, Span
 
 HONEST, POISONED, SMOKE = 8, 11, 2
 """Attempts of a run."""

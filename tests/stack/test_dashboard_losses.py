@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from demo.stack.servers import running_stack
+from tests.dashboards import dashboards, panel_of
 from tests.integration.receivers import Answer, collector
 from tests.kernel.watching import watching
 from tests.stack.conftest import wait_until
-from tests.stack.grafana import Servers, Span, View, dashboards, panel_of
+from tests.stack.dashboard_queries import Servers, Span, View
 
 pytestmark = [pytest.mark.alone, pytest.mark.stack, pytest.mark.kernel, pytest.mark.timeout(900)]
 

@@ -14,21 +14,12 @@ import yaml
 
 from demo.stack.servers import prepare, running_stack
 from exporter.common.errors import CiEgressError
+from tests.checkout import ROOT
+from tests.dashboards import FOLDER, JsonObject, columns, dashboards, panel_of, panels, variables
 from tests.stack import dashboard_values as values
+from tests.stack.dashboard_queries import Row, Span, View
 from tests.stack.dashboard_values import EXPECTED, Curves, Durations, Expected, Number, Peaks, Table, Traces
 from tests.stack.demo_fleet import BEACON, NAMES, Fleet, run_fleet
-from tests.stack.grafana import (
-    FOLDER,
-    JsonObject,
-    Row,
-    Span,
-    View,
-    columns,
-    dashboards,
-    panel_of,
-    panels,
-    variables,
-)
 
 pytestmark = [pytest.mark.stack, pytest.mark.kernel, pytest.mark.timeout(900)]
 
@@ -238,7 +229,7 @@ def assert_dashboard_opens(fleet: Fleet, path: str, query: str) -> None:
 
 
 def test_spans_have_what_jaegers_own_links_to_dashboards_are_on(fleet: Fleet) -> None:
-    patterns = json.loads((FOLDER.parents[1] / "deploy/jaeger-ui.json").read_text())["linkPatterns"]
+    patterns = json.loads((ROOT / "deploy/jaeger-ui.json").read_text())["linkPatterns"]
     assert all(pattern["key"] in tags for pattern in patterns for tags in fleet.egress[3])
 
 

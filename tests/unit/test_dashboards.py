@@ -16,7 +16,7 @@ from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from tests.checkout import ROOT
-from tests.stack.grafana import FOLDER, JsonObject, columns, dashboards, panels, variables
+from tests.dashboards import FOLDER, JsonObject, columns, dashboards, panels, variables
 from tools.grafana.__main__ import generated
 
 GRID_WIDTH = 24

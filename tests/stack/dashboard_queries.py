@@ -1,7 +1,6 @@
-"""What Grafana does with a dashboard before it draws: fills in variables, asks data sources, makes tables.
+"""The queries and links of a dashboard, with variables filled in as Grafana does, asked of the real servers.
 
-After Grafana's `templateSrv`, its Prometheus and Jaeger data sources, and the transformations `merge` and
-`organize`, as of 11.6. What they would leave as it is, such as an unknown variable, is an error here.
+After `templateSrv` of Grafana 11.6. What that would leave as it is, such as an unknown variable, is an error here.
 """
 
 from __future__ import annotations
@@ -15,54 +14,18 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
 
-import urllib3
+from tests.dashboards import JsonObject, columns, variables
+from tests.stack.apis import get
 
-from tests.checkout import ROOT
-from tests.stack.apis import ANSWER_WITHIN_S
-
-JsonObject = dict[str, Any]
 Value = str | list[str]
 Row = dict[str, Any]
 
-FOLDER = ROOT / "dashboards" / "grafana"
 _VARIABLE = re.compile(r"\$\{(\w+)(?:\.([^:}]+))?(?::([^}]+))?\}|\$(\w+)")
 _LABEL_VALUES = re.compile(r"label_values\((.+), (\w+)\)")
 _REGEX_SPECIAL = re.compile(r"[\\^$.*+?()\[\]{}|]")
-_NICE_STEPS_S = (60, 120, 300, 600, 900, 1200, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
-_DATA_POINTS = 1000
-"""Of a panel that doesn't say how many, as of a screen."""
-_INTERVAL_MIN_S = 15
 _ALL = "$__all"
-
-
-def dashboards() -> dict[str, JsonObject]:
-    """Those of the folder, by their uid."""
-    loaded = [json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))]
-    return {board["uid"]: board for board in loaded}
-
-
-def panel_of(uid: str, title: str) -> JsonObject:
-    """The one with this title."""
-    (found,) = [panel for panel in panels(dashboards()[uid]) if panel["title"] == title]
-    return found
-
-
-def panels(board: JsonObject) -> list[JsonObject]:
-    """All but the rows."""
-    return [panel for panel in board["panels"] if panel["type"] != "row"]
-
-
-def variables(board: JsonObject) -> dict[str, JsonObject]:
-    """By their name."""
-    return {variable["name"]: variable for variable in board["templating"]["list"]}
-
-
-def columns(panel: JsonObject) -> dict[str, str]:
-    """Titles of a table's columns by the names of their fields, from left to right."""
-    organize = panel["transformations"][-1]["options"]
-    titles: dict[str, str] = organize["renameByName"]
-    assert organize["excludeByName"] == {"Time": True}
-    return dict(sorted(titles.items(), key=lambda item: organize["indexByName"][item[0]]))
+STEP_S = 60
+"""Of curves: they ask for steps of a minute at least, and no range here is longer than an hour."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +56,7 @@ class View:
         match = _LABEL_VALUES.fullmatch(variable["query"]["query"])
         assert match, variable["query"]
         assert variable["datasource"] == {"type": "prometheus", "uid": "${prometheus}"}
-        selector = self.expression(match[1])
+        selector = self._expression(match[1])
         answer = self._servers.prometheus(f"label/{match[2]}/values", self.span, **{"match[]": selector})
         return [str(one) for one in answer]
 
@@ -126,11 +89,12 @@ class View:
     def curves(self, panel: JsonObject) -> dict[str, list[float]]:
         """Values by legend, of all steps; without those that are not a number."""
         found: dict[str, list[float]] = defaultdict(list)
+        assert panel["interval"] == "1m"
+        assert self.span.length_s <= STEP_S * panel["maxDataPoints"]
+        span = Span(self.span.start_s // STEP_S * STEP_S, self.span.end_s // STEP_S * STEP_S)
         for target in panel["targets"]:
-            step_s = self._step_s(panel)
-            span = Span(self.span.start_s // step_s * step_s, self.span.end_s // step_s * step_s)
-            expression = self.expression(target["expr"], step_s)
-            answer = self._servers.prometheus("query_range", span, query=expression, step=str(step_s))
+            query = self._expression(target["expr"])
+            answer = self._servers.prometheus("query_range", span, query=query, step=str(STEP_S))
             for one in answer["result"]:
                 legend = _legend(target["legendFormat"], one["metric"])
                 values = (float(text) for _, text in one["values"])
@@ -142,8 +106,8 @@ class View:
         found = set()
         for target in panel["targets"]:
             if target["exemplar"]:
-                expression = self.expression(target["expr"], self._step_s(panel))
-                for one in self._servers.prometheus("query_exemplars", self.span, query=expression):
+                query = self._expression(target["expr"])
+                for one in self._servers.prometheus("query_exemplars", self.span, query=query):
                     found |= {each["labels"]["trace_id"] for each in one["exemplars"]}
         return found
 
@@ -158,18 +122,17 @@ class View:
         tags = dict(part.split("=", 1) for part in shlex.split(wanted["tags"]))
         return self._servers.traces(self.span, wanted["service"], tags, target.get("limit", 20))
 
-    def expression(self, text: str, step_s: int | None = None) -> str:
-        """PromQL with its variables filled in."""
-        return _VARIABLE.sub(lambda match: self._promql(match, step_s or self._least_step_s()), text)
-
     def link(self, url: str, row: Row, cell: str = "") -> str:
         """Where a data link leads, from a cell of a row or from a series with these labels."""
         return _VARIABLE.sub(lambda match: self._of_link(match, row, cell), url)
 
+    def _expression(self, text: str) -> str:
+        return _VARIABLE.sub(self._promql, text)
+
     def _instant(self, target: JsonObject) -> list[JsonObject]:
         assert target["instant"]
         assert target["datasource"] == {"type": "prometheus", "uid": "${prometheus}"}
-        query = self.expression(target["expr"])
+        query = self._expression(target["expr"])
         found: list[JsonObject] = self._servers.prometheus("query", self.span, query=query)["result"]
         return found
 
@@ -182,30 +145,20 @@ class View:
             case _:
                 return str(variable["current"]["value"])
 
-    def _least_step_s(self) -> int:
-        return max(_INTERVAL_MIN_S, math.ceil(self.span.length_s / _DATA_POINTS))
-
-    def _step_s(self, panel: JsonObject) -> int:
-        least = re.fullmatch(r"(\d+)m", panel["interval"])
-        assert least
-        wanted_s = max(60 * int(least[1]), self.span.length_s / panel["maxDataPoints"])
-        return next(step_s for step_s in _NICE_STEPS_S if step_s >= wanted_s)
-
-    def _built_in(self, name: str, step_s: int) -> str | None:
+    def _built_in(self, name: str) -> str | None:
         known = {
             "__range": f"{self.span.length_s}s",
-            "__interval": f"{step_s}s",
-            "__rate_interval": f"{max(step_s + _INTERVAL_MIN_S, 4 * _INTERVAL_MIN_S)}s",
+            "__interval": f"{STEP_S}s",
             "__from": str(round(self.span.start_s * 1000)),
             "__to": str(round(self.span.end_s * 1000)),
         }
         return known.get(name)
 
-    def _promql(self, match: re.Match[str], step_s: int) -> str:
+    def _promql(self, match: re.Match[str]) -> str:
         name = match[1] or match[4]
         if name.isdigit():
             return match[0]  # a group of label_replace
-        built_in = self._built_in(name, step_s)
+        built_in = self._built_in(name)
         if built_in is not None:
             return built_in
         variable, value = self._variables[name], self._values[name]
@@ -231,7 +184,7 @@ class View:
         if how == "queryparam":
             return urlencode({f"var-{name}": self._values[name]}, doseq=True)
         if name == "__url_time_range":
-            return f"from={self._built_in('__from', 0)}&to={self._built_in('__to', 0)}"
+            return f"from={self._built_in('__from')}&to={self._built_in('__to')}"
         return quote(self._of_row(name, path, row, cell), safe="")
 
     def _of_row(self, name: str, path: str, row: Row, cell: str) -> str:
@@ -239,7 +192,7 @@ class View:
             return str(row[cell])
         if path.startswith(("fields.", "labels.")):
             return str(row[path.split(".", 1)[1]])
-        built_in = self._built_in(name, 0)
+        built_in = self._built_in(name)
         value = built_in if built_in is not None else self._values[name]
         assert isinstance(value, str)
         return value
@@ -260,7 +213,7 @@ class Servers:
         """The data that Prometheus's API answers with."""
         when = {"time": span.end_s} if path == "query" else {"start": span.start_s, "end": span.end_s}
         fields = {**parameters, **{name: str(value) for name, value in when.items()}}
-        return self._get(f"{self.prometheus_url}/api/v1/{path}", fields)["data"]
+        return get(f"{self.prometheus_url}/api/v1/{path}", **fields)["data"]
 
     def traces(self, span: Span, service: str, tags: dict[str, str], limit: int) -> list[JsonObject]:
         """Traces with a span that has all the tags."""
@@ -272,11 +225,5 @@ class Servers:
             "end": str(round(span.end_s * 1e6)),
             **({"tags": json.dumps(tags)} if tags else {}),
         }
-        found: list[JsonObject] = self._get(f"{self.jaeger_url}/api/traces", fields)["data"]
+        found: list[JsonObject] = get(f"{self.jaeger_url}/api/traces", **fields)["data"]
         return found
-
-    @staticmethod
-    def _get(url: str, fields: dict[str, str]) -> Any:
-        answer = urllib3.request("GET", url, fields=fields, retries=False, timeout=ANSWER_WITHIN_S)
-        assert answer.status == 200, f"{fields}: {answer.status} {answer.data.decode()}"
-        return answer.json()
