@@ -16,8 +16,8 @@
 #define KEY_WORDS (sizeof(struct flow_key) / sizeof(u64))
 
 /*
- * What a socket's storage keeps of an act: nothing; the act, so that repeats are counted quickly;
- * or the act, so that the bytes of its datagrams are counted.
+ * Whether an act is kept in its socket's storage: it isn't; it is, so that repeats are counted
+ * quickly; or so that the bytes of its datagrams are counted.
  */
 enum care { CARE_ONCE, CARE_REPEATED, CARE_METERED };
 enum lane { LANE_NONE, LANE_FIRST, LANE_EVENTS };

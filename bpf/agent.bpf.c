@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
 /*
  * Tells where a job may begin: recognises agents, which start jobs, and environments that have a
- * job's variables. What an agent makes is a step from its fork on; elsewhere, a process that
+ * job's variables. A child of an agent is a step from its fork on; elsewhere, a process that
  * executes with a job's variables may be a step. No program is attached here: after_exec
  * (exec.bpf.c) calls these functions.
  */

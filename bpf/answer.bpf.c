@@ -145,7 +145,7 @@ static inline int read_owner(struct __sk_buff *skb, volatile struct reading *rea
 	return 0;
 }
 
-/* Read what stands behind the owner. Returns whether the record is whole. */
+/* Read the fields behind the owner. Returns whether the record is whole. */
 static inline int read_record(struct __sk_buff *skb, volatile struct reading *reading,
 			      struct record *record)
 {

@@ -2,7 +2,7 @@
 /*
  * Finds the DNS messages that leave and arrive, in datagrams and in TCP segments. Its programs are
  * on_query, at cgroup_skb/egress, and on_answer, at cgroup_skb/ingress. Both begin with a test of
- * the port of the socket's peer: for nearly every packet it says that there is no message.
+ * the port of the socket's peer, which shows for nearly every packet that there is no message.
  */
 #pragma once
 
@@ -32,9 +32,9 @@ static inline void begin_stream(struct dns_packet *packet, struct stream *stream
 
 /*
  * Whether a segment can be read: it begins where the stream goes on, or before that. Messages stand
- * one behind the other, each behind its length, and a segment may end anywhere in them. What it
- * repeats was read before; a segment that comes too early is never read. TCP itself hasn't looked
- * at it yet, so whoever knows the sequence number may have sent it.
+ * one behind the other, each behind its length, and a segment may end anywhere in them. Bytes that
+ * it repeats were read before; a segment that comes too early is never read. TCP itself hasn't
+ * looked at it yet, so whoever knows the sequence number may have sent it.
  */
 static inline int follow_segment(const struct dns_packet *packet, const struct stream *stream)
 {
@@ -116,7 +116,7 @@ static inline int unread(struct __sk_buff *skb, u32 is_query)
 enum target { TARGET_OTHER, TARGET_UNKNOWN, TARGET_RESOLVER };
 
 /*
- * Tell what the port says of the far end. A segment goes to its socket's peer, so that bulk traffic
+ * Tell by the port what the far end is. A segment goes to its socket's peer, so that bulk traffic
  * is decided by the peer's port; a socket without a peer has port 0. A datagram may go anywhere,
  * whatever its socket is connected to, and so its own port is read.
  */
@@ -213,8 +213,8 @@ static inline int read_messages(struct __sk_buff *skb, u32 is_query)
 }
 
 /*
- * At cgroup_skb/egress. It is called again for what stands in a segment behind the first
- * MESSAGES_MAX messages.
+ * At cgroup_skb/egress. It is called again for the rest of a segment behind the first MESSAGES_MAX
+ * messages.
  */
 HOOK_AND_TAIL_CALLED("cgroup_skb/egress", questions, 2)
 int on_query(struct __sk_buff *skb)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
 /*
- * What BCC brings when it compiles the programs, for an editor (clangd) and for `make lint-c`,
- * which checks that each file includes what it uses. Nothing is compiled with this:
+ * The declarations that BCC brings when it compiles the programs, for an editor (clangd) and for
+ * `make lint-c`, which checks that each file includes what it uses. Nothing is compiled with this:
  * compile_flags.txt names it. The forms of BCC's maps and helpers are in its reference guide.
  */
 #pragma once

@@ -47,7 +47,7 @@ enum act_kind {
 	ACTS
 };
 
-/* What became of a connect. */
+/* The outcome of a connect. */
 enum outcome {
 	OUTCOME_NONE = 0, /* nothing is known, or there is nothing to know */
 	OUTCOME_ESTABLISHED = 1,
@@ -78,7 +78,7 @@ enum policy_limits {
 /* The least rank of an entry that no name overrides: a deny. */
 enum rank { FINAL = 0x80000000 };
 
-/* What stands in place of a rule's number, where none decided or it isn't known which. */
+/* Values in place of a rule's number, where no rule decided or it isn't known which. */
 enum rule {
 	RULE_OF_LOOKUPS = 0xfffffffc,	   /* no rule allows the name that was to be asked for */
 	RULE_OF_NOTHING_SENT = 0xfffffffd, /* a connect: the socket's packets are decided */
@@ -87,16 +87,16 @@ enum rule {
 };
 
 /*
- * What the map `names` has for a name: the number of its rule set, or NAMED_WITHOUT_RULES where it
- * is there for questions alone. The bit NAMED_MAY_BE_ASKED says that it may be asked for where
- * lookups are refused.
+ * The value of a name in the map `names`: the number of its rule set, or NAMED_WITHOUT_RULES where
+ * the name is there for questions alone. The bit NAMED_MAY_BE_ASKED says that the name may be asked
+ * for where lookups are refused.
  */
 enum named { NAMED_WITHOUT_RULES = 0x7fffffff, NAMED_MAY_BE_ASKED = 0x80000000 };
 
 /* Protocols of sockets without ports (raw, ping) that some rule allows, to some address or name. */
 enum portless { PORTLESS_ICMP = 1, PORTLESS_TCP = 2, PORTLESS_UDP = 4, PORTLESS_OTHER = 8 };
 
-/* What a process did to evade the tracing or to attack it; no honest build needs that. */
+/* Acts by which a process evades the tracing or attacks it; no honest build needs them. */
 enum tampering {
 	TAMPER_PACKET_SOCKET = 1, /* AF_PACKET: frames that no cgroup hook sees */
 	TAMPER_BPF = 2,
@@ -127,7 +127,7 @@ enum flow_stage {
 /* How a process that is in no job relates to the jobs of the host. */
 enum standing {
 	STANDING_NONE = 0,
-	STANDING_AGENT = 1,  /* it starts jobs: what it makes is a step */
+	STANDING_AGENT = 1,  /* it starts jobs: its children are steps */
 	STANDING_STEP = 2,   /* made below an agent: it is a job's, whatever its variables say */
 	STANDING_MARKED = 3, /* executed with a job's variables, or with more than can be read */
 	STANDING_MARKED_STEP = 4 /* both */
@@ -148,13 +148,13 @@ enum agent_kind {
 
 enum dns_stage { DNS_QUERY = 1, DNS_ANSWER = 2 };
 
-/* What is counted for each kind of record: the index is kind * COUNTS + one of these. */
+/* The counters of each kind of record: the index is kind * COUNTS + one of these. */
 enum count_of {
 	COUNT_SEEN = 0,
 	COUNT_LOST = 1,
 	COUNT_UNTRACKED = 2, /* too many of them: not noted, or not reported */
 	COUNT_UNREAD = 3,    /* not whole, or not what it should be */
-	COUNT_UNASKED = 4,   /* answers to nothing that was asked */
+	COUNT_UNASKED = 4,   /* answers without a question */
 	COUNT_UNGRANTED = 5, /* addresses of names in rules, for which there was no room */
 	COUNT_KEPT_BACK =
 		6, /* packets that were dropped, and of which the connection keeps a copy */
@@ -242,10 +242,7 @@ struct act_record {
 	u32 is_metered; /* 1: its bytes get a record of their own, once they are complete */
 };
 
-/*
- * What the kernel saw of a connection whose connect had a record of its own: the cookie ties the
- * two.
- */
+/* A stage of a connection whose connect had a record of its own: the cookie ties the two. */
 struct flow_record {
 	struct record_header header; /* names no process: the current one may be any */
 	u64 cookie;
@@ -367,8 +364,8 @@ struct query_value {
 };
 
 /*
- * A scope's questions. Those that wait are what was noted, less what was answered, less what
- * expired.
+ * A scope's questions. The number of those that wait is the number of those noted, less those
+ * answered and those expired.
  */
 struct quota_value {
 	u64 noted;
@@ -417,10 +414,10 @@ enum metering {
 	METERING_COUNTED = 2 /* in the slot where the act is counted */
 };
 
-/* What is known of a socket's peers: those that its calls named, if they were let through. */
+/* The peers of a socket that its calls named, if the calls were let through. */
 enum peers { PEERS_ANY = 1, PEERS_CONNECTED = 2, PEERS_SEVERAL = 4 };
 
-/* The value of a socket's storage: its latest act, and what becomes of its packets. */
+/* The value of a socket's storage: its latest act, and how its packets are judged. */
 struct last_peer {
 	struct act_value act;
 	u64 bytes_sent;
@@ -429,7 +426,7 @@ struct last_peer {
 	u32 slot;
 	u32 metering;
 	u32 is_mixed; /* 1: it had several peers to which a packet without an act may go */
-	u32 lock; /* struct bpf_spin_lock, for what is above; what is below has the socket's lock */
+	u32 lock; /* struct bpf_spin_lock, for members above; those below have the socket's lock */
 	u8 undecided; /* 0: packets aren't judged; else VERDICT_*, for a sender without a policy */
 	u8 peers;     /* PEERS_* */
 	u16 first_port; /* the port of the first peer, whose address is next */
@@ -485,7 +482,7 @@ struct granted_value {
 };
 
 /*
- * What a policy says to such sets, by port and protocol: the steps of a class are gone through in
+ * A policy's verdicts on such sets, by port and protocol: the steps of a class are gone through in
  * order.
  */
 struct port_key {
@@ -515,7 +512,7 @@ struct mode_value {
 	u32 refuses_lookups; /* 1: names that no rule allows may not be asked for, either */
 };
 
-/* A file that policies name as an executable; it counts by what it is, not by its path. */
+/* A file that policies name as an executable; it is known by its inode, not by its path. */
 struct exe_key {
 	u64 inode;
 	u32 device; /* as the kernel has it: major << 20 | minor */
@@ -551,7 +548,7 @@ struct unit_key {
 	u8 name[UNIT_ROOM];
 };
 
-/* What an instance lets other processes know of a scope's job, with or without a policy. */
+/* The facts about a scope's job for other processes, with or without a policy. */
 struct job_value {
 	u64 trace_high;
 	u64 trace_low;
@@ -562,10 +559,10 @@ struct job_value {
 	u64 below;    /* the id from which ids below the job's span are derived; 0: `span` */
 	u64 began_ns; /* CLOCK_BOOTTIME, like told_ns */
 	u64 told_ns;  /* when its span was reported; 0: not yet */
-	u64 who_high; /* 128 bits of a digest of who it was taken for; 0: nobody for sure */
+	u64 who_high; /* 128 bits of a digest of its identity; 0: its claims are in doubt */
 	u64 who_low;
 	u32 rules;	 /* the number of its policy's rules */
-	u32 requested;	 /* the mode that was asked for: enum job_mode */
+	u32 requested;	 /* the mode at the beginning: enum job_mode */
 	u32 switched;	 /* the mode that somebody chose since; it goes before `requested` */
 	u32 switched_by; /* the uid of the user who chose it */
 	u8 pipeline[JOB_NAME_ROOM]; /* UTF-8, cut where it is longer, NUL behind it where shorter */
@@ -585,7 +582,7 @@ struct proc_value {
 	u64 held;	  /* bits of the executables in its chain, of those that policies name */
 	struct candidate_key candidate; /* while scope is 0: the program that may show its job */
 	u8 is_guest; /* 1: it, or its creator, executed in a container since tracing began */
-	u8 standing; /* STANDING_*, while scope is 0; afterwards what it was until then */
+	u8 standing; /* STANDING_*, while scope is 0; afterwards its last value */
 	u16 agent;   /* the CI system of the agent that it is, or is below; 0: not known */
 	u32 early;   /* SCOPE_EARLY and the number of the step that it is part of; 0: of none */
 };
@@ -615,7 +612,7 @@ struct mark_key {
 	char text[MARK_ROOM];
 };
 
-/* What was written of a policy, by its number. */
+/* A policy that was written, by its number. */
 struct policy_value {
 	u8 fingerprint[32]; /* of its entries; zeros while not all of them are there */
 	u32 base;	    /* `alternatives` has its choices from base + 1 on */

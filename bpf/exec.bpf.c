@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
 /*
- * Reports what a process executes: path, argv, container and environment, from the new program's
- * own memory, before it has had a chance to change any of it. Its programs are before_exec, on_exec
- * and after_exec, all at the raw tracepoint sched_process_exec, in this order.
+ * Reports the program that a process executes: path, argv, container and environment, from the new
+ * program's own memory, before it has had a chance to change any of it. Its programs are
+ * before_exec, on_exec and after_exec, all at the raw tracepoint sched_process_exec, in this order.
  */
 #pragma once
 
@@ -15,8 +15,8 @@
 
 /*
  * Read the executable's path: walk from its file up to the root of its mount namespace.
- * bprm->filename wouldn't do: it is what the caller typed, and for a script it isn't the program
- * that runs.
+ * bprm->filename wouldn't do: it is the text that the caller gave, and for a script it isn't the
+ * program that runs.
  */
 static inline void read_path(struct exec_record *record, u64 mm)
 {
@@ -277,8 +277,8 @@ int after_exec(struct bpf_raw_tracepoint_args *ctx)
 	if (!proc || !config || !config->reads_environments || scope_of(proc))
 		return 0;
 	/*
-	 * An agent stays one. The job of a marked process is about to be known, by what it, or its
-	 * creator, was executed with before.
+	 * An agent stays one. The job of a marked process is about to be known, by the environment
+	 * that it, or its creator, was executed with before.
 	 */
 	if (proc->standing == STANDING_AGENT || proc->standing >= STANDING_MARKED)
 		return 0;
@@ -309,8 +309,8 @@ int after_exec(struct bpf_raw_tracepoint_args *ctx)
 		return 0;
 	}
 	/*
-	 * Also in audit mode, where nothing is held: without this mark, what it executes next could
-	 * say something else.
+	 * Also in audit mode, where nothing is held: without this mark, the variables of its next
+	 * program could name another job.
 	 */
 	if (config->has_policies && is_marked) {
 		if (proc->standing == STANDING_NONE)

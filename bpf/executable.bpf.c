@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
 /*
- * Tells which of the executables that policies name a program is, with a bit for each. An exec adds
- * these bits to the process's, and a fork hands them down: so a process's bits tell which
- * executables are in its chain. No program is attached here: before_exec and after_exec
- * (exec.bpf.c) call executables_in.
+ * Recognises the executables that policies name; each has a bit. An exec adds a program's bits to
+ * the process's, and a fork hands them down: so a process's bits tell which executables are in its
+ * chain. No program is attached here: before_exec and after_exec (exec.bpf.c) call executables_in.
  */
 #pragma once
 
@@ -12,8 +11,8 @@
 #define CTIME_QUERIED 0x80000000U /* a flag of the kernel's, kept among the nanoseconds */
 
 /*
- * Return the bits of the executable that runs in `mm`. It is known by its inode: a path is what a
- * mount namespace makes of it, and anybody can have one.
+ * Return the bits of the executable that runs in `mm`. It is known by its inode: a path depends on
+ * the mount namespace, and anybody can have one.
  */
 static inline u64 executables_in(u64 mm)
 {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
 /*
  * Reports why a connect failed at once, as it does without a route. Its program is on_sys_exit, at
- * the raw tracepoint sys_exit. The kernel keeps nothing of such a failure with the socket, and what
- * connect(2) returns is all there is. Connects by io_uring don't come here.
+ * the raw tracepoint sys_exit. The kernel keeps nothing of such a failure with the socket: the
+ * result of connect(2) is all there is. Connects by io_uring don't come here.
  */
 #pragma once
 
@@ -33,9 +33,9 @@ BPF_TABLE("lru_hash", u64, u32, failed_sockets, FAILED_MAX);
 
 /*
  * Whether an error isn't reported here: the connect goes on, was denied, or is reported as the end
- * of a connection that had begun. EAGAIN and ENOENT are what other calls return again and again;
- * connect to a network address doesn't return them. EBADF, ENOTSOCK and EFAULT mean that there was
- * no socket, or none that was asked to do something.
+ * of a connection that had begun. Other calls return EAGAIN and ENOENT again and again; connect to
+ * a network address doesn't return them. EBADF, ENOTSOCK and EFAULT mean that there was no socket,
+ * or none that was asked to do something.
  */
 static inline int is_told_otherwise(s64 error)
 {

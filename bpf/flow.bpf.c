@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
 /*
- * Reports what became of a TCP connect: whether it was established, how it ended, how many bytes
+ * Reports the outcome of a TCP connect: whether it was established, how it ended, how many bytes
  * went each way. Its programs are on_sock_ops, at sockops, and on_sock_release, at
  * cgroup/sock_release. Most of this runs in softirq, where the current task may be any: the
  * socket's cookie tells whose connection it is.
@@ -84,8 +84,8 @@ static inline void read_ending(struct ending *ending, struct bpf_sock_ops *ctx, 
 	if (!ending->error && old == TCP_SYN_SENT)
 		ending->error = queued_error(socket);
 	/*
-	 * A reset that comes once the process has closed the socket, as in answer to what TLS says
-	 * then, is nobody's failure.
+	 * A reset that comes once the process has closed the socket, as in answer to the last
+	 * message of TLS, is nobody's failure.
 	 */
 	if (old != TCP_SYN_SENT && ending->error != ETIMEDOUT && !pointer_at(socket, SOCK_SOCKET))
 		ending->error = 0;

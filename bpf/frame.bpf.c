@@ -75,9 +75,9 @@ int idle_frame(struct __sk_buff *skb)
 }
 
 /*
- * Whether the option lets a socket send under an address that isn't the machine's: whom it sends to
- * answers to that address, with the beginning of a datagram that nobody takes. FREEBIND does that
- * for an IPv6 socket of any user, TRANSPARENT for every socket of root in a container.
+ * Whether the option lets a socket send under an address that isn't the machine's: the receiver
+ * answers to that address, with the beginning of a datagram that no socket takes. FREEBIND does
+ * that for an IPv6 socket of any user, TRANSPARENT for every socket of root in a container.
  */
 static inline int is_under_any_address(struct bpf_sockopt *ctx)
 {
@@ -93,8 +93,8 @@ static inline int is_under_any_address(struct bpf_sockopt *ctx)
 }
 
 /*
- * Whether with the option all that a socket sends goes by a source route, also what the kernel
- * sends when nobody acts any more: answers without a socket, or what is left at its owner's end.
+ * Whether with the option all packets of a socket go by a source route, also those that the kernel
+ * sends when nobody acts any more: answers without a socket, or data left at its owner's end.
  */
 static inline int is_route(s32 level, s32 option)
 {
@@ -105,7 +105,7 @@ static inline int is_route(s32 level, s32 option)
 
 /*
  * Whether with the option a raw socket's packets have headers of their sender's own. They go where
- * the call says, which the header doesn't, and answers go to whomever it names as the sender.
+ * the call says, whatever the header says, and answers go to the sender that the header names.
  */
 static inline int is_own_header(s32 level, s32 option)
 {
@@ -127,7 +127,7 @@ int on_setsockopt(struct bpf_sockopt *ctx)
 			  is_own_header(level, option) || is_route(level, option);
 
 	if (length < 0)
-		return ALLOW; /* a program before this one has done what was asked for */
+		return ALLOW; /* a program before this one has handled the option */
 	ctx->optlen = 0; /* the kernel takes the caller's own value, of any size: it wasn't read */
 	if (is_way_past || is_under_any_address(ctx))
 		return is_enforced() ? DENY : ALLOW;

@@ -62,7 +62,7 @@ struct granting {
 	u32 size;	 /* bytes in `wire` */
 	u32 alias_at;	 /* where the name that a CNAME leads to stands; 0: there is none to note */
 	u32 is_for_next; /* 1: it is read once more, for the policy about to take over */
-	u32 has_aliases; /* 1: lookups are refused, but not of what CNAMEs lead to */
+	u32 has_aliases; /* 1: lookups are refused, but not of targets of CNAMEs */
 };
 BPF_PERCPU_ARRAY(grantings, struct granting, 1);
 BPF_PROG_ARRAY(later, 3); /* with on_answer they'd be more than the verifier can follow */
@@ -143,8 +143,8 @@ static inline int reverse_word(struct spelling *name, u32 word, u64 to, char *re
 /*
  * Fill in the key's name, reversed, from the `size` bytes in `wire`, the last of which is 0.
  * Returns its length, 0 if it is no host's name. A dot within a label would make another name of
- * it, and so would a 0, behind which whoever made the name goes on: the last label must end where
- * the name does.
+ * it, and so would a 0, behind which a forged name goes on: the last label must end where the name
+ * does.
  */
 static inline u32 reverse_name(struct granting *granting, u32 size)
 {
@@ -261,8 +261,8 @@ static inline void grant(struct granting *granting)
 }
 
 /*
- * Return how long a grant lasts, in ns. What a step looked up before its job was known is forgotten
- * after the least time unless it is used: nobody says when the step is over.
+ * Return how long a grant lasts, in ns. A grant to a step before its job was known ends after the
+ * least time unless it is used: nobody tells when the step is over.
  */
 static inline u64 lifetime_ns(u32 scope, u32 ttl_s)
 {
@@ -337,7 +337,7 @@ static inline void note_answer(const struct dns_packet *packet, const struct que
 	granting->number = number + 1;
 }
 
-/* Return what the names say that led to the resolver. */
+/* Return the verdict of the names that led to the resolver. */
 static inline u32 look_up_resolver(const struct answer *answer, u32 policy)
 {
 	struct granted_key key;
@@ -361,7 +361,7 @@ static inline u32 look_up_resolver(const struct answer *answer, u32 policy)
 
 /*
  * Whether the policy allows the resolver. When it was asked, another one may have been in force: a
- * policy that was read again may not trust whom the one before did.
+ * policy that was read again may not trust the resolvers of the one before.
  */
 static inline int may_resolve(const struct answer *answer, u32 policy)
 {

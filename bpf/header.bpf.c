@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
 /*
- * Reads from a packet's header where the packet goes. Whoever may open a raw socket writes the
- * header himself, so nothing in it is believed: lengths only move the place that is read next, and
- * what lies outside of the packet reads as zeros. No program is attached here: on_packet
- * (packet.bpf.c) and on_lookup (question.bpf.c) call read_packet.
+ * Reads from a packet's header where the packet goes. The owner of a raw socket writes the header,
+ * so nothing in it is believed: lengths only move the place that is read next, and bytes outside of
+ * the packet read as zeros. No program is attached here: on_packet (packet.bpf.c) and on_lookup
+ * (question.bpf.c) call read_packet.
  */
 #pragma once
 
@@ -33,7 +33,7 @@
 #define ROUTED 1
 #define ROUTED_TO_ITS_END 2 /* it is sent to its end: no hop is left */
 
-/* What a packet's header says. */
+/* The facts in a packet's header. */
 struct packet {
 	union address to;    /* where it goes first */
 	union address final; /* where the last hop of its source route is to send it */
@@ -45,19 +45,16 @@ struct packet {
 };
 
 /*
- * Whether an IPv6 address is ::1, or none (::). Whoever sends there under another's address, which
- * takes no privilege (IPV6_FREEBIND), makes the kernel answer to that address, and with the answer
- * goes what was sent.
+ * Whether an IPv6 address is ::1, or none (::). A packet to there under another's address, which
+ * takes no privilege (IPV6_FREEBIND), makes the kernel answer to that address, with the packet's
+ * data in the answer.
  */
 static inline int is_this_machine(const union address *address)
 {
 	u32 other = address->words[0] | address->words[1] | address->words[2] |
 		    (address->words[3] & ~bpf_htonl(1));
 
-	/*
-	 * One comparison: after each of several, the verifier would follow what it says of the
-	 * address.
-	 */
+	/* One comparison: after each of several, the verifier would follow both of its results. */
 	OPAQUE(other);
 	return !other;
 }

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
 /*
  * Judges the multicast groups that a job joins. The kernel tells the network of each, by a report
- * (IGMP, MLD) that no hook sees, and the group's address can carry what somebody chose: so joining
- * is judged as if it were sending that report to the group. By lo nothing is reported. No program
- * is attached here: on_setsockopt (frame.bpf.c), at cgroup/setsockopt, calls is_denied_join.
+ * (IGMP, MLD) that no hook sees, and the group's address can carry data of the job's choice: so
+ * joining is judged as if it were sending that report to the group. By lo nothing is reported. No
+ * program is attached here: on_setsockopt (frame.bpf.c), at cgroup/setsockopt, calls
+ * is_denied_join.
  */
 #pragma once
 
@@ -85,7 +86,7 @@ static inline int read_any_join(const u8 *value, const u8 *end, struct join *joi
 
 /*
  * Read the group that an option joins. Returns whether it joins one, and is whole: the kernel
- * refuses what isn't. If the value is shorter than 16 bytes, the copy has 16 all the same, with
+ * refuses other values. If the value is shorter than 16 bytes, the copy has 16 all the same, with
  * zeros at its end.
  */
 static inline int read_join(struct bpf_sockopt *ctx, s32 length, struct join *join)
@@ -124,9 +125,9 @@ static inline s32 length_of_join(struct bpf_sockopt *ctx, s32 length)
 
 /*
  * Whether the policy of the current task's job denies a join, and is enforced; then that is
- * reported. The kernel is to take the copy that is judged here, and not what another thread may
- * have put in its place since: so a program that looks at a join leaves its length, for the other
- * programs, too.
+ * reported. The kernel is to take the copy that is judged here, and not a value that another thread
+ * may have put in its place since: so a program that looks at a join leaves its length, for the
+ * other programs, too.
  */
 static inline int is_denied_join(struct bpf_sockopt *ctx, s32 length)
 {

@@ -44,7 +44,7 @@ struct stream {
 /*
  * Kept with a socket by which a process of a job connected or sent to port 53. Packets of other
  * sockets are left alone, unless they go to port 53. For a segment that leaves in softirq, it tells
- * whose process's it is.
+ * which process's it is.
  */
 struct asker {
 	u64 started_ns;

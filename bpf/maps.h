@@ -5,9 +5,10 @@
 #include "egress.h"
 
 /*
- * Before each program stands where it is attached, by libbpf's name of the hook. `make wire` makes
- * the loader's list (exporter/kernel/programs/hooks.py) of these lines; for the compiler they are
- * nothing. Programs of one hook are attached, and called, in the order in which they stand here.
+ * A line before each program says where it is attached, by libbpf's name of the hook. `make wire`
+ * makes the loader's list (exporter/kernel/programs/hooks.py) of these lines; for the compiler they
+ * are nothing. Programs of one hook are attached, and called, in the order in which they stand
+ * here.
  */
 #define HOOK(hook)
 #define HOOK_IF_THERE(hook)		       /* left out where the kernel has no such hook */
@@ -44,7 +45,7 @@
 #define NS_PER_S 1000000000ULL
 
 /*
- * One ring for each kind of matter, so that none can fill another's: `lineage` for forks, execs and
+ * One ring for each kind of record, so that none can fill another's: `lineage` for forks, execs and
  * exits; `first` for the first act of a program with a peer, and for tampering; `events` for
  * further acts, flows and bytes; `lookups` for DNS messages; `environments` for those that
  * processes of no job executed with. Records are submitted without a wakeup, which would cost more
@@ -66,30 +67,29 @@ BPF_RINGBUF_OUTPUT(environments, ENVIRONMENTS_PAGES);
 BPF_HASH(procs, u32, struct proc_value, PROCS_MAX);
 
 /*
- * The processes that aren't in `procs` although they should be, with what could be found out when
- * they acted: some were running before the programs were attached, others were made while `procs`
- * was full.
+ * The processes that aren't in `procs` although they should be, with the facts that could be found
+ * out when they acted: some were running before the programs were attached, others were made while
+ * `procs` was full.
  */
 BPF_TABLE("lru_hash", u32, struct proc_value, strays, STRAYS_MAX);
 
 /*
  * The scopes that user space has found, 0 for no job's, by the program whose environment showed the
- * job: they are for its process and for what that forked. Entries go with the job, or earlier, when
- * no process needs them any more. This map's memory is allocated at once, too: nobody may keep the
- * next job from being held to its policy.
+ * job: they are for its process and for those that it forked. Entries go with the job, or earlier,
+ * when no process needs them any more. This map's memory is allocated at once, too: nobody may keep
+ * the next job from being held to its policy.
  */
 BPF_HASH(candidates, struct candidate_key, u32, CANDIDATES_MAX);
 
 /*
  * The agents and steps that user space found in /proc when it began, by the number of their step,
- * each with the CI system of its agent: what they made before they were found is a step, too. Empty
- * once all are found.
+ * each with the CI system of its agent: processes that they made before they were found are steps,
+ * too. Empty once all are found.
  */
 BPF_F_TABLE("hash", u32, u32, found_steps, PROCS_MAX, BPF_F_NO_PREALLOC);
 
 /*
- * The agents, which start jobs; and the marks, which are how variables begin that a job is known
- * by.
+ * The agents, which start jobs; and the marks, the beginnings of variables by which jobs are known.
  */
 BPF_F_TABLE("hash", struct agent_key, u32, agents, AGENTS_MAX, BPF_F_NO_PREALLOC);
 BPF_F_TABLE("lpm_trie", struct mark_key, u32, marks, MARKS_MAX, BPF_F_NO_PREALLOC);
@@ -108,8 +108,8 @@ BPF_HASH(forks, u32, u64, SCOPES_MAX);
 BPF_ARRAY(config, struct config_value, 1);
 
 /*
- * What each program did with each peer within a window. There are two maps, for windows with even
- * and with odd numbers: user space reads and clears one while the other is in use.
+ * The acts of each program with each peer within a window. There are two maps, for windows with
+ * even and with odd numbers: user space reads and clears one while the other is in use.
  */
 BPF_HASH(flows_even, struct flow_key, struct flow_value, FLOWS_MAX);
 BPF_HASH(flows_odd, struct flow_key, struct flow_value, FLOWS_MAX);
@@ -148,8 +148,8 @@ BPF_HASH(queries_expired, u32, u64, SCOPES_MAX);
 /*
  * The policies. `policy` has the rules for addresses, and `alternatives` those to take where one of
  * these doesn't hold; `names` has the rule sets of names, `granted` the rule sets that names
- * granted to an address in a scope, and `rule_ports` what the rule sets say. `modes` has the scopes
- * with a policy: it is written last, when all entries of the policy are there.
+ * granted to an address in a scope, and `rule_ports` the verdicts of rule sets. `modes` has the
+ * scopes with a policy: it is written last, when all entries of the policy are there.
  */
 BPF_F_TABLE("lpm_trie", struct policy_key, struct choice_value, policy, POLICY_MAX,
 	    BPF_F_NO_PREALLOC);
@@ -194,7 +194,7 @@ BPF_TABLE("lru_hash", struct late_key, struct candidate_key, late_resolvers, LAT
  */
 BPF_HASH(resolver_units, struct unit_key, u32, RESOLVER_UNITS_MAX);
 
-/* Each socket's latest act, and what becomes of its packets. */
+/* Each socket's latest act, and how its packets are judged. */
 BPF_SK_STORAGE(lasts, struct last_peer);
 
 /*
@@ -235,7 +235,7 @@ static long (*read_kernel_text)(void *, u32, const void *) = (void *)BPF_FUNC_pr
 static long (*read_user_text)(void *, u32, const void *) = (void *)BPF_FUNC_probe_read_user_str;
 static long (*read_user)(void *, u32, const void *) = (void *)BPF_FUNC_probe_read_user;
 
-/* Hide a value from LLVM, so that it can't transform what is computed with it. */
+/* Hide a value from LLVM, so that it can't transform computations with it. */
 #define OPAQUE(value) asm volatile("" : "+r"(value))
 
 /*
@@ -260,9 +260,9 @@ static long (*read_user)(void *, u32, const void *) = (void *)BPF_FUNC_probe_rea
 	} while (0)
 
 /*
- * Return n, at most `limit`. In assembly, since LLVM compares another copy of n than it goes on
- * with, or one from before it put n aside: the verifiers up to 6.1 know nothing any more of the one
- * that it goes on with.
+ * Return n, at most `limit`. In assembly, since LLVM compares one copy of n and uses another, or
+ * one from before it put n aside: the verifiers up to 6.1 then know nothing of the copy that is
+ * used.
  */
 static inline u64 at_most(u64 n, u64 limit)
 {

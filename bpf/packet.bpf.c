@@ -65,7 +65,7 @@ static inline int is_for_loopback(const u32 *header, u32 version)
 }
 
 /*
- * Whether the packet is at a VRF device, which also takes in what is for the VRF's own loopback. A
+ * Whether the packet is at a VRF device, which also takes in packets for the VRF's own loopback. A
  * packet that leaves the VRF comes to this hook again.
  */
 static inline int is_at_a_vrf(u64 packet)
@@ -78,7 +78,7 @@ static inline int is_at_a_vrf(u64 packet)
 
 /*
  * Whether a packet from or to a loopback address leaves by another interface, where such packets
- * have no business: an answer to a packet from ::1, or what a socket sends that is bound to an
+ * have no business: an answer to a packet from ::1, or a packet of a socket that is bound to an
  * interface.
  */
 static inline int leaves_loopback(struct __sk_buff *skb)
@@ -167,8 +167,8 @@ static inline int is_told_here(struct bpf_sock *sk)
 }
 
 /*
- * Whether the socket itself has IP options, unlike a route that a network puts into all that goes
- * through it.
+ * Whether the socket itself has IP options, unlike a route that a network puts into all packets
+ * that go through it.
  */
 static inline int has_own_route(u64 socket)
 {
@@ -180,10 +180,10 @@ static inline int has_own_route(u64 socket)
  * Whether to drop a packet of a connection that isn't an act, but opens the connection or goes by a
  * source route. A packet that no process is sending now, since it had to wait, was decided when its
  * owner sent it: the verdict is kept with the socket. If there is none, nobody knows whose the
- * socket is; where there are policies, the packet is dropped until the owner sends. So is what a
- * socket without a file sends while a process of a job runs: the kernel made it behind another
- * socket, with the options of that one. And so is what a socket sends as it is closed by a process
- * that ends, or by the kernel: whose that is isn't known any more.
+ * socket is; where there are policies, the packet is dropped until the owner sends. So are packets
+ * of a socket without a file while a process of a job runs: the kernel made that socket behind
+ * another one, with its options. And so are packets that a socket sends as it is closed by a
+ * process that ends, or by the kernel: their owner isn't known any more.
  */
 static inline int is_stray(struct __sk_buff *skb, struct bpf_sock *sk, const struct packet *packet,
 			   int is_followed, int is_closing)

@@ -4,9 +4,9 @@
  * connect decides nothing: those that were let connect only because a connect sends nothing, and
  * those with several peers. The kernel reads the address and the port of a socket's peer one after
  * the other, and without the socket's lock, while another thread may connect the socket elsewhere,
- * or begin a datagram to another peer: what leaves may have the address of one peer and the port of
- * another, and over IPv6 half of an address. No program is attached here: those of socket.bpf.c and
- * packet.bpf.c call these functions.
+ * or begin a datagram to another peer: a packet may leave with the address of one peer and the port
+ * of another, and over IPv6 half of an address. No program is attached here: those of socket.bpf.c
+ * and packet.bpf.c call these functions.
  */
 #pragma once
 
@@ -51,9 +51,9 @@ static inline int is_first_peer(const struct last_peer *last, const struct flow_
 }
 
 /*
- * Whether the socket was connected, and isn't any more. What it sends now may have been begun while
- * it was connected: it may have the peer's port alone, and go to this machine, and nobody decided
- * that. What is begun later has an act of its own.
+ * Whether the socket was connected, and isn't any more. A datagram that leaves now may have been
+ * begun while it was connected: it may have the peer's port alone, and go to this machine, which
+ * nobody decided. One that is begun later has an act of its own.
  */
 static inline int lost_its_peer(const struct last_peer *last, const struct bpf_sock *sk)
 {
@@ -105,7 +105,7 @@ static inline void set_called(struct last_peer *last, const struct flow_key *key
 	bpf_spin_unlock((void *)&last->lock);
 }
 
-/* What note_peer could do for an act that the policy lets go. */
+/* The result of note_peer for an act that the policy lets go. */
 enum noted { NOTED_NOTHING, NOTED, NOTED_UNDECIDED };
 
 /*

@@ -91,7 +91,7 @@ static inline struct step_value *first_step(struct port_key *key)
 	return step;
 }
 
-/* Return what the names that led to an address say; VERDICT_NONE: nothing. */
+/* Return the verdict of the names that led to an address; VERDICT_NONE: they have none. */
 static inline u32 by_names(struct port_key *key, u64 low, u64 high, u64 held)
 {
 	struct step_value *step = first_step(key);
@@ -128,7 +128,7 @@ struct sets {
 
 /*
  * Return the rule sets granted to an address; with `is_for_good` only those of a grant that no
- * answer made, which nobody has to look up for himself.
+ * answer made, which takes no lookup.
  */
 static inline struct sets granted_to(const struct granted_key *key, u32 window, u32 is_for_good)
 {
@@ -158,9 +158,9 @@ static inline u32 say_by_names(const struct act_value *act, u32 policy, const st
 }
 
 /*
- * Return what the names say that a step had looked up before its job was known. Their grants stand
- * under the strictest policy. What that policy allows, the job's own allows, too; what it denies,
- * the job's own has to decide.
+ * Return the verdict of names that a step had looked up before its job was known. Their grants
+ * stand under the strictest policy. An act that this policy allows, the job's own allows, too; on
+ * an act that it denies, the job's own has to decide.
  */
 static inline u32 look_up_early(const struct act_value *act, u32 early, u32 window)
 {
@@ -225,7 +225,7 @@ static inline u32 must_be_read(const struct proc_value *proc)
 
 /*
  * Whether the act may carry a question that can't be read. Where lookups are refused, resolvers get
- * questions that can be read, and nothing else: none in packets that the sender wrote himself, and
+ * questions that can be read, and nothing else: none in packets whose headers the sender wrote, and
  * none where the packet's socket isn't the one that connected.
  */
 static inline int is_unreadable(const struct act_value *act, struct bpf_sock *sk)
@@ -333,7 +333,7 @@ static inline int may_create(struct act_value *act, const struct proc_value *pro
 							    : PORTLESS_OTHER)) != 0;
 }
 
-/* Whether the policy is enforced that a process is held to. */
+/* Whether the policy that a process is held to is enforced. */
 static inline int is_held(const struct proc_value *proc)
 {
 	struct mode_value *mode = mode_of(proc);

@@ -36,7 +36,7 @@ static inline int is_overflown(void)
 	return is && *is;
 }
 
-/* Make the process a candidate: from now on, what it executes with shows its job. */
+/* Make the process a candidate: its own environment, and no ancestor's, shows its job. */
 static inline void become_candidate(struct proc_value *proc, u32 pid)
 {
 	proc->candidate.born_ns = proc->started_ns;
@@ -67,9 +67,9 @@ static inline u32 unmarked(u32 standing)
 }
 
 /*
- * Return the scope of the process's job, 0 for none. What user space found is written into the
- * process's entry, and inherited from then on: nobody has to look for processes that were forked
- * meanwhile.
+ * Return the scope of the process's job, 0 for none. The scope that user space found is written
+ * into the process's entry, and inherited from then on: nobody has to look for processes that were
+ * forked meanwhile.
  */
 static inline u32 scope_of(struct proc_value *proc)
 {
@@ -87,8 +87,8 @@ static inline u32 scope_of(struct proc_value *proc)
 }
 
 /*
- * Return the scope to whose policy the process is held: its job's. A step, or what may be one, is
- * held to the strictest policy that there is until its job is known.
+ * Return the scope to whose policy the process is held: its job's. A step, or a process that may be
+ * one, is held to the strictest policy that there is until its job is known.
  */
 static inline u32 held_as(const struct proc_value *proc)
 {
@@ -101,7 +101,7 @@ static inline u32 held_as(const struct proc_value *proc)
 }
 
 /*
- * Return the scope under which the process's questions are noted, and what they grant: its job's.
+ * Return the scope under which the process's questions and their grants are noted: its job's.
  * Before its job is known, it is the number of its step alone: the step may turn out to be any
  * job's, and so may the others that are held to the same policy.
  */
@@ -112,15 +112,15 @@ static inline u32 noted_as(const struct proc_value *proc)
 	return !proc->scope && scope == SCOPE_WITHOUT_ROOM ? proc->early | SCOPE_EARLY : scope;
 }
 
-/* Return the scope whose policy is for what is noted under `noted`. */
+/* Return the scope whose policy is for questions and grants noted under `noted`. */
 static inline u32 governing(u32 noted)
 {
 	return noted & SCOPE_EARLY ? SCOPE_WITHOUT_ROOM : noted;
 }
 
 /*
- * Return the scope that counts what is noted under `noted`. It is one scope for all steps: there
- * may be many, and nobody tells when a step is over.
+ * Return the scope that counts questions and grants noted under `noted`. It is one scope for all
+ * steps: there may be many, and nobody tells when a step is over.
  */
 static inline u32 counted_as(u32 noted)
 {
@@ -129,7 +129,7 @@ static inline u32 counted_as(u32 noted)
 
 /*
  * Whether a policy is for the process: for those of jobs, and if the host has a policy, for those
- * in containers. The host's own services, and whoever started the job, go on.
+ * in containers. The host's own services, and the processes that started the job, go on.
  */
 static inline int is_governed(const struct proc_value *proc, u32 scope)
 {
@@ -161,7 +161,7 @@ static inline void settle(struct proc_value *proc)
 }
 
 /*
- * Fill in what is known of a process without an entry, by its nearest ancestor that has one. Return
+ * Fill in the facts about a process without an entry, by its nearest ancestor that has one. Return
  * 0 if it isn't to be followed.
  */
 static inline int find_stray(u64 task, u32 is_host, struct proc_value *proc)
@@ -197,7 +197,7 @@ static inline struct proc_value *stray(u64 task, u32 pid)
 	struct config_value *config = settings();
 	struct proc_value proc = {};
 
-	/* Never the exporter itself: what it exports would be traced, and exported. */
+	/* Never the exporter itself: its export would be traced, and exported. */
 	if (!config || config->self_pid == pid || (!config->is_host && !is_overflown()))
 		return 0;
 	if (!strays.lookup(&pid)) {
@@ -274,7 +274,7 @@ int on_newtask(struct bpf_raw_tracepoint_args *ctx)
 		.early = creator.early,
 	};
 
-	/* Whatever the agent may turn out to be a part of, this process is no part of it. */
+	/* Whatever job the agent may turn out to be a part of, this process is no part of it. */
 	if (!proc.scope && creator.standing == STANDING_AGENT) {
 		become_candidate(&proc, pid);
 		begin_step(&proc, pid);

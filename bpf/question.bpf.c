@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
 /*
- * Judges DNS questions where a policy refuses lookups: what a rule allows may be asked, and what
- * that leads to by CNAMEs; all else that is on its way to port 53 is dropped, as is what can't be
- * read. So nothing gets out through an allowed resolver in the names that it is asked for. on_query
- * (dns.bpf.c), attached to `cgroup_skb/egress`, finds the questions of a packet; the programs here,
- * on_lookup and on_name, aren't attached: it tail-calls them, and they judge the questions one by
- * one.
+ * Judges DNS questions where a policy refuses lookups: names that a rule allows may be asked for,
+ * and names that their CNAMEs lead to; any other packet to port 53 is dropped, also one that can't
+ * be read. So nothing gets out through an allowed resolver in the names that it is asked for.
+ * on_query (dns.bpf.c), attached to `cgroup_skb/egress`, finds the questions of a packet; the
+ * programs here, on_lookup and on_name, aren't attached: it tail-calls them, and they judge the
+ * questions one by one.
  *
- * The programs pass on in skb->cb what isn't on the stack. 0 to 3: where the messages are that ask,
- * in the lower 16 bits, and their sizes above these. 4: the policy's number, REFUSED, or FREE where
- * nothing is refused. Per-CPU memory won't do: programs at egress may be preempted, and then it
- * would be another packet's.
+ * The programs pass on in skb->cb the facts that the next one needs. 0 to 3: where the messages are
+ * that ask, in the lower 16 bits, and their sizes above these. 4: the policy's number, REFUSED, or
+ * FREE where nothing is refused. Per-CPU memory won't do: programs at egress may be preempted, and
+ * then it would be another packet's.
  */
 #pragma once
 
@@ -145,9 +145,9 @@ static inline int may_be_asked(struct name_key *key)
 }
 
 /*
- * Return what becomes of a packet whose questions can't be judged further. The kernel lets a
- * program call others 33 times: 20 questions in a segment, and no more. The stream is lost: what
- * was read of it and not judged must not be taken for known when it is sent again.
+ * Return the verdict on a packet whose questions can't be judged further. The kernel lets a program
+ * call others 33 times: 20 questions in a segment, and no more. The stream is lost: questions that
+ * were read and not judged must not be taken for known when they are sent again.
  */
 static inline int give_up(struct __sk_buff *skb, u32 control)
 {
@@ -195,10 +195,10 @@ int on_name(struct __sk_buff *skb)
 }
 
 /*
- * Find who asks: the current task, unless nobody follows it or holds it to anything, such as a
- * daemon that lets queued packets go on, or a segment leaves while nobody has its socket. Then it
- * is the process that connected the socket, or sent by it; if that process is gone, what is kept
- * with the socket speaks for it. Return its pid, 0 for nobody.
+ * Find who asks: the current task, unless it isn't followed or is held to no policy, like a daemon
+ * that lets queued packets go on, or a segment leaves while nobody has its socket. Then it is the
+ * process that connected the socket, or sent by it; if that process is gone, the facts kept with
+ * the socket stand for it. Return its pid, 0 for nobody.
  */
 static inline u32 find_asking(struct bpf_sock *sk, const struct asker *asker,
 			      struct proc_value *proc)
@@ -222,9 +222,9 @@ static inline u32 find_asking(struct bpf_sock *sk, const struct asker *asker,
 }
 
 /*
- * Whether the packet may become something else after it was read: pages that are still their
- * owner's, or a file's, are sent without being copied. A datagram that is whole was copied; one
- * that is to be cut into several is several messages.
+ * Whether the packet's bytes may change after they were read: pages that are still their owner's,
+ * or a file's, are sent without being copied. A datagram that is whole was copied; one that is to
+ * be cut into several is several messages.
  */
 static inline int may_change(struct __sk_buff *skb, u32 protocol)
 {
@@ -300,8 +300,8 @@ static inline void refuse(struct __sk_buff *skb, struct bpf_sock *sk, struct ask
 }
 
 /*
- * Go on with what stands in a segment behind the messages that were read. Returns only where the
- * call fails.
+ * Go on with the rest of a segment, behind the messages that were read. Returns only where the call
+ * fails.
  */
 static inline void go_on_reading(struct __sk_buff *skb, u32 control)
 {
@@ -315,7 +315,7 @@ static inline void go_on_reading(struct __sk_buff *skb, u32 control)
 
 /*
  * Whether a question on this connection was dropped: TCP keeps it, and would send it again once no
- * policy holds who asked.
+ * policy holds the process that asked.
  */
 static inline int is_dropped(struct bpf_sock *sk, const struct asker *asker)
 {
@@ -323,8 +323,8 @@ static inline int is_dropped(struct bpf_sock *sk, const struct asker *asker)
 }
 
 /*
- * Find out whether the policy of who asks refuses lookups. If so, on_name judges the questions, and
- * calls this program again for one to be refused.
+ * Find out whether the policy of the process that asks refuses lookups. If so, on_name judges the
+ * questions, and calls this program again for one to be refused.
  */
 TAIL_CALLED("cgroup_skb/egress", questions, 0)
 int on_lookup(struct __sk_buff *skb)

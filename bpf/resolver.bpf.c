@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
 /*
- * Tells in which networks an answer is its resolver's. In a network that he made himself anybody
- * can answer from any address; over loopback whoever takes port 53 of an address can. No program is
+ * Tells in which networks an answer is its resolver's. The maker of a network can answer there from
+ * any address; over loopback, the process that takes port 53 of an address can. No program is
  * attached here: on_bind4 and on_bind6 (socket.bpf.c), on_packet (packet.bpf.c) and on_answer
  * (dns.bpf.c) call these functions.
  */
@@ -46,8 +46,9 @@ static inline int is_late(u64 network, const union address *resolver)
 
 /*
  * Whether an answer is its resolver's. In a network of its own a process of the job could have
- * taken the resolver's place. Over loopback any other process could do so for the job; but whoever
- * had port 53 before the programs were attached has it still, or is late.
+ * taken the resolver's place. Over loopback any other process could do so for the job; but where no
+ * address was noted as late, port 53 still belongs to the process that had it before the programs
+ * were attached.
  */
 static inline int is_trusted(u64 socket, u32 on_loopback, const union address *resolver)
 {
@@ -69,9 +70,9 @@ static inline void note_late(u64 network, const union address *address,
 }
 
 /*
- * Note that a process of a job, or of what may be one, answers on loopback, or has the means to. It
- * doesn't matter which address it took, since it can send from each of the network's addresses
- * (IP_PKTINFO). Return whether the process is known to be a job's.
+ * Note that a process of a job, or one that may be a job's, answers on loopback, or has the means
+ * to. It doesn't matter which address it took, since it can send from each of the network's
+ * addresses (IP_PKTINFO). Return whether the process is known to be a job's.
  */
 static inline int note_own_resolver(u64 network, const struct proc_value *proc)
 {
@@ -105,8 +106,8 @@ static inline int is_of_a_resolver_unit(void)
 }
 
 /*
- * Note that a process of no job took port 53: from now on it speaks for the address that it took,
- * or for all.
+ * Note that a process of no job took port 53: from now on it may answer for the address that it
+ * took, or for all.
  */
 static inline void note_late_resolver(u64 network, const union address *taken)
 {

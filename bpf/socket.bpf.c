@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
 /*
- * Judges and reports what a process does with sockets: connects, datagrams sent without one, and
+ * Judges and reports the acts of a process on sockets: connects, datagrams sent without one, and
  * the making of raw and ping sockets; notes binds, too. The programs are attached to
  * `cgroup/connect4`, `cgroup/connect6`, `cgroup/sendmsg4`, `cgroup/sendmsg6`, `cgroup/post_bind4`,
- * `cgroup/post_bind6` and `cgroup/sock_create`. A process gets EPERM for what the policy of its job
- * denies: the verdict comes before anything else, so no full ring or table changes it.
+ * `cgroup/post_bind6` and `cgroup/sock_create`. A process gets EPERM for acts that the policy of
+ * its job denies: the verdict comes before anything else, so no full ring or table changes it.
  */
 #pragma once
 
@@ -46,9 +46,9 @@ static inline int is_for_order(u16 port)
 /*
  * Judge an act. A datagram socket that connects sends nothing, and C libraries connect one to each
  * address of a name, to put the addresses in order. So a UDP connect that the policy denies is let
- * through if the policy lets TCP go there, or if it is to a port for that order; what the socket
- * sends from then on is decided packet by packet, whatever it connects to: another thread may
- * connect it at the same time. Return the verdict without this exception.
+ * through if the policy lets TCP go there, or if it is to a port for that order; the socket's
+ * packets are decided one by one from then on, whatever it connects to: another thread may connect
+ * it at the same time. Return the verdict without this exception.
  */
 static inline u32 judge_kind(struct act_value *act, const struct proc_value *proc,
 			     struct bpf_sock *sk)
@@ -186,7 +186,7 @@ static inline int act_on(struct bpf_sock_addr *ctx, struct bpf_sock *sk, u32 kin
 /*
  * Return the address that the act goes to. For 0.0.0.0 the kernel takes the sender's own address,
  * the one that it bound or its device's, and from there the host's rules may lead further. A
- * process that is held to a policy is to get only where that allows: it gets 127.0.0.1.
+ * process that is held to a policy may only go where the policy allows: it gets 127.0.0.1.
  */
 static inline u32 meant(struct bpf_sock_addr *ctx, u32 address)
 {
@@ -211,8 +211,8 @@ static inline int act4(struct bpf_sock_addr *ctx, struct bpf_sock *sk, u32 kind,
 }
 
 /*
- * `from` is the source address. What is sent to this machine from another's address is judged by
- * that address, which gets the answer.
+ * `from` is the source address. A packet to this machine from another's address is judged by that
+ * address, which gets the answer.
  */
 static inline int act6(struct bpf_sock_addr *ctx, struct bpf_sock *sk, u32 kind,
 		       const union address *from)
@@ -245,7 +245,7 @@ static inline int repeats_its_connect(struct bpf_sock_addr *ctx, struct bpf_sock
 /*
  * Whether a connected datagram socket sends to its peer, with a control message such as a type of
  * service: then it comes here at each send, and without an address. Its connect was reported, and
- * what it sends goes there; nothing can be sent to port 0.
+ * its datagrams go there; nothing can be sent to port 0.
  */
 static inline int sends_where_connected(struct bpf_sock_addr *ctx, struct bpf_sock *sk, u32 address)
 {

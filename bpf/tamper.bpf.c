@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
 /*
- * Reports what no honest build does: make sockets for frames that no cgroup hook sees, use bpf(2),
- * send a signal to the exporter or get at its memory. None of it is prevented. The programs are
- * attached to raw tracepoints: on_sys_enter to `sys_enter`, on_signal to `signal_generate`,
- * on_uring_submit to `io_uring_submit_req`, if the kernel has that.
+ * Reports acts that no honest build does: to make sockets for frames that no cgroup hook sees, to
+ * use bpf(2), to send a signal to the exporter or to get at its memory. None of it is prevented.
+ * The programs are attached to raw tracepoints: on_sys_enter to `sys_enter`, on_signal to
+ * `signal_generate`, on_uring_submit to `io_uring_submit_req`, if the kernel has that.
  */
 #pragma once
 
@@ -33,10 +33,7 @@
  */
 BPF_TABLE("lru_hash", struct tamper_key, struct tamper_value, tampers, 4096);
 
-/*
- * Each command of bpf(2) counts by itself: otherwise harmless ones would hide what comes behind
- * them.
- */
+/* Each command of bpf(2) counts by itself: otherwise harmless ones would hide later ones. */
 static inline u32 kind_of(u32 what, u32 detail)
 {
 	if (what != TAMPER_BPF)
@@ -109,8 +106,8 @@ static inline u32 exporter_pid(void)
 }
 
 /*
- * Return what it is to make a socket of this family and type; 0 if it is no tampering. By an old
- * name for it, AF_INET and SOCK_PACKET make a packet socket.
+ * Return the kind of tampering that making a socket of this family and type is; 0 if it is none. By
+ * an old name for it, AF_INET and SOCK_PACKET make a packet socket.
  */
 static inline u32 tampering_of(u32 family, u32 type)
 {
@@ -200,8 +197,8 @@ int on_uring_submit(struct bpf_raw_tracepoint_args *ctx)
 }
 
 /*
- * Whether the signal is one of the kernel's own. What a terminal says, and what becomes of a child,
- * isn't aimed at the process that it reaches. But any file can be made to send any signal, so that
+ * Whether the signal is one of the kernel's own. Signals of a terminal, and those about a child,
+ * aren't aimed at the process that they reach. But any file can be made to send any signal, so that
  * no other signal of the kernel's is to be trusted.
  */
 static inline int is_of_the_kernel(u64 signal, u64 information)

@@ -27,7 +27,7 @@ however many names share it. Rule sets that deny are granted like the others.
 
 Where lookups are refused, the same lookup of a question's name tells whether it may be asked for: `questions`
 says so, or a CNAME of such a name led there. Each pattern is there with each of the searched domains behind
-it, too; that has no rules of its own, and so the rule set of the wildcard around it, if there is one.
+it, too; this one has no rules of its own, and so the rule set of the wildcard around it, if there is one.
 
 Why the three lookups suffice. A trie finds only the longest prefix of its class, so what is shorter, in the
 same class, comes along as alternatives where it can matter: a deny that is final, or a rule for all chains
