@@ -5,7 +5,7 @@
  * where they go, and no rule can allow them. Its programs are on_frame, at the egress of interfaces
  * (tcx, or a clsact filter), and on_setsockopt, at cgroup/setsockopt, which denies the options by
  * which a socket evades the policy. They are attached while there is such a job
- * (exporter/kernel/frames/packet_frames.py). Each has an idle program that lets everything pass, and
+ * (exporter/kernel/frames/packet_frames.py). Each has an idle program that lets everything pass and
  * stands in its place until its link is pinned (exporter/kernel/frames/late_links.py).
  */
 #pragma once
