@@ -12,7 +12,8 @@ import pytest
 
 from exporter.kernel.mounts import cgroup2_root
 
-from .lab import PORT, V4, Lab
+from .kernel_side import KernelSide, kernel_side
+from .lab import PORT, V4, V6, Lab, Network
 from .running_exporter import wait_for
 from .watching import Runner
 
@@ -67,6 +68,20 @@ def lab() -> Iterator[Lab]:
     """Build a network of the module's own."""
     with Lab() as lab:
         yield lab
+
+
+@pytest.fixture(params=[V4, V6], ids=["ipv4", "ipv6"])
+def network(request: pytest.FixtureRequest) -> Network:
+    """Each IP version, as by the mark NETWORKS, for tests whose other fixtures need it, too."""
+    chosen: Network = request.param
+    return chosen
+
+
+@pytest.fixture(scope="module")
+def kernel() -> Iterator[KernelSide]:
+    """The kernel side alone, started once for the module."""
+    with kernel_side() as side:
+        yield side
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """The queries and links of a dashboard, with variables filled in as Grafana does, asked of the real servers.
 
-After `templateSrv` of Grafana 11.6. What that would leave as it is, such as an unknown variable, is an error here.
+After `templateSrv` of Grafana 11.6. An unknown variable, which that would leave as it is, is an error here.
 """
 
 from __future__ import annotations

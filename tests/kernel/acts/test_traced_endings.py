@@ -12,7 +12,7 @@ import pytest
 
 from exporter.events.facts import Acted, Event, Flowed, Outcome, Stage
 from tests.kernel.agents import acts, agent
-from tests.kernel.kernel_side import KernelSide, kernel_side
+from tests.kernel.kernel_side import KernelSide
 from tests.kernel.lab import NETWORKS, V4, Lab, Network
 from tests.kernel.running_exporter import wait_for
 
@@ -26,12 +26,6 @@ pytestmark = pytest.mark.kernel
 PORT = 7500
 CORK = 3
 """TCP_CORK: what is sent waits for the end, as close_notify of TLS does on a long way."""
-
-
-@pytest.fixture(scope="module")
-def kernel() -> Iterator[KernelSide]:
-    with kernel_side() as side:
-        yield side
 
 
 @pytest.fixture

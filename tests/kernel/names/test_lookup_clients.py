@@ -13,10 +13,9 @@ from exporter.common.clock import boot_ns
 from exporter.common.net.dns_messages import question_name
 from exporter.events.facts import Answered, Asked
 from exporter.pipeline.names import Names
-from tests.kernel.lab import V4, V6, Lab, Network
-from tests.kernel.lookups import Lookups, packed, reading_lookups
+from tests.kernel.lab import Lab, Network
+from tests.kernel.lookups import Lookups, packed
 from tests.kernel.resolver import answering_for, lab_with_resolver, resolving_with
-from tests.kernel.running_exporter import nothing_left
 
 pytestmark = pytest.mark.kernel
 
@@ -28,18 +27,6 @@ RECORDS = [
     *(f"e7.cdn.example {'AAAA' if ':' in address else 'A'} {address}" for address in ADDRESSES),
     *(f"many.example A {address}" for address in MANY),
 ]
-
-
-@pytest.fixture(scope="module")
-def lookups() -> Iterator[Lookups]:
-    with nothing_left(), reading_lookups() as lookups:
-        yield lookups
-
-
-@pytest.fixture(params=[V4, V6], ids=["v4", "v6"])
-def network(request: pytest.FixtureRequest) -> Network:
-    chosen: Network = request.param
-    return chosen
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ import pytest
 
 from exporter.events.facts import Answered, Asked
 from tests.kernel.lab import V4, V6, Lab, Network
-from tests.kernel.lookups import SCOPE, WAIT_S, Lookups, cookie_of, packed, reading_lookups
-from tests.kernel.running_exporter import nothing_left, wait_for
+from tests.kernel.lookups import SCOPE, WAIT_S, Lookups, cookie_of, packed
+from tests.kernel.running_exporter import wait_for
 from tests.unit.dns_samples import answer, query
 
 pytestmark = [
@@ -29,12 +29,6 @@ FAR = 1 << 29
 SYN, PSH, ACK = 0x02, 0x08, 0x10
 TCP_REPAIR, TCP_REPAIR_QUEUE, TCP_QUEUE_SEQ = 19, 20, 21
 TCP_SEND_QUEUE, TCP_REPAIR_OFF_NO_PROBE = 2, -1
-
-
-@pytest.fixture(scope="module")
-def lookups() -> Iterator[Lookups]:
-    with nothing_left(), reading_lookups() as lookups:
-        yield lookups
 
 
 class Stream(NamedTuple):

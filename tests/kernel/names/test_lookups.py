@@ -13,8 +13,7 @@ import pytest
 from demo.namespaces import Namespace
 from exporter.events.facts import HOST, Answered, Asked
 from tests.kernel.lab import V4, V6, Lab, Network
-from tests.kernel.lookups import SCOPE, WAIT_S, Lookups, cookie_of, packed, reading_lookups
-from tests.kernel.running_exporter import nothing_left
+from tests.kernel.lookups import SCOPE, WAIT_S, Lookups, cookie_of, packed
 from tests.unit.dns_samples import answer, query
 
 pytestmark = pytest.mark.kernel
@@ -23,20 +22,8 @@ QUESTION = query("registry.example")
 REPLY = answer(QUESTION, "registry.example A 192.0.2.7")
 
 
-@pytest.fixture(scope="module")
-def lookups() -> Iterator[Lookups]:
-    with nothing_left(), reading_lookups() as lookups:
-        yield lookups
-
-
 def family(address: str) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in address else socket.AF_INET
-
-
-@pytest.fixture(params=[V4, V6], ids=["v4", "v6"])
-def network(request: pytest.FixtureRequest) -> Network:
-    chosen: Network = request.param
-    return chosen
 
 
 class Pair(NamedTuple):

@@ -56,13 +56,6 @@ def after_lookup(*commands: Sequence[str]) -> list[str]:
     return ["sh", "-c", "; ".join(["getent ahosts " + NAME, *map(shlex.join, commands)])]
 
 
-@pytest.fixture(params=[V4, V6], ids=["ipv4", "ipv6"])
-def network(request: pytest.FixtureRequest) -> Network:
-    """That of the resolver: it has `evil`, the job connects to `peer`."""
-    chosen: Network = request.param
-    return chosen
-
-
 @pytest.fixture
 def resolving(network: Network, tmp_path: Path) -> Iterator[Lab]:
     with lab_with_resolver(network.evil, RECORDS, tmp_path) as lab:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import socket
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import NamedTuple
 
@@ -15,10 +15,9 @@ from exporter.common.net.dns_messages import parse_reply
 from exporter.events import wire
 from tests.kernel.arrivals import TCP, Endpoint, Packet
 from tests.kernel.dns_exchange import NAME, Asking, policy
-from tests.kernel.held_job import DENIED, SENT, HeldJob, connect, held_job
+from tests.kernel.held_job import DENIED, SENT, HeldJob, connect
 from tests.kernel.lab import NETWORKS, PORT, V4, Lab, Network
 from tests.kernel.recorded_answers import RECORDED
-from tests.kernel.running_exporter import nothing_left
 from tests.kernel.servers import family_of
 
 pytestmark = pytest.mark.kernel
@@ -183,12 +182,6 @@ DENIED_CASES = [
     Case("no-such-name", lambda n: [address(n)], flags=NO_SUCH_NAME),
     Case("question-of-another-class", lambda n: [address(n)], of_class=CHAOS),
 ]
-
-
-@pytest.fixture(scope="module")
-def job() -> Iterator[HeldJob]:
-    with nothing_left(), held_job() as job:
-        yield job
 
 
 def by_name(cases: list[Case]) -> pytest.MarkDecorator:

@@ -13,13 +13,13 @@ import pytest
 
 from exporter.policy.compile import Compiled, compile_policy
 from tests.kernel.agents import agent
-from tests.kernel.kernel_side import KernelSide, kernel_side
+from tests.kernel.kernel_side import KernelSide
 from tests.kernel.lab import NETWORKS, PORT, V6, Lab, Network
 from tests.kernel.routes import OPTIONS, look_anew, route, set_route
 from tests.unit.policy.files import rules
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    pass
 
 pytestmark = [
     pytest.mark.kernel,
@@ -38,12 +38,6 @@ PREPARED = (
     "call = ctypes.CFUNCTYPE(ctypes.c_int, *5 * [ctypes.c_uint])(at)",
 )
 """The code and the value in the first 2 GiB (MAP_32BIT), where such calls find them."""
-
-
-@pytest.fixture(scope="module")
-def kernel() -> Iterator[KernelSide]:
-    with kernel_side() as side:
-        yield side
 
 
 def enforced(*allow: str) -> Compiled:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 
 import pytest
 
@@ -41,12 +40,6 @@ SENDS = {
     "sendto": "s.sendto(b'x', s.getpeername())",
     "corked": "s.send(b'x', socket.MSG_MORE); s.send(b'x')",
 }
-
-
-@pytest.fixture(scope="module")
-def kernel() -> Iterator[KernelSide]:
-    with kernel_side() as side:
-        yield side
 
 
 def policy(network: Network, *more: str, mode: str = "enforce") -> Compiled:

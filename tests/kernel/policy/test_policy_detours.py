@@ -14,7 +14,7 @@ from exporter.policy.model import Mode
 from tests.kernel.agents import Agent, agent
 from tests.kernel.arrivals import UDP, Endpoint, Packet
 from tests.kernel.held_job import question, record, reply
-from tests.kernel.kernel_side import KernelSide, kernel_side
+from tests.kernel.kernel_side import KernelSide
 from tests.kernel.lab import MPTCP_PORT, NETWORKS, PORT, V4, V6, Lab, Network
 from tests.kernel.routes import IPV6_TCLASS, by_way_of_evil, set_route, to_evil_at_last
 from tests.unit.policy.files import rules
@@ -29,12 +29,6 @@ USER = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
 IPV6_FREEBIND, IPV6_HDRINCL = 78, 36
 FILL = r"exec('try:\n while True: {0}.send(bytes(65536))\nexcept BlockingIOError: pass')"
 DRAIN = r"exec('try:\n while {0}.recv(65536): pass\nexcept TimeoutError: pass')"
-
-
-@pytest.fixture(scope="module")
-def kernel() -> Iterator[KernelSide]:
-    with kernel_side() as side:
-        yield side
 
 
 def audited(allow: str) -> Compiled:

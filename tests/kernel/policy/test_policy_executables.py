@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from exporter.common.errors import KernelError
-from tests.kernel.kernel_side import KernelSide, kernel_side
+from tests.kernel.kernel_side import KernelSide
 from tests.kernel.lab import PORT, V4, Lab
 from tests.kernel.lineage_policies import ALLOWED, DENIED, outcome, policy
 
@@ -23,12 +23,6 @@ if TYPE_CHECKING:
     from tests.kernel.conftest import Programs
 
 pytestmark = pytest.mark.kernel
-
-
-@pytest.fixture(scope="module")
-def kernel() -> Iterator[KernelSide]:
-    with kernel_side() as side:
-        yield side
 
 
 @pytest.fixture

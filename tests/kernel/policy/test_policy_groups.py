@@ -30,12 +30,6 @@ REPORTED = {V4: 2, V6: 58}
 LO = 1
 
 
-@pytest.fixture(scope="module")
-def kernel() -> Iterator[KernelSide]:
-    with kernel_side() as side:
-        yield side
-
-
 @pytest.fixture
 def lab() -> Iterator[Lab]:
     """One for each test: that a group was left is reported later."""

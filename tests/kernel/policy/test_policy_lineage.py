@@ -21,17 +21,9 @@ from tests.unit.policy.files import rules
 from tests.unit.policy.kernel_model import packed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.kernel.conftest import Programs
 
 pytestmark = pytest.mark.kernel
-
-
-@pytest.fixture(scope="module")
-def kernel() -> Iterator[KernelSide]:
-    with kernel_side() as side:
-        yield side
 
 
 @NETWORKS

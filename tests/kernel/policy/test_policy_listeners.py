@@ -14,7 +14,7 @@ from exporter.events.facts import Acted, Verdict
 from exporter.policy.compile import Compiled, compile_policy
 from tests.kernel.agents import COMMAND, Agent, acts, agent
 from tests.kernel.arrivals import UDP, UDPLITE, Endpoint, Packet
-from tests.kernel.kernel_side import KernelSide, kernel_side
+from tests.kernel.kernel_side import KernelSide
 from tests.kernel.lab import NETWORKS, V4, V6, Lab, Network
 from tests.kernel.running_exporter import running, wait_for
 from tests.kernel.tracing import copy_of_the_program
@@ -36,12 +36,6 @@ s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
 s.settimeout(30)
 s.bind(("{{build}}", {LISTENER}))
 """.strip().splitlines()
-
-
-@pytest.fixture(scope="module")
-def kernel() -> Iterator[KernelSide]:
-    with kernel_side() as side:
-        yield side
 
 
 def nothing_allowed(*, deny: str = "", more: str = ENFORCED) -> Compiled:

@@ -11,7 +11,7 @@ import pytest
 from exporter.policy.compile import compile_policy
 from tests.kernel.agents import Agent, agent
 from tests.kernel.arrivals import parse_netstat
-from tests.kernel.kernel_side import KernelSide, kernel_side
+from tests.kernel.kernel_side import KernelSide
 from tests.kernel.lab import MPTCP_PORT, NETWORKS, V4, V6, Lab, Network
 from tests.kernel.running_exporter import wait_for
 from tests.unit.policy.files import rules
@@ -25,12 +25,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.kernel
 
 POLICY = compile_policy(rules(allow=f"any://{V4.peer}\nany://[{V6.peer}]", more="mode: enforce\n"))
-
-
-@pytest.fixture(scope="module")
-def kernel() -> Iterator[KernelSide]:
-    with kernel_side() as side:
-        yield side
 
 
 @pytest.fixture

@@ -9,16 +9,14 @@ import struct
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
 
 import pytest
 
 from exporter.common.clock import boot_ns
 from exporter.events import wire
 from tests.kernel.dns_exchange import NAME, OF_HOST_NAMES, Asking, bracketed, policy
-from tests.kernel.held_job import DENIED, SENT, HeldJob, connect, held_job, question, record, reply
+from tests.kernel.held_job import DENIED, SENT, HeldJob, connect, question, record, reply
 from tests.kernel.lab import PORT, V4, V6, Lab, Network
-from tests.kernel.running_exporter import nothing_left
 
 pytestmark = pytest.mark.kernel
 
@@ -55,24 +53,6 @@ with socket.socket(family, socket.SOCK_DGRAM) as server, socket.socket(family, s
         sys.exit("no answer came")
 """
 """Is the resolver itself, by its address, in a network of its own."""
-
-
-@pytest.fixture(scope="module")
-def job() -> Iterator[HeldJob]:
-    with nothing_left(), held_job() as job:
-        yield job
-
-
-@pytest.fixture(params=[V4, V6], ids=["v4", "v6"])
-def network(request: pytest.FixtureRequest) -> Network:
-    chosen: Network = request.param
-    return chosen
-
-
-@pytest.fixture
-def asking(lab: Lab, network: Network) -> Iterator[Asking]:
-    with ExitStack() as stack:
-        yield Asking.at(stack, lab, network)
 
 
 @pytest.mark.parametrize(

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import json
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
 from exporter.common.clock import boot_ns
 from tests.kernel.dns_exchange import NAME, Asking, bracketed, policy
-from tests.kernel.held_job import DENIED, SENT, HeldJob, compiled, connect, held_job, question, record, reply
+from tests.kernel.held_job import DENIED, SENT, HeldJob, compiled, connect, question, record, reply
 from tests.kernel.lab import NETWORKS, PORT, Lab, Network
 from tests.kernel.lookups import packed
-from tests.kernel.running_exporter import nothing_left
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from exporter.kernel.maps.policies import WrittenPolicy
 
 pytestmark = pytest.mark.kernel
@@ -44,18 +40,6 @@ TRUSTS = pytest.mark.parametrize(
     ],
     ids=["by-address", "by-name", "at-another-port", "none"],
 )
-
-
-@pytest.fixture(scope="module")
-def job() -> Iterator[HeldJob]:
-    with nothing_left(), held_job() as job:
-        yield job
-
-
-@pytest.fixture
-def asking(lab: Lab, network: Network) -> Iterator[Asking]:
-    with ExitStack() as stack:
-        yield Asking.at(stack, lab, network)
 
 
 def prepared(job: HeldJob, network: Network, trust: Trust) -> WrittenPolicy:

@@ -24,11 +24,10 @@ import pytest
 from exporter.events import wire
 from exporter.events.facts import RULE_OF_LOOKUPS, Act, Acted, Metered, Verdict
 from tests.kernel.dns_exchange import NAME, OF_HOST_NAMES, Asking, bracketed, policy, udp
-from tests.kernel.held_job import DENIED, SENT, HeldJob, connect, held_job, question, record, reply
+from tests.kernel.held_job import DENIED, SENT, HeldJob, connect, question, record, reply
 from tests.kernel.lab import PORT, V4, V6, Lab, Network
 from tests.kernel.lookups import packed
 from tests.kernel.resolver import answering_for, answering_for_itself
-from tests.kernel.running_exporter import nothing_left
 from tests.kernel.servers import family_of
 
 pytestmark = pytest.mark.kernel
@@ -40,24 +39,6 @@ OTHER_PORT = 7009
 IPV6_HDRINCL, SO_RCVBUFFORCE, SO_ZEROCOPY, MSG_ZEROCOPY, UDP_SEGMENT = 36, 33, 60, 0x4000000, 103
 EACH = 2000
 WINDOW_S = 1.1
-
-
-@pytest.fixture(scope="module")
-def job() -> Iterator[HeldJob]:
-    with nothing_left(), held_job() as job:
-        yield job
-
-
-@pytest.fixture(params=[V4, V6], ids=["v4", "v6"])
-def network(request: pytest.FixtureRequest) -> Network:
-    chosen: Network = request.param
-    return chosen
-
-
-@pytest.fixture
-def asking(lab: Lab, network: Network) -> Iterator[Asking]:
-    with ExitStack() as stack:
-        yield Asking.at(stack, lab, network)
 
 
 def refusing(network: Network, *allow: str, more: str = "", mode: str = "enforce") -> str:

@@ -41,13 +41,6 @@ RECORDS = [
 PYTHON = Path(SYSTEM_PYTHON).resolve().name
 
 
-@pytest.fixture(params=[V4, V6], ids=["ipv4", "ipv6"])
-def network(request: pytest.FixtureRequest) -> Network:
-    """That of the resolver."""
-    chosen: Network = request.param
-    return chosen
-
-
 @pytest.fixture
 def resolving(network: Network, tmp_path: Path) -> Iterator[Lab]:
     with lab_with_resolver(network.evil, RECORDS, tmp_path, hosts=f"{V4.peer} mirror.example db\n") as lab:

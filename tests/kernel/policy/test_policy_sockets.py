@@ -18,7 +18,6 @@ from tests.kernel.tracing import trace
 from tests.unit.policy.files import rules
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.kernel.conftest import Programs
@@ -28,12 +27,6 @@ pytestmark = pytest.mark.kernel
 ENFORCED = "mode: enforce\n"
 DEFAULT = 0
 ICMP = {V4: 1, V6: 58}
-
-
-@pytest.fixture(scope="module")
-def kernel() -> Iterator[KernelSide]:
-    with kernel_side() as side:
-        yield side
 
 
 def allowing(text: str, more: str = ENFORCED) -> Compiled:

@@ -16,7 +16,7 @@ from exporter.events.facts import Act, Acted, Event, Verdict, attempts_of
 from exporter.policy.compile import Compiled, compile_policy
 from tests.kernel.agents import COMMAND, Agent, acts, agent
 from tests.kernel.arrivals import UDP, Arrivals, Endpoint, Packet
-from tests.kernel.kernel_side import KernelSide, kernel_side
+from tests.kernel.kernel_side import KernelSide
 from tests.kernel.lab import NETWORKS, V4, V6, Lab, Network
 from tests.kernel.policy_runs import bracketed
 from tests.kernel.running_exporter import running, wait_for
@@ -39,12 +39,6 @@ ENFORCED, AUDITED = "mode: enforce\n", "mode: audit\n"
 SOME = 20
 SEND = "s.send(b'x')"
 DISCONNECT = "ctypes.CDLL(None).connect(s.fileno(), bytes(16), 16)"
-
-
-@pytest.fixture(scope="module")
-def kernel() -> Iterator[KernelSide]:
-    with kernel_side() as side:
-        yield side
 
 
 def both(network: Network, mode: str = ENFORCED) -> Compiled:

@@ -22,7 +22,7 @@ from tests.kernel.servers import has_udplite
 from tests.unit.policy.files import rules
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from tests.kernel.conftest import Programs
 
@@ -62,12 +62,6 @@ ACTS = {
 VERBS = [verb for verb in ACTS if has_udplite() or not verb.startswith("udplite")]
 ACT = pytest.mark.parametrize("verb", VERBS)
 WITHOUT_HEADERS = [verb for verb in VERBS if verb != "raw-header"]
-
-
-@pytest.fixture(scope="module")
-def kernel() -> Iterator[KernelSide]:
-    with kernel_side() as side:
-        yield side
 
 
 def allowing(text: str, *, more: str = ENFORCED, deny: str = "") -> Compiled:
