@@ -4,6 +4,6 @@ Learnt:   otlp.reading → `learn` → `acts` (reads a span) ──────�
           Prometheus → `prometheus_api` → `prometheus` ──────┴→ `seen` → `onto`, `fold`, `conclude`
 Kept:     `write` → the file → `parse`, `entries` → the same `model.Baseline`
 Asked:    `novelty`, for each job by `job.known_by`, at each attempt by `core.Pipeline`
-Reviewed: `compare`, `export` with `sections` (a policy), `dry_run` (what that policy would have denied,
+Reviewed: `compare`, `export` with `sections` (a policy), `dry_run` (the runs that it would have broken,
           by `judge` and `neighbours`)
 """

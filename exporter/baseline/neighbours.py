@@ -37,7 +37,7 @@ class Neighbours:
             self._add((job, act.peer), host, at_ns)
         named = name_in(act.rule or "")
         if named is not None and (host is None or not named.covers(host)):
-            # Which name a wildcard stood for isn't known: its own text is covered by all that cover those.
+            # The name that matched a wildcard isn't known: rules that cover it cover the wildcard's, too.
             self._add((job, act.peer), str(named), at_ns)
 
     def names(self, job: Hashable, act: Recorded, at_ns: int) -> tuple[str, ...]:

@@ -40,7 +40,7 @@ def _require_given(
 ) -> None:
     if value in ("", "--"):
         what = (param.make_metavar(ctx) if param and ctx else "") or kind.name.upper()
-        if what.startswith("["):  # as one writes what may be left out
+        if what.startswith("["):  # brackets mark an optional argument
             what = what[1:-1]
         found = "it is empty" if value == "" else "`--` stands in its place"
         kind.fail(f"{what} is missing: {found}", param, ctx)
@@ -56,7 +56,7 @@ NAME = _NameType()
 
 
 class _FailOnType(click.ParamType[frozenset[FailOn]]):
-    """A list of what makes a run fail, with commas between."""
+    """A list of reasons for a run to fail, with commas between."""
 
     name = "LIST"
 
@@ -110,7 +110,7 @@ class Mebibytes(click.IntRange):
 
 
 def output_options(function: _F) -> _F:
-    """Add the options for where telemetry goes, which spans there are, and how much is said."""
+    """Add the options for the telemetry's destination, its spans, and the messages on stderr."""
     for option in reversed(
         (
             click.option(
@@ -253,5 +253,5 @@ def fail_on_option(function: _F) -> _F:
 
 
 def output_config(otlp_dir: Path | None, process_spans: str) -> OutputConfig:
-    """Return what the options of `output_options` ask for."""
+    """Return the settings that the options of `output_options` ask for."""
     return OutputConfig(otlp_dir, ProcessSpans(process_spans))

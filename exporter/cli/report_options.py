@@ -1,4 +1,4 @@
-"""Options for what is written for people: a report, a summary, and where their links lead."""
+"""Options for documents for people: a report, a summary, and the destination of their links."""
 
 from __future__ import annotations
 
@@ -79,5 +79,5 @@ def report_options(summary_default: str = "") -> Callable[[_F], _F]:
 
 
 def report_config(options: dict[str, Any]) -> ReportConfig:
-    """Return what the options of `report_options` ask for, and remove these from `options`."""
+    """Return the settings that the options of `report_options` ask for, and remove these from `options`."""
     return ReportConfig(options.pop("report"), options.pop("summary"), options.pop("trace_url"))

@@ -12,7 +12,7 @@ from .errors import KernelError
 _MORE_PROCESSES = "raise the limit of processes and threads (ulimit -u, or the container's)"
 _HINTS = {
     os.strerror(errno.EAGAIN): _MORE_PROCESSES,
-    "can't start new thread": _MORE_PROCESSES,  # all that Python says of EAGAIN then
+    "can't start new thread": _MORE_PROCESSES,  # Python's text for EAGAIN then
     os.strerror(errno.EMFILE): "raise the limit of open files (ulimit -n)",
     os.strerror(errno.ENFILE): "raise the machine's limit of open files (sysctl fs.file-max)",
     os.strerror(errno.ENOMEM): "free memory, or raise its limit (ulimit -v, or the container's)",
@@ -21,7 +21,7 @@ _HINTS = {
 
 
 def limit_hint(said: str) -> str | None:
-    """Return which limit to raise after an error with the text `said`; None when no limit was in the way."""
+    """Return a hint to raise a limit after an error with the text `said`; None when no limit was reached."""
     return next((hint for words, hint in _HINTS.items() if words in said), None)
 
 

@@ -1,7 +1,7 @@
 """Files and folders that the traced job, or anyone before it, may have prepared with malice.
 
-No symbolic link is followed at a file, nor, where that is said, at its folder; anything but a regular file
-with a single name is refused, and nothing is waited for.
+No symbolic link is followed at a file, nor, where a docstring says so, at its folder; anything but a regular
+file with a single name is refused, and nothing is waited for.
 
 Standard library only: this text is also run by itself, by the system's Python with another user's rights (see
 exporter/session/user_files.py).
@@ -146,7 +146,7 @@ def require_ours_alone(path: Path) -> None:
         status = folder.stat()
         if status.st_uid not in (0, os.geteuid()):
             raise UnsafeFolderError(f"{folder} belongs to another user")
-        # Below a sticky folder nobody else can move what is ours; they could still make files in it.
+        # Below a sticky folder nobody else can move our files; they could still make files in it.
         if _is_open(status) and not status.st_mode & stat.S_ISVTX:
             raise UnsafeFolderError(f"others may write to {folder}")
 

@@ -235,7 +235,7 @@ class Aggregated(NamedTuple):
     peer: bytes
     peer_port: int
     is_other: bool
-    """Whether the peers were too many to tell apart: then `peer` and `peer_port` say nothing."""
+    """Whether the peers were too many to tell apart: then `peer` and `peer_port` have no meaning."""
     attempts: int
     """Number of attempts; 0 where an earlier event counted them, and this one only adds bytes."""
     bytes_sent: int

@@ -33,7 +33,7 @@ class Image(NamedTuple):
 
 
 class Lookup(Protocol):
-    """A source of facts: /proc, or a recording. None stands for what can't be known."""
+    """A source of facts: /proc, or a recording. None stands for a fact that can't be known."""
 
     def facts(self, process: ProcessKey) -> Facts:
         """Return the facts about `process`."""
@@ -79,9 +79,9 @@ class Program:
     has_egress: bool = False
     """Whether it or a descendant did something on a socket."""
     attribution: str | None = None
-    """`egress.attribution`; None where the scope tells it."""
+    """`egress.attribution`; None where it follows from the scope."""
     step: str | None = None
-    """`egress.job.step`, from the environment of its root, whatever its own environment says."""
+    """`egress.job.step`, from the environment of its root, and never from its own."""
     is_reported: bool = False
     """Whether its span has been submitted."""
     facts: Facts | None = field(default=None, repr=False)
@@ -114,7 +114,7 @@ class Program:
             self.parent = parent = parent.root
             self.has_gap = True
         else:
-            is_detached = self.is_recovered and self.attribution is None  # a job's root was told whose it is
+            is_detached = self.is_recovered and self.attribution is None  # a job's root has an attribution
             self.has_gap = is_detached if parent is None else parent.has_gap
         if parent is not None:
             self.step = parent.step

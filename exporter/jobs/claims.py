@@ -17,7 +17,7 @@ from exporter.jobs.text import clean_text, clean_url, server_of
 
 _ANSWERS = {"true": True, "false": False}
 _SHARED = frozenset({"CI", "BUILD_ID"})
-"""Marks that other programs set, too, so that a blank one says nothing of a system."""
+"""Marks that other programs set, too, so that a blank one is no sign of a system."""
 
 
 class Claim(NamedTuple):

@@ -118,7 +118,7 @@ def _named_by_user(environ: Mapping[str, str], job_env: str) -> Outline:
             hint="name the variable that holds the job's id, or leave the option out",
         )
     ids = _own_ids(environ, NAMED_BY_USER, job_id, job_id)
-    provider = recognise(environ)  # any job may set the variable, so its policy goes by its CI system
+    provider = recognise(environ)  # any job may set the variable, so the CI system decides on its policy
     claims = claims_of(provider, environ) if provider else (Claim(NAMED_BY_USER, None, None, None),)
     also = besides(provider, environ) if provider else ()
     return Outline(Job(NAMED_BY_USER, "", ids, claims=claims, besides=also), job_id)

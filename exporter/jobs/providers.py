@@ -23,7 +23,7 @@ class Provider:
     project: Source
     """The scope in which `run_id` is unique on its server: repository or pipeline. Only for the ids."""
     server: Source = ()
-    """URL of the server, for the ids; where it isn't told, the origin of `run_url` is taken."""
+    """URL of the server, for the ids; where it is missing, the origin of `run_url` is taken."""
     attempt: Source = ()
     task: Source = ()
     task_run_id: Source = ()
@@ -33,7 +33,7 @@ class Provider:
     """The name of the step, where it isn't the task's; each root of the job may have another one."""
     pipeline: Source = ()
     repository: Source = ()
-    """Path of the repository; where it isn't told, the path of `repository_url` is taken."""
+    """Path of the repository; where it is missing, the path of `repository_url` is taken."""
     repository_url: Source = ()
     revision: Source = ()
     tag: Source = ()

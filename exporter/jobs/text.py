@@ -9,7 +9,7 @@ from exporter.redact.command_lines import redact_arguments
 
 MAX_CHARS = 1024
 """Longest value kept. Providers stay far below (GitLab cuts job names and refs at 255, Jenkins nests folders
-of 255 a few deep); these values stand on every egress span, so what is longer is an attack or a mistake."""
+of 255 a few deep); these values stand on every egress span, so a longer one is an attack or a mistake."""
 
 ORDINARY_CHARS = 256
 """The characters that a value has at most as a rule."""
@@ -79,7 +79,7 @@ def _public(text: str) -> str | None:
 
 
 def _legible(raw: str) -> str:
-    # Cut first: the bound holds for the work too. Eight times as much leaves room for what is taken out.
+    # Cut first: the bound holds for the work too. Eight times as much leaves room for removed characters.
     printable = _CONTROLS.sub("", raw[: 8 * MAX_CHARS])
     return _USER_INFO.sub("", _SURROGATES.sub("\N{REPLACEMENT CHARACTER}", printable))
 

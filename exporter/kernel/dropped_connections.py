@@ -48,7 +48,7 @@ class Left(NamedTuple):
     """The network namespaces where the kernel didn't tell which connections are marked."""
 
     def lines(self) -> Iterator[str]:
-        """Yield lines about connections that may send what a policy dropped, now that nothing drops it."""
+        """Yield lines about connections that may send dropped data again, now that no program drops it."""
         if self.connections:
             it = "it" if self.connections == 1 else "they"
             found = counted(self.connections, "connection")

@@ -1,4 +1,4 @@
-"""Check what tracing needs of the host before anything starts. `run` and `doctor` share the messages."""
+"""Check that the host has all that tracing needs, before a start. `run` and `doctor` share the messages."""
 
 from __future__ import annotations
 

@@ -163,7 +163,7 @@ class Tracer:
         self._registry.enter(scope, job)
 
     def unregister(self, scope: int) -> None:
-        """Remove the job of `scope`, which is over, from what other processes see."""
+        """Remove the job of `scope`, which is over, from the jobs that other processes see."""
         self._registry.leave(scope)
 
     def registered(self, scope: int) -> Registered | None:

@@ -1,4 +1,4 @@
-"""Attributes of spans and log records: bounded in size, and honest about what was cut."""
+"""Attributes of spans and log records: bounded in size, with the names of those that were cut."""
 
 from __future__ import annotations
 

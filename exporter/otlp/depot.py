@@ -27,7 +27,7 @@ class Books(NamedTuple):
     earlier: Ledger
     """The ledger of the attempts that earlier processes left on disk."""
     counted: str = ""
-    """What is counted, for messages; empty where nothing is."""
+    """The noun for the counted entries, for messages; empty where none are counted."""
 
 
 class Waiting(NamedTuple):

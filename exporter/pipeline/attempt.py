@@ -1,4 +1,4 @@
-"""Attempts: who tried to reach what, what was ruled about it, and the place of its span in the trace."""
+"""Attempts: the program, its destination, the ruling, and the place of the span in the trace."""
 
 from __future__ import annotations
 

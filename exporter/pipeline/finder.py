@@ -13,7 +13,7 @@ class Discovered(NamedTuple):
 
     scope: int
     step: str | None = None
-    """The CI system's name for what this root does; None where it doesn't tell."""
+    """The CI system's name for this root's step; None where it has none."""
 
 
 class Finder(Protocol):

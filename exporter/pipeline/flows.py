@@ -121,7 +121,7 @@ class Flows:
         kernel had no route to the first one.
         """
         event, ruling = flow.attempt.event, flow.attempt.ruling
-        # A socket that was denied causes no more events, except for what it did before.
+        # A socket that was denied causes no more events, except about its earlier acts.
         if ruling.is_denied or ruling.refused is not None:
             yield flow
             return

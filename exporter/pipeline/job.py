@@ -51,7 +51,7 @@ class Outlets:
     clock: Clock
     process_spans: ProcessSpans
     say: Callable[..., object] = silent
-    """Function that shows a line about what a job does, at once; its keywords tell programs the same."""
+    """Function that shows a line about an act of a job, at once; its keywords have its facts for programs."""
     view: View | None = None
     """Display of acts for somebody who watches; None: nobody does."""
 
@@ -68,7 +68,7 @@ class TracedJob:
     denials: Denials
     novelties: Novelties
     is_a_job: bool = True
-    """False for the stand-in that takes what belongs to no job."""
+    """False for the stand-in that gets the events of no job."""
     terms: Terms | None = None
     """The terms of its policy; None: it has no policy."""
     earlier: Mapping[int, Terms] = field(default_factory=dict)

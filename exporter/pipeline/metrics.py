@@ -1,4 +1,4 @@
-"""The metrics: what jobs connect to, and whether every attempt is accounted for."""
+"""The metrics: the connections of jobs, and whether every attempt is accounted for."""
 
 from __future__ import annotations
 

@@ -314,7 +314,7 @@ class ProcessTable:
 
 
 def _go_on(program: Program, before: Program | None) -> None:
-    """Carry over from `before`, the program that the process ran, what an exec doesn't change."""
+    """Carry over from `before`, the process's last program, the facts that an exec doesn't change."""
     if before is not None:
         program.has_gap |= before.has_gap
         program.step = before.step

@@ -42,7 +42,7 @@ class Beginning:
     terms: Terms | None = None
     """The terms of its policy; None: it has no policy."""
     step: str | None = None
-    """`egress.job.step` of its root; None where the CI system doesn't tell."""
+    """`egress.job.step` of its root; None where the CI system has no name for it."""
 
 
 @dataclass(frozen=True)

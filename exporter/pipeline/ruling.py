@@ -91,7 +91,7 @@ class Terms:
     rules: Mapping[int, str]
     """Texts of the rules, as they stand in the file, by number."""
     named: NamedRules | None = None
-    """The rules for names, to find the one that decided; None in a replay, since recordings tell it."""
+    """The rules for names, to find the one that decided; None in a replay, since recordings have it."""
     policy: JobPolicy | None = None
     """The policy, to judge acts that came before the kernel knew it; None where there are no such acts."""
     resolvers: tuple[Address, ...] = ()

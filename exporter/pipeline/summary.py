@@ -1,4 +1,4 @@
-"""The summary for people: a table of what a job connected to, printed to stderr when the job ends.
+"""The summary for people: a table of a job's destinations, printed to stderr when the job ends.
 
 Every text in it may come from an attacker.
 """

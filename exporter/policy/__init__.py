@@ -1,1 +1,1 @@
-"""What a job may connect to: the policy file, decisions by it, and its form as entries of kernel maps."""
+"""The destinations that a job may connect to: the policy file, decisions by it, its form in kernel maps."""

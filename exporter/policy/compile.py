@@ -4,7 +4,7 @@ compiled = compile_policy(effective(policy, who), system_resolvers())
 compiled.addresses, compiled.names, compiled.ports  # the entries
 compiled.rule(1)  # the rule behind a choice's number
 
-The lookup that the kernel has to follow; decide.py says what must come out, and the tests hold it to that:
+The lookup that the kernel has to follow; its result must be that of decide.py, and the tests check it:
 
 1. Take IPv4 as ::ffff:a.b.c.d, icmp (1) for ipv6-icmp (58), tcp (6) for MPTCP (262), port 0 where there is
    none.
@@ -22,15 +22,15 @@ The lookup that the kernel has to follow; decide.py says what must come out, and
 
 Granting is the other half: a question's name, if it is a host's name of at most 251 bytes, is looked up in
 `names` (in lower case, reversed, with a NUL behind it: longest match), and the bit of its rule set is added
-to the mask of each address in the answer. So one hash lookup tells all that names say of an address,
+to the mask of each address in the answer. So one hash lookup has the verdicts of all names of an address,
 however many names share it. Rule sets that deny are granted like the others.
 
 Where lookups are refused, the same lookup of a question's name tells whether it may be asked for: `questions`
 says so, or a CNAME of such a name led there. Each pattern is there with each of the searched domains behind
 it, too; this one has no rules of its own, and so the rule set of the wildcard around it, if there is one.
 
-Why the three lookups suffice. A trie finds only the longest prefix of its class, so what is shorter, in the
-same class, comes along as alternatives where it can matter: a deny that is final, or a rule for all chains
+Why the three lookups suffice. A trie finds only the longest prefix of its class, so shorter ones, in the
+same class, come along as alternatives where they can matter: a deny that is final, or a rule for all chains
 behind one with a lineage. Across the classes nothing has to be added, since ranks compare: a deny is above
 all, then the longer prefix, then the stated port. Names need no ranks: an entry of `ports` says all for its
 class, wider ones included, which is why the first one is enough.

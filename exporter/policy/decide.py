@@ -66,7 +66,7 @@ class Loser(NamedTuple):
 
 @dataclass(frozen=True)
 class Decision:
-    """What was decided, and by which rule."""
+    """A decision, and the rule that made it."""
 
     effect: Effect
     rule: Rule | None
@@ -89,7 +89,7 @@ def decide(
     chain: Sequence[str] = (),
     resolvers: Iterable[Address] = (),
 ) -> Decision:
-    """Return what `policy` says to `act`, and by which rule.
+    """Return the decision of `policy` on `act`, with the rule that made it.
 
     `names` were asked for and led to the address (lower case, no final dot). `chain` holds the executables
     from the job's root to the process, names or paths. `resolvers` are the system's.
@@ -122,7 +122,7 @@ def may_create(policy: JobPolicy, protocol: int, *, resolvers: Iterable[Address]
 def may_ask(policy: JobPolicy, name: str) -> bool:
     """Whether a resolver may be asked for `name` (in lower case, without the final dot).
 
-    It may if a rule allows the name, or what is left of it without one of the search domains, and no deny of
+    It may if a rule allows the name, or the name without one of the search domains at its end, and no deny of
     higher precedence takes that back for all processes that the rule is for.
     """
     if not policy.lookups.are_refused:

@@ -205,7 +205,7 @@ def _name(text: str) -> Name:
 
 def _as_dns_has_it(text: str) -> str:
     if len(text) > NAME_MAX:
-        return ", in letters, digits, - and _"  # what encodes it takes its time, by the square of its length
+        return ", in letters, digits, - and _"  # the time to encode it grows with the square of its length
     try:
         encoded = text.encode("idna").decode("ascii").lower()
     except UnicodeError:

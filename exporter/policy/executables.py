@@ -2,7 +2,7 @@
 
 A name means the executables of that name in DIRECTORIES, links followed; a path means the file there. A file
 that somebody else could write or replace doesn't count: a job could make it anything. A script isn't an
-executable either, since what the kernel runs is its interpreter.
+executable either, since the kernel runs its interpreter.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ def _walk(path: Path) -> Path:
 
 def _require_roots(step: Path, status: os.stat_result) -> None:
     mode = status.st_mode
-    # In a sticky directory, such as /tmp, nobody can replace what is root's.
+    # In a sticky directory, such as /tmp, nobody can replace root's files.
     is_sticky = stat.S_ISDIR(mode) and mode & stat.S_ISVTX
     is_writable = not stat.S_ISLNK(mode) and not is_sticky and mode & _OTHERS_WRITE
     if status.st_uid != 0 or is_writable:

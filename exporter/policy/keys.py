@@ -30,7 +30,7 @@ _COLONS = f"a colon in a name is written as {_COLON}"
 
 
 class SectionKeyError(ValueError):
-    """A key that isn't valid; the file's error says what is wrong with it, and how to fix it."""
+    """A key that isn't valid, with the reason, and how to fix it."""
 
     def __init__(self, what: str, fix: str) -> None:
         """Both texts are reported as they are."""
@@ -53,7 +53,7 @@ class Key(NamedTuple):
     """Whether the section is for protected branches and tags alone, by its `protected_ref`."""
 
     def fits(self, claim: Claim, *, unknown_fits: bool) -> bool:
-        """Return whether the section is for the job in `claim`; `unknown_fits`: what isn't known fits."""
+        """Whether the section is for the job in `claim`; with `unknown_fits`, a field not known fits."""
         parts = ((claim.provider, self.provider), (claim.project, self.project))
         names = self.names.replace(REDACTED, "*")  # a key that was made of telemetry has redacted names
         fits_names = any(fnmatchcase(name, names) for name in job_names(claim.pipeline, claim.task))

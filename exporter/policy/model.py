@@ -27,7 +27,7 @@ Network = IPv4Network | IPv6Network
 
 
 class Effect(Enum):
-    """What a rule, or the policy as a whole, says to an attempt."""
+    """The effect of a rule, or of the policy as a whole, on an attempt."""
 
     ALLOW = "allow"
     DENY = "deny"
@@ -125,7 +125,7 @@ class Rule:
 
     @property
     def meaning(self) -> tuple[object, ...]:
-        """What the rule says, without its text and place: equal for rules that say the same."""
+        """The rule without its text and place: equal for rules of the same effect on the same attempts."""
         return self.effect, self.host, self.protocol, self.ports, self.lineage
 
     @property
@@ -156,7 +156,7 @@ class Section:
     trusts_names: bool | None = None
     """Whether names that a job's author chooses count; None: as for the file as a whole."""
     refuses_lookups: bool = False
-    """Whether its jobs may look up only names that rules allow, whatever the file says as a whole."""
+    """Whether its jobs may look up only names that rules allow, even if the file lets others look up all."""
     source: str = ""
     """The file that has the section."""
     line: int | None = None

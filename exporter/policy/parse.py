@@ -65,7 +65,7 @@ def parse_policy(data: bytes, source: str) -> Policy:
 def parse_allowed_endpoints(text: str) -> Policy:
     """Read a policy from destinations with blanks between them. Raises PolicyError.
 
-    Each destination allows what it would allow in a file. The system's resolvers are allowed, too.
+    Each destination allows as much as in a file. The system's resolvers are allowed, too.
     """
     problems = Problems()
     found: dict[tuple[object, ...], Rule] = {}

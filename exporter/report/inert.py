@@ -71,6 +71,6 @@ def _escaped(found: re.Match[str]) -> str:
 
 
 def _direction(text: str) -> str:
-    """Return an attribute for text with right-to-left letters, which would else reorder what is beside it."""
+    """Return an attribute for text with right-to-left letters, which would else reorder text beside it."""
     turns = not text.isascii() and any(unicodedata.bidirectional(char) in _RIGHT_TO_LEFT for char in text)
     return ' dir="ltr"' if turns else ""

@@ -221,7 +221,7 @@ def _candidates(name: bytes, environment: Mapping[str, str]) -> Iterator[bytes]:
 
 def _execute_file(path: bytes, argv: list[bytes], environment: Mapping[str, str]) -> NoReturn:
     try:
-        os.execve(path, argv, environment)  # noqa: S606 - to run what the user names is the purpose
+        os.execve(path, argv, environment)  # noqa: S606 - to run the user's command is the purpose
     except OSError as error:
         if error.errno != errno.ENOEXEC:
             raise

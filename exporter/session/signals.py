@@ -143,7 +143,7 @@ class SignalRelay:
 
     def _settle(self, arrival: _Arrival, command: Receiver, now_s: float, beside_us: bool) -> bool:
         """Deal with an arrival; return False when it is too early for that, and it is to be tried again."""
-        # What COMMAND itself sends to its parent, or to everyone (reboot does), must not come back to it.
+        # A signal that COMMAND sends to its parent, or to everyone (reboot does), must not come back to it.
         if arrival.sender_pid == command.pid or self._has_reached(arrival) or _is_about_us(arrival):
             return True
         if now_s - arrival.when.at_s < _GRACE_S:

@@ -40,7 +40,7 @@ _SPANS = re.compile(rb'\s*\{\s*"resource(Spans|Metrics|Logs)"')
 
 @dataclass(frozen=True)
 class DocumentKind:
-    """A kind of file, with the limits on what is read of one."""
+    """A kind of file, with the limits on its size and its nodes."""
 
     name: str
     """Name of the kind, as in "a policy is one document"."""

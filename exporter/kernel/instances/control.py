@@ -61,7 +61,7 @@ class Instance:
 
 @dataclass(frozen=True)
 class InstanceJob:
-    """A job of an instance, and what the kernel does with it now."""
+    """A job of an instance, and its state in the kernel."""
 
     instance: Instance
     scope: int
@@ -229,7 +229,7 @@ def stop(instance: Instance, *, by: int, tell: Callable[[str], object] = lambda 
     """
     directory = instance.directory
     if directory.lstat().st_uid != os.geteuid():
-        # Its owner may have put links there to what belongs to others.
+        # Its owner may have put links there to files of others.
         shutil.rmtree(directory, ignore_errors=True)
         return not directory.exists()
     if instance.is_of_this_version:

@@ -139,7 +139,7 @@ def one_of(candidates: Map, key: bytes) -> int | None:
 
 
 def step_number(process: ProcessKey) -> int:
-    """Return the number of the step that begins with `process`: what it makes has it, too.
+    """Return the number of the step that begins with `process`: its descendants have it, too.
 
     `begin_step` in bpf/process.bpf.c computes the same.
     """

@@ -73,7 +73,7 @@ def _opened(path: Path) -> Iterator[int]:
 class Executables:
     """The bits of executables, in the mask that a process inherits and adds to at each exec.
 
-    An executable has the same bit in all policies, and none is given away twice: what a process holds stays
+    An executable has the same bit in all policies, and none is given away twice: the mask of a process stays
     true when its job's policy changes, or its exporter. A file counts as long as it hasn't changed since a
     policy first named it.
     """
@@ -111,7 +111,7 @@ class Executables:
     def renumbered(self, policy: Compiled) -> Compiled:
         """Return `policy` with the bits that its executables have here, as in `held` of events.
 
-        The executables count from now on. Raises what `name` raises.
+        The executables count from now on. Raises the errors of `name`.
         """
         self.name(policy.executables)
         bits = {executable: self._bits[executable] for executable in policy.executables}

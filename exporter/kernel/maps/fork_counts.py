@@ -2,7 +2,7 @@
 
 Processes come and go while the table is read. One that forks and exits again and again can evade the reader:
 the new process is entered behind the reader, and the old one is gone before the reader gets there. So finding
-none says little. If none was made meanwhile either, there is none: the kernel counts a new process once its
+none proves little. If none was made meanwhile either, there is none: the kernel counts a new process once its
 entry is in the table, and its creator's entry is there until then.
 """
 

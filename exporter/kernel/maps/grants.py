@@ -70,7 +70,7 @@ class Grants:
         after: int,
         masks: Mapping[bytes, tuple[int, int]],
     ) -> int:
-        """Grant under the policy `after` what it would have granted, had it been there instead of `before`.
+        """Grant under the policy `after` all that it would have granted, had it been in force before.
 
         `masks` has, by address (16 bytes), the rule sets of `after`, and when the last answer came (in ns
         since boot). An address that was granted under `before` is granted for as long as it was there.
@@ -91,7 +91,7 @@ class Grants:
         return len(lost)
 
     def carry_over_early(self, before: int, after: int, mask_of: Callable[[Early], int | None]) -> int:
-        """Grant under the policy `after` what steps looked up under `before` while their jobs weren't known.
+        """Grant under `after` addresses that steps looked up under `before` while their jobs weren't known.
 
         `mask_of` returns the rule sets that an address is granted under `after`; None when they aren't known.
         Addresses that `before` didn't grant have to be looked up again, since nobody remembers which step

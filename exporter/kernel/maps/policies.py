@@ -116,8 +116,8 @@ class Policies:
     def hold(self, scope: int, number: int, policy: Compiled) -> None:
         """Hold `scope` to `policy`, written as `number`, from now on.
 
-        Its mode is the one that somebody chose for the scope, else the policy's: whoever turned enforcement
-        on or off meanwhile is heeded, whatever the file says.
+        Its mode is the one that somebody chose for the scope, else the policy's: a choice by `ci-egress
+        enforce` goes before the file.
         """
         with self._registry.changing():
             is_enforcing = self._registry.wants_enforcing(scope, policy.mode)

@@ -40,7 +40,7 @@ class ResumableJob(NamedTuple):
     run_hash: int = 0
     """The first 64 bits of the SHA-256 of the run's id."""
     identity: int = 0
-    """The id that the job's span has by the job's identity; with `run_hash` it tells which job it is."""
+    """The span id computed from the job's identity; with `run_hash` it identifies the job."""
     parent_id: int = 0
     """The id of the span above the job's; 0: there is none."""
     below: int = 0

@@ -18,8 +18,8 @@ UNITS = (
     *("pihole-FTL.service", "AdGuardHome.service", "coredns.service"),
 )
 """Systemd units right below system.slice. A process that is in none of them and takes port 53 while the
-programs run isn't believed over loopback: it may do so for a job, as Docker does for whoever publishes a
-port."""
+programs run isn't believed over loopback: it may do so for a job, as Docker does for a container that
+publishes a port."""
 
 _TRUSTED = struct.pack("=I", 1)
 

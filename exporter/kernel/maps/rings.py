@@ -151,7 +151,7 @@ class Ring:
             self._taken = None
 
     def free(self) -> None:
-        """Give the room of what was taken back to the kernel, but not of the record that is being handled."""
+        """Give the room of taken records back to the kernel, except that of the record being handled."""
         until = self._consumed if self._taken is None else self._taken
         if until != self._freed:
             self._freed = self._consumer_at[0] = until
@@ -166,7 +166,7 @@ class Drained(NamedTuple):
     number: int
     """Records that were handed over."""
     is_all: bool
-    """Whether nothing is left of what was there and finished when it began."""
+    """Whether no record is left that was there and finished when it began."""
 
 
 def drain(rings: Sequence[Ring], handle: Handler, *, limit: int, most_s: float = math.inf) -> Drained:

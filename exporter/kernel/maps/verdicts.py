@@ -1,4 +1,4 @@
-"""What the policy in the kernel's maps says to an act, found by the kernel's lookup, without doing the act.
+"""The verdict of the policy in the kernel's maps on an act, by the kernel's lookup, without doing the act.
 
 The lookup is the same as in bpf/policy.bpf.c, on the same maps: so it needs neither the policy's file nor the
 exporter that wrote the maps.
@@ -64,7 +64,7 @@ class Verdicts:
         self._granted, self._ports = maps["granted"], maps["rule_ports"]
 
     def decide(self, scope: int, peer: Peer, process: Process) -> Said | None:
-        """Return what the policy of `scope` says to an act of `process` with `peer`; None: it has none."""
+        """Return the answer of the policy of `scope` on an act of `process` with `peer`; None without one."""
         mode = self._mode(scope)
         if mode is None:
             return None

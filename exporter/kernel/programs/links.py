@@ -32,7 +32,7 @@ class Link(NamedTuple):
     descriptor: int
     """The link's descriptor, valid until the next link is asked for."""
     program: str
-    """The program's name, cut to what the kernel keeps: 15 bytes."""
+    """The program's name, cut to 15 bytes, as the kernel keeps it."""
     maps: frozenset[int]
     """Ids of the maps that it uses."""
 

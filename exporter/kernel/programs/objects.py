@@ -74,7 +74,7 @@ def create_map(spec: MapSpec) -> int:
     sizes = (spec.type, spec.key_size, spec.value_size, spec.max_entries, spec.flags)
     if spec.type != _SK_STORAGE:
         return bpf(_MAP_CREATE, _MAP.pack(*sizes, name, 0, 0, 0))
-    # The only type that the kernel doesn't make without being told the types of key and value.
+    # The only type that the kernel doesn't make without the types of key and value.
     types = _load_btf(_btf_of(spec.value_size, _LOCKS.get(spec.name)))
     try:
         return bpf(_MAP_CREATE, _MAP.pack(*sizes, name, types, _KEY_TYPE, _VALUE_TYPE))

@@ -1,1 +1,1 @@
-"""Checks that find out what somebody does to the tracing, and what the tracing itself loses."""
+"""Checks for tampering with the tracing, and for losses of its own."""

@@ -77,7 +77,7 @@ class Guards:
         self._is_end_forged = False
         self._agent = owner.agent
         self.is_left_alone = False
-        """Whether the agent is gone, and with it whoever may end the watch."""
+        """Whether the agent is gone, and with it the only process that may end the watch."""
         self._integrity = Integrity(tracer, outlets.metrics, self._lost, self._log)
         say = Messages.current().say
         self.steering = Steering(tracer, handle, say, self._tampered, ends_by_token=owner.ends_by_token)
@@ -116,7 +116,7 @@ class Guards:
     def went_wrong(self, told: str, where: str) -> None:
         """Report a fault of ci-egress as tampering, since a job may have brought it about.
 
-        `told` says it in a line; `where` is the traceback.
+        `told` is a line about it; `where` is the traceback.
         """
         self._tampered(tampering.FAULT, told, detail=where)
 
@@ -141,7 +141,7 @@ class LossReporter:
     """A reporter of lost attempts: one log record for each kind of loss and second at most."""
 
     def __init__(self, account: Callable[[], Account], log: EventLog) -> None:
-        """Report what `account` has dropped to `log`."""
+        """Report the attempts that `account` has as dropped to `log`."""
         self._account = account
         self._log = log
         self._told: dict[tuple[str, str], int] = {}

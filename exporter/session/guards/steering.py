@@ -88,7 +88,7 @@ class Steering:
             self._tampered(POLICY, f"{told}, and not by `ci-egress enforce`")
 
     def _stopped(self, by: int) -> None:
-        self._tracer.detach()  # `ci-egress stop` can't detach what is held open here
+        self._tracer.detach()  # `ci-egress stop` can't detach links that are held open here
         for scope, mode in self._modes.items():
             if mode is JobMode.ENFORCE:
                 self._handle(Switched(boot_ns(), scope, is_enforcing=False))

@@ -109,7 +109,7 @@ class PolicyChange:
         return given_up
 
     def is_time(self) -> bool:
-        """Whether some scopes still go by the policy before, and it is time to try again."""
+        """Whether some scopes are still held to their old policies, and it is time to try again."""
         return bool(self.next) and time.monotonic() >= self._again_s
 
     def forget(self, given_up: Mapping[int, SharedPolicy | None]) -> None:

@@ -30,7 +30,7 @@ _OTHERS = {
     OVERFLOW: replace(_NO_JOB, task="(jobs without room)"),
     HOST: replace(_NO_JOB, task="(containers of no job)"),
 }
-"""What `ci-egress enforce status` shows for these scopes; in brackets, since none is a job."""
+"""The names of these scopes in `ci-egress enforce status`; in brackets, since none is a job."""
 
 
 class WatchPolicyHolder:

@@ -76,7 +76,7 @@ def _change_policy(
     config: WatchConfig, holder: WatchPolicyHolder, pipeline: Pipeline, catch_up: Callable[[], object]
 ) -> int:
     source = source_of(config)
-    assert source is not None  # noqa: S101 - the options are what they were
+    assert source is not None  # noqa: S101 - the options have not changed
     return holder.change(source, pipeline.jobs.names_in, catch_up, pipeline.jobs.change_terms)
 
 

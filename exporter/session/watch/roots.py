@@ -76,7 +76,7 @@ class Roots:
         is_partial = event.is_cut or is_contested
         is_vouched = job.is_vouched and is_agents and not is_partial and not event.is_from_proc
         if provider and event.standing in _STEPS and system_of(event.agent) == provider.name:
-            job = replace(job, besides=())  # it is of the system that it names
+            job = replace(job, besides=())  # the job is of the system that it names
         job = replace(job, is_vouched=is_vouched, is_partial=is_partial)
         return Identified(key_of(job, job.ids.job_span_id, run_hash(run_id)), Outline(job, run_id))
 

@@ -108,6 +108,6 @@ class Fitting:
 
 
 def _shown(job: Job) -> str:
-    """Return the name of a job that is just being decided: what it is told by isn't known yet."""
+    """Return the name of a job that is just being decided: its reported name isn't known yet."""
     claim = job.who.claims[0]
     return public_text(claim.task or claim.pipeline or "") or job.display_name

@@ -40,7 +40,7 @@ class Takeover:
         holder: WatchPolicyHolder,
         books: Bookkeeping,
     ) -> None:
-        """Enter what is lost in `books`."""
+        """Prepare the takeover; lost attempts are entered in `books`."""
         self._tracer, self._outlets, self._pipeline = tracer, outlets, pipeline
         self._jobs, self._holder, self._books = jobs, holder, books
 
