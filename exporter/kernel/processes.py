@@ -39,7 +39,7 @@ class FollowedProcesses:
         is_adopted: bool,
         is_detached: Callable[[], bool],
     ) -> None:
-        """`lineage` is the ring of forks and execs, whose unread records may be newer than a caller's facts.
+        """`lineage` is the ring of forks and execs, by whose unread records `running` looks back.
 
         With `is_adopted` an exporter that ended has followed processes before; `is_detached` returns whether
         the programs are gone, so that nobody removes processes that end.
@@ -163,7 +163,7 @@ class FollowedProcesses:
     def let_go_of_others(self, goes_on: Callable[[ProcessKey], bool]) -> None:
         """Follow only held processes and their children, since nobody reads the records of others any more.
 
-        Processes that begin from now on are held to no policy, nor are those of which `goes_on` is true.
+        Steps that begin from now on are held to no policy, nor are processes of which `goes_on` is true.
         """
         self.know_steps({}, {})
         self._windows.follow_jobs_alone()

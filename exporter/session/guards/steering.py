@@ -59,7 +59,7 @@ class Steering:
         self._modes.pop(scope, None)
 
     def look(self) -> None:
-        """Report what changed. Cheap: a lookup for each job, once a second a look for `ci-egress stop`."""
+        """Report changes of mode, and a stop. Cheap: a lookup for each job, and once a second for a stop."""
         if self._is_stopped:
             return
         for scope, before in list(self._modes.items()):
