@@ -12,6 +12,7 @@ import pytest
 
 from exporter.kernel.mounts import cgroup2_root
 
+from .job_steps import Steps
 from .kernel_side import KernelSide, kernel_side
 from .lab import PORT, V4, V6, Lab, Network
 from .running_exporter import wait_for
@@ -104,6 +105,15 @@ def runner() -> Iterator[Runner]:
     """A runner's agent, without variables of a job."""
     with Runner() as runner:
         yield runner
+
+
+@pytest.fixture
+def steps(lab: Lab, programs: Programs, runner: Runner, tmp_path: Path) -> Iterator[Steps]:
+    """Steps of jobs, which are over with the test."""
+    folder = tmp_path / "steps"
+    folder.mkdir()
+    yield Steps(folder, lab, programs, runner)
+    (folder / "over").touch()
 
 
 @pytest.fixture

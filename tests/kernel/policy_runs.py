@@ -5,20 +5,21 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import subprocess
+import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.kernel.policy.test_policy_run import logs, policy
+from tests.checkout import ROOT
 
-from .tracing import Span, Trace, Value, trace
+from .lab import RUN_LIMIT_S, Lab
+from .tracing import Span, Trace, Value, environment, logs, read, trace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
-
-    from .lab import Lab
 
 MODES = pytest.mark.parametrize("mode", ["audit", "enforce"])
 _BLOCKED = "ci-egress: blocked: "
@@ -133,3 +134,28 @@ def under(
     else:
         seen = trace(lab, command, otlp, *wanted, env=env)
     return Ruled(seen, mode, file, logs(otlp))
+
+
+GITLAB = {
+    "GITLAB_CI": "true",
+    "CI_SERVER_URL": "https://gitlab.example",
+    "CI_PROJECT_PATH": "group/release",
+    "CI_PIPELINE_ID": "987",
+    "CI_JOB_ID": "4321",
+    "CI_JOB_NAME": "publish",
+}
+
+
+def policy(tmp_path: Path, text: str) -> str:
+    """A file of that policy; its name."""
+    path = tmp_path / "policy.yaml"
+    path.write_text(f"version: 1\n{text}")
+    return str(path)
+
+
+def replay(recording: Path, otlp_dir: Path) -> Trace:
+    command = [sys.executable, "-m", "exporter", "replay", "--otlp-dir", str(otlp_dir), str(recording)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=RUN_LIMIT_S, env=environment(), cwd=ROOT, check=False
+    )
+    return read(done, otlp_dir)

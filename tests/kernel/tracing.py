@@ -257,3 +257,14 @@ def announced(command: Sequence[str]) -> list[str]:
 def names(found: Sequence[Span]) -> Counter[str]:
     """How often each name occurs."""
     return Counter(span.name for span in found)
+
+
+def logs(otlp_dir: Path) -> list[dict[str, Any]]:
+    lines = (otlp_dir / "logs.jsonl").read_text().splitlines()
+    return [
+        record
+        for line in lines
+        for per_resource in json.loads(line)["resourceLogs"]
+        for per_scope in per_resource["scopeLogs"]
+        for record in per_scope["logRecords"]
+    ]

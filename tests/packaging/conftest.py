@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.kernel.conftest import lab, made_ahead, programs, runner
-from tests.kernel.watch.test_watch_policy import steps
+from tests.kernel.conftest import lab, made_ahead, programs, runner, steps
 from tests.turns import turn_left
 
 from .machine import debian_root, machine, with_systemd

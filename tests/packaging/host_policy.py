@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.kernel.watch.test_watch_policy import PEER
+from tests.kernel.job_steps import PEER
 
 TASK = "packaged"
 """That job's name."""

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.kernel.job_steps import job, run_id
 from tests.kernel.lab import PORT, V4
 from tests.kernel.running_exporter import wait_for
-from tests.kernel.watch.test_watch_policy import job, run_id
 
 from .host_policy import POLICY, TASK
 from .machine import APT_FAILED, CI_EGRESS, LIMIT_S
@@ -30,7 +30,7 @@ from .service_unit import SERVICE, capability_mask
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.kernel.watch.test_watch_policy import Steps
+    from tests.kernel.job_steps import Steps
 
     from .machine import Machine
     from .releases import Built

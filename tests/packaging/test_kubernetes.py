@@ -15,10 +15,10 @@ from exporter.baseline.parse import parse_baseline
 from exporter.common.errors import CANNOT_TRACE_STATUS
 from exporter.policy.parse import parse_policy
 from tests.checkout import ROOT
+from tests.kernel.job_steps import job, run_id
 from tests.kernel.lab import V4
 from tests.kernel.lifetimes.test_loader import CONTRACT
 from tests.kernel.running_exporter import wait_for
-from tests.kernel.watch.test_watch_policy import job, run_id
 from tools.reference.cli import commands
 from tools.release.checkout import Checkout
 
@@ -33,7 +33,7 @@ from .service_unit import capabilities as of_unit
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.kernel.watch.test_watch_policy import Steps
+    from tests.kernel.job_steps import Steps
 
     from .machine import Machine
     from .releases import Built

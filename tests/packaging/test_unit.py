@@ -13,15 +13,15 @@ import pytest
 from exporter.common.errors import UsageError
 from exporter.kernel.compilation.compiling import TIMEOUT_S as COMPILE_TIMEOUT_S
 from tests.checkout import ROOT
+from tests.kernel.job_steps import job, run_id
 from tests.kernel.lab import V4
-from tests.kernel.watch.test_watch_policy import job, run_id
 from tests.kernel.watching import watching
 
 from .host_policy import POLICY, TASK
 from .service_unit import UNIT, capabilities, capability_mask, settings
 
 if TYPE_CHECKING:
-    from tests.kernel.watch.test_watch_policy import Steps
+    from tests.kernel.job_steps import Steps
 
 RECORDED = UNIT.with_name("security.txt")
 

@@ -24,10 +24,9 @@ from tests.kernel.incidents import (
     workspace,
 )
 from tests.kernel.lab import PORT, V4
-from tests.kernel.policy.test_policy_run import logs
 from tests.kernel.policy_runs import MODES, Ruled, under
 from tests.kernel.resolver import lab_with_resolver
-from tests.kernel.tracing import trace
+from tests.kernel.tracing import logs, trace
 from tests.launch import ci_egress
 
 if TYPE_CHECKING:

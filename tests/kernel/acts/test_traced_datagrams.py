@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.kernel.lab import PORT, V4, V6, Lab, Network
-from tests.kernel.policy.test_policy_run import policy
+from tests.kernel.policy_runs import policy
 from tests.kernel.tracing import CROWD_LIMIT_S, Span, Trace, crowd, trace
 
 from .test_floods import assert_adds_up

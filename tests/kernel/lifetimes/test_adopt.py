@@ -16,6 +16,7 @@ import pytest
 
 from exporter.jobs.detect import detect
 from tests.kernel.containers import container
+from tests.kernel.job_steps import EVIL, PATH, PEER, RESOLVE_AND_CONNECT, Steps, job, known, policy, run_id
 from tests.kernel.lab import PORT, V4
 from tests.kernel.policy.test_policy_frames import frame
 from tests.kernel.resolver import Resolver
@@ -23,18 +24,6 @@ from tests.kernel.running_exporter import wait_for
 from tests.kernel.steered_runs import Host, agent, end_agent, own_host
 from tests.kernel.steered_runs import kill as kill_run
 from tests.kernel.tracing import RUN_LIMIT_S
-from tests.kernel.watch.test_watch_policy import (
-    EVIL,
-    PATH,
-    PEER,
-    RESOLVE_AND_CONNECT,
-    Steps,
-    job,
-    known,
-    policy,
-    run_id,
-    steps,
-)
 from tests.kernel.watching import Runner, Watch, watching
 from tests.unit.dns_samples import query
 
@@ -47,8 +36,6 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.kernel, pytest.mark.alone]  # strangers' steps are held until they are known, too
 
-__all__ = ["steps"]
-"""Fixtures that are used here, too."""
 
 ROUNDS = int(os.environ.get("ADOPT_ROUNDS", "5"))
 """How often a watch is killed and started again while a job connects."""

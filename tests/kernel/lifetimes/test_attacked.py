@@ -16,9 +16,8 @@ from exporter.kernel.programs.attachment import DETACHED, REPLACED, UNPINNED
 from exporter.kernel.programs.objects import AttachType, ProgramType, load_program, pin
 from tests.kernel.kernel_side import KernelSide, kernel_side
 from tests.kernel.lab import PORT, V4, Lab
-from tests.kernel.policy.test_policy_run import logs
 from tests.kernel.running_exporter import attached, instance_of, links_in, running, stopped, wait_for
-from tests.kernel.tracing import trace
+from tests.kernel.tracing import logs, trace
 from tests.kernel.watching import watching
 from tests.launch import ci_egress
 

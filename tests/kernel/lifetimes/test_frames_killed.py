@@ -22,12 +22,12 @@ from exporter.kernel.frames.packet_frames import Frames
 from exporter.kernel.programs.objects import ProgramType, attach_to_interface, load_program
 from tests.checkout import ROOT
 from tests.kernel.agents import COMMAND, agent
+from tests.kernel.job_steps import Steps, job, known, run_id
+from tests.kernel.job_steps import policy as policy_file
 from tests.kernel.lab import V4
 from tests.kernel.policy.test_policy_frames import BYPASS, PACKET_SOCKET, frame, gaps, kernel, policy, send
 from tests.kernel.steered_runs import end_agent, own_host
 from tests.kernel.tracing import environment
-from tests.kernel.watch.test_watch_policy import Steps, job, known, run_id
-from tests.kernel.watch.test_watch_policy import policy as policy_file
 from tests.kernel.watching import Runner
 
 from .test_adopt import HELD, SEND_FRAME, Watches, kill

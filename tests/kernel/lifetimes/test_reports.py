@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.kernel.lab import PORT, V4, Lab
-from tests.kernel.policy.test_policy_run import logs
 from tests.kernel.running_exporter import running, target_of
-from tests.kernel.tracing import RUN_LIMIT_S, Trace, copy_of_the_program, environment, trace
+from tests.kernel.tracing import RUN_LIMIT_S, Trace, copy_of_the_program, environment, logs, trace
 from tests.kernel.watching import Runner, watching
 from tests.launch import ci_egress, plain
 from tests.unit.watched_host import gitlab

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.kernel.job_steps import PATH, job, known, policy, run_id
 from tests.kernel.lab import MPTCP_PORT, NETWORKS, PORT, V4, Lab, Network
 from tests.kernel.running_exporter import instance_of, wait_for
 from tests.kernel.steered_runs import Host, agent, asked, end_agent, kill, own_host
-from tests.kernel.watch.test_watch_policy import PATH, job, known, policy, run_id
 from tests.kernel.watching import watching
 
 if TYPE_CHECKING:

@@ -16,10 +16,10 @@ from exporter.policy.parse import parse_policy
 from exporter.policy.sections import effective
 from tests.kernel.kernel_side import kernel_side
 from tests.kernel.lab import NETWORKS, PORT, V4, Lab, Network
+from tests.kernel.policy_runs import GITLAB, policy, replay
 from tests.kernel.running_exporter import wait_for
 from tests.kernel.steered_runs import Host, agent, asked, end_agent, kill, own_host
-
-from .test_policy_run import GITLAB, logs, policy, replay
+from tests.kernel.tracing import logs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

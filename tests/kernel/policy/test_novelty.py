@@ -14,20 +14,18 @@ import pytest
 from tests.checkout import ROOT
 from tests.integration.receivers import Answer, collector
 from tests.kernel.baselines import baseline, entries_of, entry
+from tests.kernel.job_steps import Steps, job, known, run_id
 from tests.kernel.lab import PORT, V4
 from tests.kernel.policy_runs import script
 from tests.kernel.resolver import lab_with_resolver
-from tests.kernel.tracing import environment, trace
-from tests.kernel.watch.test_watch_policy import Steps, job, known, run_id
-from tests.kernel.watching import Runner, watching
+from tests.kernel.tracing import environment, logs, trace
+from tests.kernel.watching import watching
 from tests.launch import ci_egress
 
 from .test_fail_on import failed
-from .test_policy_run import logs
 from .test_policy_run_names import looked_up_and_connected
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.kernel.conftest import Programs
@@ -225,14 +223,6 @@ def test_a_flood_of_novel_destinations_is_bounded_and_counted(
     assert len(novel_records(tmp_path / "otlp")) <= 4096
     points = seen.metrics["cicd.egress.connections"]
     assert sum(point.value for point in points if point.attributes["egress.novel"]) == 65_534
-
-
-@pytest.fixture
-def steps(lab: Lab, programs: Programs, runner: Runner, tmp_path: Path) -> Iterator[Steps]:
-    folder = tmp_path / "steps"
-    folder.mkdir()
-    yield Steps(folder, lab, programs, runner)
-    (folder / "over").touch()
 
 
 def judged(seen: Watched, run: str) -> set[tuple[Any, Any, Any]]:

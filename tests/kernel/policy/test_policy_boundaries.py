@@ -12,14 +12,12 @@ from tests.kernel.arrivals import UDP, Endpoint, Packet
 from tests.kernel.containers import container
 from tests.kernel.lab import NETWORKS, PORT, V4, V6, Lab, Network
 from tests.kernel.names.test_traced_names import client, connections, lookups
-from tests.kernel.policy_runs import MODES, Ruled, bracketed, script, under
+from tests.kernel.policy_runs import MODES, Ruled, bracketed, policy, script, under
 from tests.kernel.resolver import Resolver
 from tests.kernel.running_exporter import running
 from tests.kernel.servers import family_of
-from tests.kernel.tracing import announced
+from tests.kernel.tracing import announced, logs
 from tests.launch import PYTHON_NAME
-
-from .test_policy_run import logs, policy
 
 if TYPE_CHECKING:
     from pathlib import Path

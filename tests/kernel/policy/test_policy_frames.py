@@ -33,10 +33,8 @@ from tests.kernel.kernel_side import KernelSide, kernel_side
 from tests.kernel.lab import NETWORKS, PORT, V4, V6, Lab, Network
 from tests.kernel.lifetimes.test_loader import with_only
 from tests.kernel.running_exporter import attached, running, target_of, wait_for
-from tests.kernel.tracing import trace
+from tests.kernel.tracing import logs, trace
 from tests.unit.policy.files import rules
-
-from .test_policy_run import logs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -23,13 +23,11 @@ from tests.kernel.names.test_traced_forgeries import (
     kind_of,
     query,
 )
-from tests.kernel.policy_runs import MODES, Ruled, bracketed, script, under
+from tests.kernel.policy_runs import MODES, Ruled, bracketed, policy, script, under
 from tests.kernel.resolver import Resolver
 from tests.kernel.running_exporter import running, wait_for
-from tests.kernel.tracing import Span
+from tests.kernel.tracing import Span, logs
 from tests.launch import PYTHON_NAME
-
-from .test_policy_run import logs, policy
 
 if TYPE_CHECKING:
     from pathlib import Path

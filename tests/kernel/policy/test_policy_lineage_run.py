@@ -13,9 +13,8 @@ import pytest
 
 from tests.kernel.acts.test_accounting import copy_with
 from tests.kernel.lab import NETWORKS, PORT, V4, Lab, Network
+from tests.kernel.policy_runs import policy
 from tests.kernel.tracing import Trace, trace
-
-from .test_policy_run import policy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -7,18 +7,17 @@ import json
 import shlex
 import socket
 import subprocess
-import sys
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.checkout import ROOT
 from tests.kernel.acts.test_accounting import copy_with
 from tests.kernel.lab import PORT, RUN_LIMIT_S, V4, V6, Lab
+from tests.kernel.policy_runs import GITLAB, policy, replay
 from tests.kernel.running_exporter import nothing_left, running, wait_for
-from tests.kernel.tracing import Trace, copy_of_the_program, environment, read, run_command, trace
+from tests.kernel.tracing import Trace, copy_of_the_program, environment, logs, run_command, trace
 from tests.kernel.watching import watching
 
 if TYPE_CHECKING:
@@ -29,32 +28,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.kernel
 
 PEER_THEN_EVIL = (V4.peer, V4.evil)
-GITLAB = {
-    "GITLAB_CI": "true",
-    "CI_SERVER_URL": "https://gitlab.example",
-    "CI_PROJECT_PATH": "group/release",
-    "CI_PIPELINE_ID": "987",
-    "CI_JOB_ID": "4321",
-    "CI_JOB_NAME": "publish",
-}
-
-
-def policy(tmp_path: Path, text: str) -> str:
-    """A file of that policy; its name."""
-    path = tmp_path / "policy.yaml"
-    path.write_text(f"version: 1\n{text}")
-    return str(path)
-
-
-def logs(otlp_dir: Path) -> list[dict[str, Any]]:
-    lines = (otlp_dir / "logs.jsonl").read_text().splitlines()
-    return [
-        record
-        for line in lines
-        for per_resource in json.loads(line)["resourceLogs"]
-        for per_scope in per_resource["scopeLogs"]
-        for record in per_scope["logRecords"]
-    ]
 
 
 def statuses(otlp_dir: Path) -> dict[str, int]:
@@ -222,14 +195,6 @@ def test_a_recording_tells_the_same_of_the_policy(lab: Lab, programs: Programs, 
     replayed = replay(recording, tmp_path / "replay")
     assert [span.attributes for span in seen.egress] == [span.attributes for span in replayed.egress]
     assert len(seen.egress) == 2
-
-
-def replay(recording: Path, otlp_dir: Path) -> Trace:
-    command = [sys.executable, "-m", "exporter", "replay", "--otlp-dir", str(otlp_dir), str(recording)]
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=RUN_LIMIT_S, env=environment(), cwd=ROOT, check=False
-    )
-    return read(done, otlp_dir)
 
 
 REFUSED = {

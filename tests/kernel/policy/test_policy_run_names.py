@@ -19,12 +19,11 @@ from tests.kernel.names.test_traced_forgeries import (
     silent,
 )
 from tests.kernel.names.test_traced_names import client, connections, lookups, trace_inside
+from tests.kernel.policy_runs import policy, replay
 from tests.kernel.resolver import answering_for, lab_with_resolver, resolving_with
 from tests.kernel.tracing import trace
 from tests.launch import ci_egress
 from tests.unit.dns_samples import query as question
-
-from .test_policy_run import policy, replay
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,7 +13,7 @@ import pytest
 from exporter.kernel.mounts import cgroup2_root
 from tests.kernel.containers import container as made_container
 from tests.kernel.lab import PORT, V4
-from tests.kernel.policy.test_policy_run import policy
+from tests.kernel.policy_runs import policy
 from tests.kernel.running_exporter import running, wait_for
 from tests.kernel.tracing import trace
 from tests.kernel.watching import Runner

@@ -13,15 +13,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from exporter.kernel.requirements import has_effective
+from tests.kernel.job_steps import PEER, Steps, job, known, policy, run_id
 from tests.kernel.lab import PORT, V4
 from tests.kernel.lifetimes.test_adopt import HELD
-from tests.kernel.policy.test_policy_run import logs
 from tests.kernel.running_exporter import running
 from tests.kernel.shared_limits import limited
 from tests.kernel.steered_runs import own_host
+from tests.kernel.tracing import logs
 from tests.kernel.watching import watching
-
-from .test_watch_policy import PEER, Steps, job, known, policy, run_id, steps
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,8 +36,6 @@ pytestmark = [
 CAP_SYS_RESOURCE = 24
 GOES_ON = "the watch goes on, and what is denied stays denied"
 
-__all__ = ["steps"]
-"""Fixtures that are used here, too."""
 
 _BEGIN = """
 import ctypes, errno, os, signal, socket, sys, time

@@ -20,7 +20,7 @@ from tests.checkout import ROOT
 from tests.kernel.baselines import baseline
 from tests.kernel.containers import container
 from tests.kernel.lab import PORT, V4
-from tests.kernel.policy.test_policy_run import policy
+from tests.kernel.policy_runs import policy
 from tests.kernel.running_exporter import in_session, nothing_left, wait_for
 from tests.kernel.tracing import environment, spans
 from tests.kernel.watching import Runner, Watched, watching

@@ -19,10 +19,10 @@ import pytest
 from exporter.kernel.pins import live_processes
 from tests.integration.drive_command import is_gone
 from tests.kernel.lab import PORT
-from tests.kernel.policy.test_policy_run import logs, policy
+from tests.kernel.policy_runs import policy
 from tests.kernel.running_exporter import instance_of, nothing_left, wait_for
 from tests.kernel.tamper_records import told
-from tests.kernel.tracing import environment, spans
+from tests.kernel.tracing import environment, logs, spans
 from tests.kernel.watching import Runner
 
 from .test_watch_end import CI_EGRESS, HOST, leaves, step, watching_a_job

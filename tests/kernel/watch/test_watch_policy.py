@@ -6,22 +6,30 @@ import errno
 import os
 import shlex
 import signal
-import subprocess
 import sys
 from collections import Counter
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.checkout import ROOT
 from tests.kernel.containers import container
+from tests.kernel.job_steps import (
+    EVIL,
+    PATH,
+    PEER,
+    RESOLVE_AND_CONNECT,
+    Steps,
+    enforce_on,
+    job,
+    known,
+    policy,
+    run_id,
+)
 from tests.kernel.lab import PORT, V4
-from tests.kernel.policy.test_policy_run import logs
 from tests.kernel.resolver import Resolver
-from tests.kernel.running_exporter import instance_of, wait_for
-from tests.kernel.tracing import RUN_LIMIT_S, environment
+from tests.kernel.tracing import RUN_LIMIT_S, logs
 from tests.kernel.watching import Runner, Watch, watching
 from tests.unit.dns_samples import query
 from tests.unit.watched_host import gitlab
@@ -29,104 +37,12 @@ from tests.unit.watched_host import gitlab
 from .test_run_host import ALL_BUT_THAT, DENIED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from tests.kernel.conftest import Programs
     from tests.kernel.lab import Lab
 
 pytestmark = [pytest.mark.kernel, pytest.mark.alone]  # strangers' steps are held until they are known, too
-
-PATH = {"PATH": os.environ.get("PATH", os.defpath)}
-PEER, EVIL = f"{V4.peer}:{PORT}", f"{V4.evil}:{PORT}"
-
-
-def job(run: str, task: str, **more: str) -> dict[str, str]:
-    """The variables of the job `task` of the run `run`; its pipeline is group/app."""
-    return {**PATH, **gitlab(run=run, job=f"{task}-of-{run}", CI_JOB_NAME=task), **more}
-
-
-def run_id(name: str) -> str:
-    """One that no other test of this host has."""
-    return f"{name}-{os.getpid()}"
-
-
-class Steps:
-    """Steps of jobs that act whenever they are told to."""
-
-    def __init__(self, folder: Path, lab: Lab, programs: Programs, runner: Runner) -> None:
-        self._folder, self._lab, self._programs, self._runner = folder, lab, programs, runner
-
-    def act(self, address: str, *around: str) -> str:
-        """The words of a connect to `address` on the build side, by the way of `around`."""
-        command = [*around, *self._programs.act("connect", address, PORT)]
-        return shlex.join([os.fsdecode(part) for part in self._lab.command(command)])
-
-    @property
-    def program(self) -> Path:
-        """What acts."""
-        return Path(os.fsdecode(self._programs.act("connect")[0]))
-
-    def script(self, name: str, *rounds: str) -> str:
-        """What does the next of `rounds` each time that `go` is called with `name`."""
-        place = self._folder / name
-        place.mkdir()
-        lines = []
-        for number, words in enumerate(rounds):
-            over = f"test ! -e {self._folder}/over || exit"
-            lines.append(f"until test -e {place}/go{number}; do {over}; sleep 0.02; done")
-            lines.append(
-                f"{{ {words}; }} > {place}/out{number} 2>&1; mv {place}/out{number} {place}/done{number}"
-            )
-        return "; ".join([*lines, "true"])
-
-    def start(self, environ: dict[str, str], *rounds: str, around: str = "{}") -> str:
-        """Start a step of `rounds`; `around` are words with a place for it. Returns its name."""
-        name = f"{environ['CI_JOB_ID']}-{len(list(self._folder.iterdir()))}"
-        words = around.format(f"sh -c {shlex.quote(self.script(name, *rounds))}")
-        self._runner.start((environ, ["sh", "-c", f"{words}; true"]))
-        return name
-
-    def go(self, name: str, number: int = 0) -> str:
-        """Let a step do its round `number`; what that printed."""
-        self.begin(name, number)
-        return self.done(name, number)
-
-    def begin(self, name: str, number: int = 0) -> Callable[[], list[str]]:
-        """Let it begin that; what tells the words that it printed so far."""
-        (self._folder / name / f"go{number}").touch()
-        return lambda: self._printed(name, number).split()
-
-    def done(self, name: str, number: int = 0) -> str:
-        """Wait until it has done that; what it printed."""
-        done = self._folder / name / f"done{number}"
-        wait_for(lambda: done.exists() and bool(done.read_text()))
-        return done.read_text()
-
-    def _printed(self, name: str, number: int) -> str:
-        with suppress(FileNotFoundError):
-            return (self._folder / name / f"out{number}").read_text()
-        return ""
-
-
-@pytest.fixture
-def steps(lab: Lab, programs: Programs, runner: Runner, tmp_path: Path) -> Iterator[Steps]:
-    folder = tmp_path / "steps"
-    folder.mkdir()
-    yield Steps(folder, lab, programs, runner)
-    (folder / "over").touch()
-
-
-def policy(tmp_path: Path, text: str) -> Path:
-    """A file of that policy."""
-    path = tmp_path / "policy.yaml"
-    path.write_text(f"version: 1\n{text}")
-    return path
-
-
-def known(watch: Watch, *runs: str) -> None:
-    """Wait until the jobs have begun."""
-    for run in runs:
-        watch.wait_until_said(" began", run_id=run)
 
 
 SECTIONS = f"""
@@ -353,18 +269,6 @@ def test_with_a_policy_that_is_not_valid_nothing_starts(tmp_path: Path, text: st
         assert str(file) in watch.said()[0]["message"]
 
 
-RESOLVE_AND_CONNECT = """
-import errno, socket, sys
-question, resolver, address, port = sys.argv[1:]
-asking = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-asking.settimeout(60)
-asking.sendto(bytes.fromhex(question), (resolver, 53))
-asking.recv(4096)
-code = socket.socket().connect_ex((address, int(port)))
-print(errno.errorcode.get(code, "ok"))
-"""
-
-
 def looks_up(lab: Lab) -> str:
     """What a step executes to ask for www.registry.example, and to connect there."""
     question = query("www.registry.example").hex()
@@ -474,13 +378,6 @@ def test_what_was_chosen_for_a_job_that_runs_outlives_a_change_of_the_policy(
         seen = watch.stop()
     told = [(span["egress.verdict"], span["egress.mode"]) for span in seen.egress(run)]
     assert told == [("audit", "audit"), ("deny", "enforce"), ("deny", "enforce")]
-
-
-def enforce_on(watch: Watch, pattern: str) -> int:
-    """`ci-egress enforce on`, for its jobs of that name; the status. Another watch may have the same jobs."""
-    selected = ["--instance", instance_of(watch.process.pid).name, "--job", pattern]
-    command = [sys.executable, "-m", "exporter", "enforce", "on", *selected]
-    return subprocess.run(command, env=environment(), cwd=ROOT, capture_output=True, check=False).returncode
 
 
 @pytest.mark.alone

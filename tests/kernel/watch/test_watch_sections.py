@@ -12,21 +12,18 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.kernel.containers import container
+from tests.kernel.job_steps import EVIL, PATH, PEER, Steps, known, policy, run_id
 from tests.kernel.lab import PORT, V4
 from tests.kernel.lifetimes.test_adopt import Watches, kill
 from tests.kernel.steered_runs import own_host
 from tests.kernel.watching import Runner, watching
 from tests.unit.jobs.provider_environments import environment as documented
 
-from .test_watch_policy import EVIL, PATH, PEER, Steps, known, policy, run_id, steps
-
 if TYPE_CHECKING:
     from tests.kernel.conftest import Programs
     from tests.kernel.lab import Lab
 
 pytestmark = [pytest.mark.kernel, pytest.mark.alone]  # strangers' steps are held until they are known, too
-__all__ = ["steps"]
-"""Fixtures that are used here, too."""
 
 TASK = "held-by-its-project"
 OURS = f"""

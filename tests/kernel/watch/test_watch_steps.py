@@ -20,14 +20,13 @@ import pytest
 
 from tests.checkout import ROOT
 from tests.integration.drive_command import is_gone
+from tests.kernel.job_steps import enforce_on
 from tests.kernel.lab import PORT, V4, V6
-from tests.kernel.policy.test_policy_run import logs, policy
+from tests.kernel.policy_runs import policy
 from tests.kernel.running_exporter import instance_of, wait_for
-from tests.kernel.tracing import environment
+from tests.kernel.tracing import environment, logs
 from tests.kernel.watching import Runner, watching
 from tests.unit.watched_host import gitlab
-
-from .test_watch_policy import enforce_on
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
