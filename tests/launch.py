@@ -20,7 +20,8 @@ PLAIN_ENVIRONMENT = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
 DEADLINE_S = 100.0
 """Within what pytest lets a test take."""
 
-PYTHON_NAME = Path("/usr/bin/python3").resolve().name
+SYSTEM_PYTHON = "/usr/bin/python3"
+PYTHON_NAME = Path(SYSTEM_PYTHON).resolve().name
 """The name that the distribution's Python has in a lineage."""
 
 _LEFT_BY_OTHERS = re.compile(r"^.*although its exporter is gone; .*\n", re.MULTILINE)

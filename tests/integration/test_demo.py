@@ -16,7 +16,7 @@ import pytest
 from demo import names
 from demo.trace import Span, read_trace
 from tests.checkout import ROOT
-from tests.launch import DEADLINE_S, own_words
+from tests.launch import DEADLINE_S, PYTHON_NAME, own_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -27,8 +27,7 @@ COMMAND = (sys.executable, "-m", "demo")
 LINES_MAX = 60
 
 SHELL = Path("/bin/sh").resolve().name
-PYTHON = Path("/usr/bin/python3").resolve().name
-INSTALLER = (SHELL, PYTHON)
+INSTALLER = (SHELL, PYTHON_NAME)
 POSTINSTALL = (*INSTALLER, SHELL, SHELL)
 
 
@@ -59,8 +58,8 @@ EXPECTED = Counter(
         lookup(*POSTINSTALL, "curl"),
         web(names.BEACON, *POSTINSTALL, "curl"),
         web(names.BEACON, *POSTINSTALL, SHELL, "curl"),
-        lookup(SHELL, PYTHON, verb="send"),
-        Act("send", names.METRICS, 8125, "udp", (SHELL, PYTHON, PYTHON)),
+        lookup(SHELL, PYTHON_NAME, verb="send"),
+        Act("send", names.METRICS, 8125, "udp", (SHELL, PYTHON_NAME, PYTHON_NAME)),
         lookup(SHELL, "curl"),
         web(names.MIRROR, SHELL, "curl"),
     ]

@@ -22,7 +22,7 @@ from demo import names
 from demo.trace import Span, read_spans
 from exporter.baseline.parse import load_baseline
 from tests.checkout import ROOT
-from tests.launch import ci_egress
+from tests.launch import PYTHON_NAME, ci_egress
 from tests.stack.apis import Alertmanager, get
 from tests.stack.conftest import wait_until
 from tools.pictures.chromium import chromium, is_picture, picture
@@ -42,15 +42,14 @@ PINS = Path("/sys/fs/bpf/ci-egress")
 KEPT = "Ctrl-C stops them."
 
 SHELL = Path("/bin/sh").resolve().name
-PYTHON = Path("/usr/bin/python3").resolve().name
-POSTINSTALL = (SHELL, PYTHON, SHELL, SHELL)
+POSTINSTALL = (SHELL, PYTHON_NAME, SHELL, SHELL)
 
 BASELINE = {
-    (names.RESOLVER, 53, "udp"): {(SHELL, "curl"), (SHELL, PYTHON)},
+    (names.RESOLVER, 53, "udp"): {(SHELL, "curl"), (SHELL, PYTHON_NAME)},
     ("git.example", 80, "tcp"): {(SHELL, "curl")},
-    ("metrics.example", 8125, "udp"): {(SHELL, PYTHON, PYTHON)},
+    ("metrics.example", 8125, "udp"): {(SHELL, PYTHON_NAME, PYTHON_NAME)},
     ("mirror.example", 80, "tcp"): {(SHELL, "curl")},
-    ("registry.example", 80, "tcp"): {(SHELL, PYTHON)},
+    ("registry.example", 80, "tcp"): {(SHELL, PYTHON_NAME)},
 }
 """What the pipeline connects to when nobody has poisoned its packages, and by which chains."""
 NOVEL = Counter(

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.kernel.flood_accounts import assert_adds_up, attempts, with_outcome
 from tests.kernel.lab import CLOSED_PORT, PORT, V4, Lab
 from tests.kernel.running_exporter import running, stopped
 from tests.kernel.tracing import copy_of_the_program, exports, trace
-
-from .test_floods import assert_adds_up, attempts, with_outcome
 
 if TYPE_CHECKING:
     from pathlib import Path

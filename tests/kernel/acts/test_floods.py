@@ -9,39 +9,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from exporter.kernel.maps.windows import WINDOW_S
+from tests.kernel.flood_accounts import EACH_MAX, FIRSTS_MAX, account, assert_adds_up, attempts, with_outcome
 from tests.kernel.lab import CLOSED_PORT, NETWORKS, PORT, V4, Lab, Network
-from tests.kernel.tracing import CROWD_LIMIT_S, Span, Trace, crowd, trace
+from tests.kernel.tracing import CROWD_LIMIT_S, crowd, trace
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.kernel.conftest import Programs
-
-EACH_MAX, FIRSTS_MAX = 32, 256
-"""Acts told one by one, and peers told apart, in a window: bpf/acts.bpf.c."""
-
-
-def attempts(spans: list[Span]) -> int:
-    return sum(int(str(span["egress.attempts"])) for span in spans)
-
-
-def account(seen: Trace) -> dict[str, int]:
-    words = seen.account.split()
-    return {name: int(words[words.index(name) + 1]) for name in ("attempts", "exported", "aggregated")}
-
-
-def assert_adds_up(seen: Trace, number: int) -> None:
-    """Each of `number` attempts is in the account, in the spans and in the metrics; none is lost."""
-    counted = account(seen)
-    assert counted["attempts"] == number
-    assert counted["exported"] + counted["aggregated"] == number
-    assert seen.account.endswith("+ dropped 0 + pending 0")
-    assert attempts(seen.egress) == number
-    assert sum(point.value for point in seen.metrics["cicd.egress.connections"]) == number
-
-
-def with_outcome(seen: Trace, outcome: str) -> list[Span]:
-    return [span for span in seen.egress if span.attributes.get("egress.outcome") == outcome]
 
 
 def test_a_million_datagrams_are_counted_to_the_last(lab: Lab, programs: Programs, tmp_path: Path) -> None:

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.kernel.flood_accounts import assert_adds_up
 from tests.kernel.lab import PORT, V4, V6, Lab, Network
 from tests.kernel.policy_runs import policy
 from tests.kernel.tracing import CROWD_LIMIT_S, Span, Trace, crowd, trace
-
-from .test_floods import assert_adds_up
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

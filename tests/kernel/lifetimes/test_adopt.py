@@ -18,7 +18,7 @@ from exporter.jobs.detect import detect
 from tests.kernel.containers import container
 from tests.kernel.job_steps import EVIL, PATH, PEER, RESOLVE_AND_CONNECT, Steps, job, known, policy, run_id
 from tests.kernel.lab import PORT, V4
-from tests.kernel.policy.test_policy_frames import frame
+from tests.kernel.packet_sockets import frame
 from tests.kernel.resolver import Resolver
 from tests.kernel.running_exporter import wait_for
 from tests.kernel.steered_runs import Host, agent, end_agent, own_host

@@ -17,7 +17,7 @@ import pytest
 
 from exporter.events import wire
 from exporter.kernel.bpf import detach_link, open_pinned
-from exporter.kernel.frames.interface_egress import Way, way_here
+from exporter.kernel.frames.interface_egress import AttachMethod, way_here
 from exporter.kernel.frames.packet_frames import Frames
 from exporter.kernel.programs.objects import ProgramType, attach_to_interface, load_program
 from tests.checkout import ROOT
@@ -25,7 +25,7 @@ from tests.kernel.agents import COMMAND, agent
 from tests.kernel.job_steps import Steps, job, known, run_id
 from tests.kernel.job_steps import policy as policy_file
 from tests.kernel.lab import V4
-from tests.kernel.policy.test_policy_frames import BYPASS, PACKET_SOCKET, frame, gaps, kernel, policy, send
+from tests.kernel.packet_sockets import BYPASS, PACKET_SOCKET, frame, gaps, kernel, policy, send
 from tests.kernel.steered_runs import end_agent, own_host
 from tests.kernel.tracing import environment
 from tests.kernel.watching import Runner
@@ -139,7 +139,9 @@ def test_what_was_stopped_stays_so_wherever_the_exporter_is_killed(lab: Lab, ker
                 break
     assert outcomes[0] != STOPPED
     assert outcomes[-1] == STOPPED
-    links = 1 + (2 if way_here() is Way.TCX else 0)  # of options, and of the interfaces: `lo`, `build0`
+    links = 1 + (
+        2 if way_here() is AttachMethod.TCX else 0
+    )  # of options, and of the interfaces: `lo`, `build0`
     assert len(outcomes) > 3 * links, "each is attached, pinned, put in force"
 
 
@@ -214,7 +216,7 @@ def crowded(interface: str) -> Iterator[None]:
         yield
 
 
-@pytest.mark.skipif(way_here() is not Way.TCX, reason="filters have room for any number")
+@pytest.mark.skipif(way_here() is not AttachMethod.TCX, reason="filters have room for any number")
 def test_who_turns_enforcement_on_is_told_where_frames_leave(lab: Lab, tmp_path: Path) -> None:
     with (
         own_host() as host,

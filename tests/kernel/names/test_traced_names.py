@@ -12,16 +12,17 @@ import pytest
 from tests.checkout import ROOT
 from tests.kernel.arrivals import Endpoint
 from tests.kernel.lab import PORT, V4, V6, Lab, Network
+from tests.kernel.name_connections import client, connections, lookups, trace_inside
 from tests.kernel.resolver import lab_with_resolver
-from tests.kernel.tracing import Span, Trace, environment, read, trace
+from tests.kernel.tracing import Span, Trace, environment, read
+from tests.launch import SYSTEM_PYTHON
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from tests.kernel.conftest import Programs
 
-SYSTEM_PYTHON = "/usr/bin/python3"
 NAME = "www.registry.example"
 ADDRESSES = [V4.peer, V4.unreachable, V6.peer]
 MANY = [V4.peer, *(f"198.18.0.{number}" for number in range(1, 120))]
@@ -32,23 +33,6 @@ RECORDS = [
     *(f"many.example A {address}" for address in MANY),
 ]
 HOSTS = f"{V4.peer} mirror.example mirror\n{V6.peer} mirror.example\n"
-
-CLIENT = """
-import socket, sys
-name, port, most = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-addresses = sorted({info[4][0] for info in socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)})
-print(*addresses)
-for address in addresses[:most]:
-    try:
-        socket.create_connection((address, port)).close()
-    except OSError as error:
-        print(error.strerror)
-"""
-
-
-def client(name: str, *, most: int = 9) -> list[str]:
-    """A program that looks `name` up and connects to at `most` so many of its addresses."""
-    return [SYSTEM_PYTHON, "-c", CLIENT, name, str(PORT), str(most)]
 
 
 def after_lookup(*commands: Sequence[str]) -> list[str]:
@@ -66,22 +50,6 @@ def resolving(network: Network, tmp_path: Path) -> Iterator[Lab]:
 def with_hosts(network: Network, tmp_path: Path) -> Iterator[Lab]:
     with lab_with_resolver(network.evil, RECORDS, tmp_path, hosts=HOSTS) as lab:
         yield lab
-
-
-def trace_inside(
-    lab: Lab, command: Sequence[str], to: Path, *options: str, env: Mapping[str, str] | None = None
-) -> Trace:
-    """Run ci-egress itself on the build side, which alone has the files that name the resolver."""
-    return lab.build.call(trace, None, command, to, *options, env=env).result()
-
-
-def connections(seen: Trace) -> list[Span]:
-    """By TCP, to the lab's servers; the C library connects UDP sockets too, to put addresses in order."""
-    return [s for s in seen.egress if (s["network.transport"], s["server.port"]) == ("tcp", PORT)]
-
-
-def lookups(seen: Trace) -> list[Span]:
-    return [span for span in seen.egress if span["server.port"] == 53]
 
 
 def told(seen: Trace) -> dict[str, tuple[str, str, int, int, object]]:

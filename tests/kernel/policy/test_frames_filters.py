@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from exporter.kernel.frames import packet_frames
-from exporter.kernel.frames.interface_egress import Way
+from exporter.kernel.frames.interface_egress import AttachMethod
 from exporter.kernel.pins import remove
 from tests.checkout import ROOT
 from tests.kernel.agents import agent
 from tests.kernel.kernel_side import KernelSide, kernel_side
 from tests.kernel.lab import V4
-from tests.kernel.tracing import environment
-
-from .test_policy_frames import (
+from tests.kernel.packet_sockets import (
     BYPASS,
     MARK,
     PACKET_SOCKET,
@@ -32,6 +30,7 @@ from .test_policy_frames import (
     send_as_the_host,
     through,
 )
+from tests.kernel.tracing import environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,7 +46,7 @@ OTHERS = {"all": (), "ip": ("protocol", "ip")}
 
 @pytest.fixture
 def kernel(monkeypatch: pytest.MonkeyPatch) -> Iterator[KernelSide]:
-    monkeypatch.setattr(packet_frames, "way_here", lambda: Way.CLSACT)
+    monkeypatch.setattr(packet_frames, "way_here", lambda: AttachMethod.CLSACT)
     with kernel_side() as side:
         yield side
 

@@ -11,7 +11,7 @@ import pytest
 from tests.kernel.arrivals import UDP, Endpoint, Packet
 from tests.kernel.containers import container
 from tests.kernel.lab import NETWORKS, PORT, V4, V6, Lab, Network
-from tests.kernel.names.test_traced_names import client, connections, lookups
+from tests.kernel.name_connections import client, connections, lookups
 from tests.kernel.policy_runs import MODES, Ruled, bracketed, policy, script, under
 from tests.kernel.resolver import Resolver
 from tests.kernel.running_exporter import running

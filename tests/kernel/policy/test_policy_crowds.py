@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.kernel.acts.test_floods import assert_adds_up
+from tests.kernel.flood_accounts import assert_adds_up
 from tests.kernel.lab import CLOSED_PORT, NETWORKS, PORT, Lab, Network
 from tests.kernel.policy_runs import MODES, bracketed, script, under
 from tests.kernel.tracing import announced

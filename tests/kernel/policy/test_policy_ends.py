@@ -11,7 +11,7 @@ import pytest
 
 from exporter.cli.stop import command as stop
 from exporter.kernel import dropped_connections
-from exporter.kernel.dropped_connections import Left
+from exporter.kernel.dropped_connections import NotAborted
 from exporter.kernel.pins import remove
 from exporter.policy.compile import Compiled, compile_policy
 from exporter.policy.model import Mode
@@ -60,7 +60,7 @@ def keep_back(kernel: KernelSide, job: Agent, network: Network, *closing: str) -
 def detach(kernel: KernelSide) -> None:
     """Detach the programs, and wait for what TCP may send then."""
     kernel.tracer.detach()
-    assert kernel.tracer.left == Left()
+    assert kernel.tracer.left == NotAborted()
     time.sleep(AGAIN_S)
 
 
@@ -140,7 +140,7 @@ def test_what_cannot_be_aborted_is_counted(
         with monkeypatch.context() as patched:
             patched.setattr(dropped_connections, "_DESTROY", 22)
             kernel.tracer.detach()
-        assert kernel.tracer.left == Left(connections=1)
+        assert kernel.tracer.left == NotAborted(connections=1)
         assert job.do(RESET, "s.close()") == "ok", "else it would be sent beside other tests"
 
 
@@ -166,9 +166,9 @@ def test_a_network_that_cannot_be_looked_into_is_counted(
 
     monkeypatch.setattr(dropped_connections, "everywhere", nowhere)
     kernel.tracer.detach()
-    assert kernel.tracer.left == Left(), "nothing was dropped"
+    assert kernel.tracer.left == NotAborted(), "nothing was dropped"
     with kernel_side() as other, agent(other, lab, audited()) as job:
         keep_back(other, job, V4)
         other.tracer.detach()
-        assert other.tracer.left == Left(networks=1)
+        assert other.tracer.left == NotAborted(networks=1)
         assert job.do(RESET, "s.close()") == "ok", "else it would be sent beside other tests"

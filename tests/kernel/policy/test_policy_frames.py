@@ -6,10 +6,9 @@ import errno
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,76 +25,43 @@ from exporter.kernel.locks import changing_modes
 from exporter.kernel.maps.registry import JobMode, Registered
 from exporter.kernel.pins import remove, sweep
 from exporter.kernel.programs.attachment import UNPINNED
-from exporter.policy.compile import Compiled, compile_policy
 from tests.kernel.agents import COMMAND, Agent, agent
 from tests.kernel.arrivals import UDP, Endpoint, Packet
 from tests.kernel.kernel_side import KernelSide, kernel_side
 from tests.kernel.lab import NETWORKS, PORT, V4, V6, Lab, Network
 from tests.kernel.lifetimes.test_loader import with_only
+from tests.kernel.packet_sockets import (
+    BYPASS,
+    ENFORCED,
+    MARK,
+    OWN_NAMESPACE,
+    PACKET_SOCKET,
+    arrived,
+    cable,
+    frame,
+    gaps,
+    kernel,
+    look,
+    policy,
+    send,
+    send_as_the_host,
+    through,
+)
 from tests.kernel.running_exporter import attached, running, target_of, wait_for
 from tests.kernel.tracing import logs, trace
-from tests.unit.policy.files import rules
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 pytestmark = pytest.mark.kernel
 
-ENFORCED = "mode: enforce\n"
-ALLOWED = f"udp://{V4.peer}:{PORT}"
-PACKET_SOCKET = ("p = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)", "p.bind(('build0', 0))")
+__all__ = ["kernel"]
+"""A fixture that is used here: each test has a kernel side of its own."""
+
 MODES = pytest.mark.parametrize(
     ("mode", "done"), [(ENFORCED, "EPERM"), ("", "ok")], ids=["enforced", "audited"]
 )
 OPTIONS = "link_later_on_setsockopt"
-BYPASS = "p.setsockopt(263, 20, 1)"
-"""PACKET_QDISC_BYPASS."""
-OWN_NAMESPACE = (
-    "from concurrent.futures import ThreadPoolExecutor",
-    "t = ThreadPoolExecutor(1)",
-    "t.submit(ctypes.CDLL(None).unshare, 0x40000000).result()",
-    "p = t.submit(socket.socket, socket.AF_PACKET, socket.SOCK_RAW).result()",
-)
-"""A thread in a network namespace that its process isn't in, and its packet socket."""
-MARK = b"\x02\0\0\0\0\2\x02\0\0\0\0\1\x88\xb5" + b"marked" * 8
-"""A frame of a kind for experiments (IEEE 802), to be found again."""
-
-
-@pytest.fixture
-def kernel() -> Iterator[KernelSide]:
-    with kernel_side() as side:
-        yield side
-
-
-def policy(more: str = ENFORCED) -> Compiled:
-    return compile_policy(rules(allow=ALLOWED, more=more))
-
-
-def frame(network: Network, to: str) -> bytes:
-    """UDP in an Ethernet frame."""
-    ends = [
-        socket.inet_pton(socket.AF_INET6 if network is V6 else socket.AF_INET, a) for a in (network.build, to)
-    ]
-    udp = (7).to_bytes(2, "big") + PORT.to_bytes(2, "big") + (8).to_bytes(2, "big") + bytes(2)
-    if network is V6:
-        packet = b"\x60\0\0\0\0\x08\x11\x40" + b"".join(ends) + udp
-        return MARK[:12] + b"\x86\xdd" + packet
-    return MARK[:12] + b"\x08\0" + b"\x45\0\0\x1c\0\0\0\0\x40\x11\0\0" + b"".join(ends) + udp
-
-
-def send(data: bytes, name: str = "p") -> str:
-    """A line that sends a frame."""
-    return f"{name}.send({data!r})"
-
-
-def gaps(told: Sequence[Tampered]) -> list[tuple[Tampering, int]]:
-    return [(event.what, event.detail) for event in told]
-
-
-def look(kernel: KernelSide) -> list[tuple[Tampering, int]]:
-    """A look, as is due each second; what it tells."""
-    kernel.tracer.frames.look()
-    return gaps(kernel.tracer.frames.turn())
 
 
 @pytest.mark.everywhere(feature="frames")
@@ -135,13 +101,6 @@ def test_a_process_of_no_job_goes_on_sending_them(lab: Lab, kernel: KernelSide) 
         assert job.do(*PACKET_SOCKET, send(frame(V4, V4.evil))) == "ENOBUFS"
         lab.build.call(send_as_the_host, frame(V4, V4.evil)).result()
     assert watch.arrivals.packets_to(V4.evil) == 1
-
-
-def send_as_the_host(data: bytes) -> None:
-    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sending:
-        sending.bind(("build0", 0))
-        sending.setsockopt(263, 20, 1)
-        sending.send(data)
 
 
 def test_a_way_past_the_hook_is_closed(lab: Lab, kernel: KernelSide) -> None:
@@ -221,37 +180,6 @@ def test_where_options_cannot_be_denied_nothing_is_enforced(
         kernel.hold(1, policy())
     assert raised.value.exit_status == CANNOT_TRACE_STATUS
     assert kernel.tracer.mode(1) is JobMode.AUDIT
-
-
-@contextmanager
-def cable(lab: Lab) -> Iterator[socket.socket]:
-    """A veth within the build side, `near` to `far`; a socket that gets what arrives at its far end."""
-    lab.build.configure_links("link add near type veth peer name far", "link set near up", "link set far up")
-    try:
-        with lab.build.call(_receiver, "far").result() as receiving:
-            yield receiving
-    finally:
-        with suppress(subprocess.CalledProcessError):
-            lab.build.configure_links("link del far")
-
-
-def _receiver(interface: str) -> socket.socket:
-    receiving = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.htons(0x88B5))
-    receiving.bind((interface, 0x88B5))
-    return receiving
-
-
-def arrived(receiving: socket.socket) -> int:
-    """How many marked frames have; over veth they are there when the sender's call returns."""
-    number = 0
-    with suppress(BlockingIOError):
-        while True:
-            number += receiving.recv(2048).startswith(MARK)
-    return number
-
-
-def through(name: str) -> str:
-    return PACKET_SOCKET[1].replace("build0", name)
 
 
 def test_an_interface_that_appears_later_is_no_way_out(lab: Lab, kernel: KernelSide) -> None:

@@ -15,19 +15,13 @@ import pytest
 
 from tests.integration.receivers import Answer, collector
 from tests.kernel.acts.test_scenarios import GITLAB, PRETENDED, TRACEPARENTS
+from tests.kernel.forged_answers import ASK_AND_CONNECT, HOSTILE_LABELS, kind_of, query
 from tests.kernel.lab import HOSTILE_ARGUMENTS, PORT, V4, V6, Lab, Network
-from tests.kernel.names.test_traced_forgeries import (
-    ASK_AND_CONNECT,
-    HOSTILE_LABELS,
-    SYSTEM_PYTHON,
-    kind_of,
-    query,
-)
 from tests.kernel.policy_runs import MODES, Ruled, bracketed, policy, script, under
 from tests.kernel.resolver import Resolver
 from tests.kernel.running_exporter import running, wait_for
 from tests.kernel.tracing import Span, logs
-from tests.launch import PYTHON_NAME
+from tests.launch import PYTHON_NAME, SYSTEM_PYTHON
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,12 +15,12 @@ from hypothesis import given, settings
 import tests.examples  # noqa: F401
 from exporter.events.facts import RULE_OF_NAMES, Acted, ProcessKey, Verdict
 from exporter.kernel.maps.verdicts import MAPS, Peer, Process, Verdicts
-from exporter.kernel.maps.verdicts import Said as Found
+from exporter.kernel.maps.verdicts import PolicyAnswer as Found
 from exporter.kernel.pins import open_map
 from exporter.pipeline.procfs import started_ns
 from exporter.policy.compile import compile_policy
 from exporter.policy.decide import EgressRequest
-from exporter.policy.entries import EntryVerdict as Said
+from exporter.policy.entries import EntryVerdict as PolicyAnswer
 from exporter.policy.model import Address, JobPolicy
 from tests.kernel.kernel_side import KernelSide, kernel_side
 from tests.kernel.lab import Lab
@@ -114,7 +114,7 @@ def seeds(answered: list[tuple[str, Address]]) -> list[tuple[bytes, list[str]]]:
 def expected(act: EgressRequest, decided: Told) -> tuple[bytes, int, Verdict, int]:
     """In audit mode, which all drawn policies have."""
     assert act.address is not None
-    verdict = Verdict.ALLOW if decided.verdict is Said.ALLOW else Verdict.AUDIT
+    verdict = Verdict.ALLOW if decided.verdict is PolicyAnswer.ALLOW else Verdict.AUDIT
     rule = RULE_OF_NAMES if decided.is_by_name else decided.rule
     return packed(act.address), act.port, verdict, rule
 

@@ -12,19 +12,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from tests.kernel.arrivals import TCP, Endpoint, Packet
+from tests.kernel.forged_answers import ASK_AND_CONNECT, TRUSTED, Meddling, leading_to, query
 from tests.kernel.lab import NETWORKS, PORT, V4, V6, Lab, Network
-from tests.kernel.names.test_traced_forgeries import (
-    ASK_AND_CONNECT,
-    SYSTEM_PYTHON,
-    TRUSTED,
-    Meddling,
-    leading_to,
-    query,
-)
-from tests.kernel.names.test_traced_names import connections
+from tests.kernel.name_connections import connections
 from tests.kernel.policy_runs import MODES, bracketed, script, under
 from tests.kernel.resolver import Resolver, lab_with_resolver
-from tests.launch import PYTHON_NAME
+from tests.launch import PYTHON_NAME, SYSTEM_PYTHON
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

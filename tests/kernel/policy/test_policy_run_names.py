@@ -10,19 +10,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.kernel.forged_answers import FORGE_AND_CONNECT, leading_to, query, silent
 from tests.kernel.lab import PORT, V4, V6, Lab, Network
-from tests.kernel.names.test_traced_forgeries import (
-    FORGE_AND_CONNECT,
-    SYSTEM_PYTHON,
-    leading_to,
-    query,
-    silent,
-)
-from tests.kernel.names.test_traced_names import client, connections, lookups, trace_inside
+from tests.kernel.name_connections import client, connections, lookups, trace_inside
 from tests.kernel.policy_runs import policy, replay
 from tests.kernel.resolver import answering_for, lab_with_resolver, resolving_with
 from tests.kernel.tracing import trace
-from tests.launch import ci_egress
+from tests.launch import SYSTEM_PYTHON, ci_egress
 from tests.unit.dns_samples import query as question
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from exporter.common.net.addresses import address
 from exporter.events.facts import Act, Acted, Aggregated, Event, Execed, Outcome, ProcessKey, Verdict
 from exporter.policy.compile import Compiled, compile_policy
 from exporter.policy.model import Mode
-from tests.kernel.acts.test_floods import EACH_MAX
 from tests.kernel.agents import acts, agent
 from tests.kernel.arrivals import UDP, Endpoint, Packet
+from tests.kernel.flood_accounts import EACH_MAX
 from tests.kernel.kernel_side import KernelSide, attempts, kernel_side
 from tests.kernel.lab import MPTCP_PORT, NETWORKS, PORT, RUN_LIMIT_S, V4, V6, Lab, Network
 from tests.kernel.routes import message_by_way_of_evil, set_route

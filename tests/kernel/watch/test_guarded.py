@@ -15,9 +15,9 @@ from demo.namespaces import Namespace
 from exporter.events.facts import HOST, ProcessKey, Tampered, Tampering
 from exporter.kernel.frames import interface_egress
 from exporter.kernel.frames.clsact import put_filter
-from exporter.kernel.frames.guarded_namespaces import Guarded
-from exporter.kernel.frames.interface_egress import AT_ONCE, Round, Way, way_here
-from exporter.kernel.frames.late_links import LaterLinks
+from exporter.kernel.frames.guarded_namespaces import GuardedNamespaces
+from exporter.kernel.frames.interface_egress import AT_ONCE, AttachMethod, InterfaceRound, way_here
+from exporter.kernel.frames.late_links import LateLinks
 from exporter.kernel.frames.spare_descriptors import KEPT_FREE
 from exporter.kernel.programs.objects import programs_at_interface
 from tests.kernel.kernel_side import kernel_side
@@ -33,7 +33,7 @@ WHO = Tampered(0, ProcessKey(os.getpid(), 0), 0, 0, 0, HOST, Tampering.FRAMES, 0
 class Exits:
     """Programs at interfaces, of which this is no test."""
 
-    def cover(self, _through: Round, _until_s: float, _besides: int) -> bool:
+    def cover(self, _through: InterfaceRound, _until_s: float, _besides: int) -> bool:
         return True
 
     def held_for(self, _scope: int) -> int:
@@ -58,7 +58,7 @@ def few_descriptors(number: int = 16) -> Iterator[int]:
 
 def test_a_network_without_room_is_told_once_and_looked_after_once_there_is() -> None:
     told: list[int] = []
-    guarded = Guarded(Exits(), lambda _, reason: told.append(reason))
+    guarded = GuardedNamespaces(Exits(), lambda _, reason: told.append(reason))
     with Namespace() as namespace:
         path = Path(namespace.path)
         number = path.stat().st_ino
@@ -73,10 +73,10 @@ def test_a_network_without_room_is_told_once_and_looked_after_once_there_is() ->
 
 
 @contextmanager
-def guarding(tell: Callable[[Tampered, int], object]) -> Iterator[Guarded]:
+def guarding(tell: Callable[[Tampered, int], object]) -> Iterator[GuardedNamespaces]:
     """With programs at interfaces, as the kernel has them."""
-    with kernel_side() as kernel, closing(LaterLinks(kernel.tracer.directory, outlives=True)) as links:
-        guarded = Guarded(interface_egress.exits(way_here(), kernel.tracer.directory, links), tell)
+    with kernel_side() as kernel, closing(LateLinks(kernel.tracer.directory, outlives=True)) as links:
+        guarded = GuardedNamespaces(interface_egress.exits(way_here(), kernel.tracer.directory, links), tell)
         yield guarded
         guarded.keep_only(())
 
@@ -87,7 +87,7 @@ def add_interfaces(namespace: Namespace, number: int) -> None:
     namespace.configure_links(*(f"link add a{pair} type veth peer name b{pair}" for pair in pairs))
 
 
-@pytest.mark.skipif(way_here() is not Way.TCX, reason="filters take no descriptors")
+@pytest.mark.skipif(way_here() is not AttachMethod.TCX, reason="filters take no descriptors")
 def test_one_jobs_networks_leave_descriptors_for_anothers() -> None:
     told: list[tuple[int, int]] = []
     with (

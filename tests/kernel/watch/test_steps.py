@@ -18,7 +18,7 @@ import pytest
 from exporter.common.clock import boot_ns
 from exporter.events import wire
 from exporter.events.facts import HOST, ProcessKey, Tampered, Tampering
-from exporter.kernel.instances.denied_connections import Cut, cut
+from exporter.kernel.instances.denied_connections import EndedConnections, cut
 from exporter.kernel.instances.loading import loading
 from exporter.kernel.maps.grants import IN_USE_NS, Grants
 from exporter.kernel.maps.queries import PATIENCE_NS, Queries
@@ -32,9 +32,9 @@ from tests.kernel.agents import COMMAND, Agent
 from tests.kernel.held_job import compiled, reply
 from tests.kernel.kernel_side import KernelSide
 from tests.kernel.lab import PORT, V4
+from tests.kernel.packet_sockets import BYPASS, OWN_NAMESPACE
+from tests.kernel.packet_sockets import MARK as FRAME
 from tests.kernel.policy.test_cut import GONE
-from tests.kernel.policy.test_policy_frames import BYPASS, OWN_NAMESPACE
-from tests.kernel.policy.test_policy_frames import MARK as FRAME
 from tests.kernel.resolver import Resolver
 from tests.kernel.running_exporter import wait_for
 from tests.unit.dns_samples import query
@@ -329,7 +329,7 @@ def test_a_cut_ends_nothing_that_a_step_may_by_what_it_looked_up_early(kernel: K
         assert [each.do(opens) for each in (early, stranger)] == ["ok"] * 2
         kernel.tracer.scopes.adopt(*executed(kernel, early), JOB)
         kernel.tracer.processes.follow(stranger.process, JOB)
-        assert cut(kernel.tracer.directory, JOB) == Cut(1, [])
+        assert cut(kernel.tracer.directory, JOB) == EndedConnections(1, [])
         assert early.do("held.send(b'x')") == "ok"
         assert stranger.do("held.send(b'x')") in GONE
 

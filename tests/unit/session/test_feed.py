@@ -11,7 +11,7 @@ from exporter.common.clock import boot_ns
 from exporter.events import wire
 from exporter.events.arguments import arguments_of
 from exporter.events.facts import Event, Execed, Tampered, Tampering
-from exporter.kernel.dropped_connections import Left
+from exporter.kernel.dropped_connections import NotAborted
 from exporter.kernel.maps.inheritance import Inherited
 from exporter.kernel.maps.rings import Drained
 from exporter.kernel.tracer import Counts
@@ -50,7 +50,7 @@ class FakeTracer:
         self.is_detached = False
         self.frames = NoFrames()
         self.before = Inherited()
-        self.left = Left()
+        self.left = NotAborted()
         self._counts = counts or {}
         self._drained = 0
 
@@ -206,7 +206,7 @@ def test_a_loss_of_processes_is_said_in_numbers() -> None:
 
 def test_connections_that_may_send_what_was_dropped_are_said_in_numbers() -> None:
     tracer = FakeTracer()
-    tracer.left = Left(connections=1, networks=2)
+    tracer.left = NotAborted(connections=1, networks=2)
     assert losses(cast("Tracer", tracer)) == [
         "1 connection couldn't be aborted: from now on it may send what the policy dropped",
         "2 networks couldn't be looked into: connections there may send what the policy dropped",

@@ -5,13 +5,13 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.kernel.maps.free_entries import Rooms
+from exporter.kernel.maps.free_entries import FreeEntries
 
 END = 40
 
 
 def test_what_is_given_back_is_whole_again() -> None:
-    rooms = Rooms(1, END)
+    rooms = FreeEntries(1, END)
     taken = [rooms.take(13) for _ in range(3)]
     assert taken == [1, 14, 27]
     assert rooms.take(1) is None
@@ -21,7 +21,7 @@ def test_what_is_given_back_is_whole_again() -> None:
 
 
 def test_nothing_takes_no_room() -> None:
-    rooms = Rooms(1, 2)
+    rooms = FreeEntries(1, 2)
     start = rooms.take(0)
     assert start is not None
     assert (rooms.take(1), rooms.take(0)) == (1, start)
@@ -31,7 +31,7 @@ def test_nothing_takes_no_room() -> None:
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 12)), max_size=60))
 def test_no_entry_is_anybodys_twice(steps: list[tuple[bool, int]]) -> None:
-    rooms, held = Rooms(1, END), list[range]()
+    rooms, held = FreeEntries(1, END), list[range]()
     for gives, number in steps:
         if gives and held:
             back = held.pop(number % len(held))
@@ -47,7 +47,7 @@ def test_no_entry_is_anybodys_twice(steps: list[tuple[bool, int]]) -> None:
 
 
 def test_what_somebody_had_before_is_nobodys_to_take() -> None:
-    rooms = Rooms(1, END)
+    rooms = FreeEntries(1, END)
     for start, size in ((20, 5), (1, 3), (30, 10), (7, 0)):
         rooms.claim(start, size)
     assert [rooms.take(16), rooms.take(5), rooms.take(1)] == [4, 25, None]

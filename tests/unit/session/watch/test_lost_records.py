@@ -12,7 +12,7 @@ import pytest
 from exporter.events.facts import Environment, Event, ProcessKey
 from exporter.pipeline.procfs import environment_of, started_ns
 from exporter.session.watch import lost_records
-from exporter.session.watch.lost_records import Missed
+from exporter.session.watch.lost_records import LostRecords
 
 CALLS = 1000
 
@@ -29,7 +29,7 @@ def test_what_waits_to_be_told_is_bounded_and_nothing_of_it_is_left_out(
     tracer: Any = SimpleNamespace(lost_environments=lambda: 1, scopes=scopes)
     source: Any = SimpleNamespace(failed_environments=0)
     decided, told, waited = list[Environment](), list[Event](), list[int]()
-    made = Missed(tracer, source, decided.append, source)
+    made = LostRecords(tracer, source, decided.append, source)
     for _ in range(3):
         for _ in range(CALLS):
             made.make_up()
@@ -69,7 +69,7 @@ def test_one_that_waits_is_read_however_many_begin_meanwhile(monkeypatch: pytest
     scopes = SimpleNamespace(undecided=undecided)
     tracer: Any = SimpleNamespace(lost_environments=lambda: next(lost), scopes=scopes)
     source: Any = SimpleNamespace(failed_environments=0)
-    made = Missed(tracer, source, lambda _: None, source)
+    made = LostRecords(tracer, source, lambda _: None, source)
     for _ in range(6):
         made.make_up()
     assert [pid for pid in read if pid < 1000] == [10, 20, 30]
@@ -92,7 +92,7 @@ def test_only_what_a_process_shows_by_itself_is_read(root: ProcessKey, exec_id: 
     tracer: Any = SimpleNamespace(lost_environments=lambda: 1, scopes=scopes)
     source: Any = SimpleNamespace(failed_environments=0)
     decided, told = list[Environment](), list[Event]()
-    made = Missed(tracer, source, decided.append, source)
+    made = LostRecords(tracer, source, decided.append, source)
     made.make_up()
     made.tell(told.append)
     assert ([event.process for event in decided], len(told)) == ([OWN] * is_asked, is_asked)
