@@ -1,7 +1,7 @@
 """The destinations that pipelines are known to connect to: learnt, reviewed as a file, asked at each attempt.
 
 Learnt:   otlp.reading → `learn` → `acts` (reads a span) ────────┐
-          Prometheus → `prometheus_api` → `prometheus` ──────┴→ `seen` → `onto`, `fold`, `conclude`
+          Prometheus → `prometheus_api` → `prometheus` ──────┴→ `seen` → `merge`, `fold`, `conclude`
 Kept:     `write` → the file → `parse`, `entries` → the same `model.Baseline`
 Asked:    `novelty`, for each job by `job.known_by`, at each attempt by `core.Pipeline`
 Reviewed: `compare`, `export` with `sections` (a policy), `dry_run` (the runs that it would have broken,

@@ -8,10 +8,11 @@ from typing import NamedTuple
 from exporter.baseline.fold import FoldedEntry
 from exporter.baseline.model import Baseline, Entry, History, Task
 from exporter.baseline.notes import Made, notes
-from exporter.baseline.onto import Onto, firsts, widened
 from exporter.baseline.parse import ENTRIES_MAX, KIND
 from exporter.baseline.seen import Run, Runs, Seen, day_of
 from exporter.common.errors import UsageError
+
+from .merge import BaselineMerge, firsts, widened
 
 
 class Learnt(NamedTuple):
@@ -24,7 +25,7 @@ class Learnt(NamedTuple):
 
 def conclude(seen: Seen, onto: Baseline | None = None) -> Learnt:
     """Add recorded runs to `onto`. Raises UsageError where the result is more than a file may hold."""
-    before = Onto(onto or Baseline())
+    before = BaselineMerge(onto or Baseline())
     made = [
         _made(before, _entry(name, each), each)
         for name, task in seen.tasks.items()
@@ -37,12 +38,12 @@ def conclude(seen: Seen, onto: Baseline | None = None) -> Learnt:
     return Learnt(Baseline(ordered, _histories(seen, before, made)), tuple(notes(seen, made)))
 
 
-def _made(before: Onto, learnt: Entry, known: FoldedEntry) -> Made:
+def _made(before: BaselineMerge, learnt: Entry, known: FoldedEntry) -> Made:
     own = before.entries.get(learnt.subject)
     return Made(widened(own, learnt), known.met, own)
 
 
-def _histories(seen: Seen, before: Onto, made: list[Made]) -> dict[str | None, History]:
+def _histories(seen: Seen, before: BaselineMerge, made: list[Made]) -> dict[str | None, History]:
     brought: dict[str | None, set[Run]] = {}
     for entry, met, own in made:
         brought.setdefault(entry.task.pipeline, set()).update(run for _, run in firsts(own, met))

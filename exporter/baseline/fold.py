@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from exporter.baseline.model import NamedDestination
-from exporter.baseline.seen import Met, TaskSeen
+from exporter.baseline.seen import Contact, TaskSeen
 from exporter.policy.hosts import parse_single_host
 from exporter.policy.model import Address, Name
 
@@ -33,7 +33,7 @@ class FoldedEntry(NamedTuple):
     host: Name | Address
     port: int | None
     transport: str
-    met: Met
+    met: Contact
     folded: tuple[str, ...] = ()
     """The names that a wildcard stands for, sorted."""
 
@@ -103,7 +103,7 @@ def _common_parent(names: Sequence[Labels]) -> Labels:
     return first[:length]
 
 
-def _varies(met: Met, task: TaskSeen) -> bool:
+def _varies(met: Contact, task: TaskSeen) -> bool:
     """Return whether the destination was met in less than half of the task's runs, and of its days.
 
     Where the task has no runs, or no days, only the other ones count. A destination that was met only in runs
@@ -115,9 +115,9 @@ def _varies(met: Met, task: TaskSeen) -> bool:
     return is_rare_in_runs and 2 * len(met.days) < max(len(task.days), 1)
 
 
-def together(several: Sequence[Met]) -> Met:
+def together(several: Sequence[Contact]) -> Contact:
     """Merge `several` into a new one."""
-    made = Met()
+    made = Contact()
     for met in several:
         made.merge(met)
     return made

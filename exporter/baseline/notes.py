@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from exporter.baseline.model import Entry
 from exporter.baseline.sections import shown_task
-from exporter.baseline.seen import CHAINS_MAX, NO_ROOM, Met, Seen
+from exporter.baseline.seen import CHAINS_MAX, NO_ROOM, Contact, Seen
 from exporter.common.text import counted
 
 _NOTES_MAX = 20
@@ -20,7 +20,7 @@ class Made(NamedTuple):
     """An entry, and the facts that it was made of."""
 
     entry: Entry
-    met: Met
+    met: Contact
     before: Entry | None = None
     """The entry of the baseline that was learnt onto; None where that had none."""
 

@@ -41,7 +41,7 @@ class NotLearntError(Exception):
         self.why = why
 
 
-class Met:
+class Contact:
     """The ways in which a task reached one destination, or several that were merged into one."""
 
     __slots__ = ("chains", "days", "first", "is_crowded", "last_ns", "novel", "runs")
@@ -88,7 +88,7 @@ class Met:
         """Note that it was novel on `day`, by the baseline of that time."""
         self.novel = min(self.novel or (day, run_id), (day, run_id))
 
-    def merge(self, other: Met, places: Sequence[int] | None = None) -> None:
+    def merge(self, other: Contact, places: Sequence[int] | None = None) -> None:
         """Add `other`; `places` maps the places of its runs to places here, None where they are the same."""
         self.is_crowded |= other.is_crowded
         self.runs |= other.runs if places is None else moved(other.runs, places)
@@ -155,7 +155,7 @@ class Runs:
 class TaskSeen:
     """The acts of one task of a pipeline."""
 
-    destinations: dict[NamedDestination, Met] = field(default_factory=dict)
+    destinations: dict[NamedDestination, Contact] = field(default_factory=dict)
     runs: int = 0
     """A bitmap of the runs in which it did anything at all."""
     days: set[int] = field(default_factory=set)
@@ -208,13 +208,13 @@ class Seen:
             if len(known) < REPOSITORIES_MAX:
                 known.add(repository)
 
-    def met(self, task: TaskSeen, where: NamedDestination) -> Met:
+    def met(self, task: TaskSeen, where: NamedDestination) -> Contact:
         """Find or add the acts of `task` at `where`. Raises NotLearntError where there is no room."""
         found = task.destinations.get(where)
         if found is None:
             if len(task.destinations) >= DESTINATIONS_MAX or self._entries >= ENTRIES_MAX:
                 raise NotLearntError(NO_ROOM)
-            found = task.destinations[where] = Met()
+            found = task.destinations[where] = Contact()
             self._entries += 1
         return found
 

@@ -109,7 +109,7 @@ def explain(file: Path, destination: str, chain: str | None, job: str | None, *,
     ci-egress policy explain policy.yaml github.com:443 --process "bash > git" --job release/build
     ci-egress policy explain policy.yaml upload.example --job github:github.com/octo/app:release/publish
     """  # noqa: D301 - click wants a real backspace
-    from exporter.policy.decide import Loser, decide, is_for
+    from exporter.policy.decide import LosingRule, decide, is_for
     from exporter.policy.model import Effect
     from exporter.policy.parse import load_policy
     from exporter.policy.resolvers import system_resolvers
@@ -125,7 +125,7 @@ def explain(file: Path, destination: str, chain: str | None, job: str | None, *,
         resolvers=system_resolvers(),
     )
     uncounted = [
-        Loser(rule, each.why_not)
+        LosingRule(rule, each.why_not)
         for each in withheld(whole, who)
         for rule in each.rules
         if is_for(rule, question.act, question.names)

@@ -69,7 +69,7 @@ def replay(
     from exporter.session.job_result import JobResult
     from exporter.session.replay import Replay
     from exporter.session.reports import STEP_SUMMARY, Reporting
-    from exporter.session.shared_messages import long_flush_told, tell_act
+    from exporter.session.shared_messages import saying_long_flush, tell_act
 
     with ExitStack() as stack:
         try:
@@ -94,7 +94,7 @@ def replay(
         warn_of_unknown(baseline, beginning.job)
         job = assembly.job(beginning, Summary({}), baseline)
         _play(recording, assembly.pipeline(recording), job, file)
-        with long_flush_told():
+        with saying_long_flush():
             telemetry.close()
         title = beginning.job.display_name
         account = assembly.books.account()

@@ -15,7 +15,7 @@ from exporter.kernel import requirements
 from exporter.kernel.compilation.btf import VMLINUX, kernel_offsets
 from exporter.kernel.compilation.bytecode import Cache, default_cache
 from exporter.kernel.compilation.compiling import Compiler, our_request, system_compiler
-from exporter.kernel.frames.interface_egress import Way, way_here
+from exporter.kernel.frames.interface_egress import AttachMethod, way_here
 from exporter.kernel.instances.control import described, instances, leftovers
 from exporter.kernel.instances.loading import loading
 from exporter.kernel.mounts import MOUNT_BPFFS, ON_THE_HOST, cgroup2_root, find_bpffs, sees_all_cgroups
@@ -182,13 +182,13 @@ def name_resolution(of: NameService = NameService()) -> Check:  # noqa: B008 - i
     return Check("name resolution", ok=False, lost=lost, fix=fix, is_required=False)
 
 
-def frames(way: Callable[[], Way] = way_here) -> Iterator[Check]:
+def frames(way: Callable[[], AttachMethod] = way_here) -> Iterator[Check]:
     """Check how frames of packet sockets can be stopped under an enforced policy, if this user may look."""
     name = "packet sockets"
     if not requirements.has_effective(requirements.TRACING_CAPABILITIES["CAP_NET_ADMIN"]):
         return
     found = way()
-    if found is not Way.NONE:
+    if found is not AttachMethod.NONE:
         yield Check(name, ok=True, found=f"their frames can be stopped, by {found.value}", is_required=False)
         return
     yield Check(

@@ -39,7 +39,7 @@ _STATES = 0xFFFFFFFF & ~(1 << 10)  # all but TCP_LISTEN
 _READ_BYTES = 1 << 16
 
 
-class Left(NamedTuple):
+class NotAborted(NamedTuple):
     """The connections and networks that `abort` couldn't deal with."""
 
     connections: int = 0
@@ -58,7 +58,7 @@ class Left(NamedTuple):
             yield f"{found} couldn't be looked into: connections there may send what the policy dropped"
 
 
-def abort(kept_back: Map, counters: Map) -> Left:
+def abort(kept_back: Map, counters: Map) -> NotAborted:
     """Abort the marked connections in each network namespace that a process is in, or that is mounted.
 
     Costs nothing where no packet of a connection was dropped.
@@ -70,7 +70,7 @@ def abort(kept_back: Map, counters: Map) -> Left:
                 connections += inside(namespace, partial(_abort_here, kept_back.fileno()))
             except OSError:
                 networks += 1
-    return Left(connections, networks)
+    return NotAborted(connections, networks)
 
 
 def _abort_here(kept_back: int) -> int:

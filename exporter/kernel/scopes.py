@@ -15,7 +15,7 @@ from exporter.kernel.bpf import Map
 from exporter.kernel.frames.packet_frames import Frames
 from exporter.kernel.maps.candidates import Candidates, root_key
 from exporter.kernel.maps.fork_counts import Forks
-from exporter.kernel.maps.grants import Early, Grants
+from exporter.kernel.maps.grants import EarlyGrant, Grants
 from exporter.kernel.maps.policies import Policies, WrittenPolicy
 from exporter.kernel.maps.queries import Queries
 from exporter.kernel.maps.rings import Handler
@@ -184,7 +184,7 @@ class Scopes:
         """
         scopes = self._scopes_of_steps()
 
-        def mask_of(early: Early) -> int | None:
+        def mask_of(early: EarlyGrant) -> int | None:
             if early.step not in scopes:  # it is over
                 return 0
             told = {name for scope in (HOST, *scopes[early.step]) for name in names_of(scope, early.address)}

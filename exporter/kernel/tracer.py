@@ -32,7 +32,7 @@ from exporter.kernel.maps.windows import Coverage, Windows
 from exporter.kernel.programs.attachment import DETACHED, REPLACED, UNPINNED, HeldLinks
 from exporter.kernel.scopes import Scopes
 
-from .dropped_connections import Left, abort
+from .dropped_connections import NotAborted, abort
 from .pins import leave, remove
 from .processes import FollowedProcesses
 
@@ -101,7 +101,7 @@ class Tracer:
         self.is_adopted = is_adopted
         self._outlives = unpinned is None
         self._goes_on = self._is_detached = False
-        self.left = Left()
+        self.left = NotAborted()
         """The connections of which packets were dropped, and that `detach` couldn't abort."""
         self._noted = b""
         opened = {name: stack.enter_context(closing(Map(directory / f"map_{name}"))) for name in PINNED_MAPS}

@@ -21,7 +21,7 @@ _LARGEST_REQUEST = 3_500_000
 _LARGEST_LINE = 16_000_000
 
 
-class Hearers(NamedTuple):
+class FileCallbacks(NamedTuple):
     """The functions to be called when somebody takes a file of telemetry away."""
 
     deleted: Callable[[], None]
@@ -29,7 +29,7 @@ class Hearers(NamedTuple):
     """Called with the folder that the file was in."""
 
 
-def open_sinks(signal: Signal, route: Route, complaints: Complaints, hearers: Hearers) -> list[Sink]:
+def open_sinks(signal: Signal, route: Route, complaints: Complaints, hearers: FileCallbacks) -> list[Sink]:
     """Open the sinks of one signal, the file first: it answers at once.
 
     Raises CiEgressError for a directory that can't be used, UsageError for certificates that can't be used.
@@ -48,7 +48,7 @@ def _file_sink(
     path: Path,
     rotation: Rotation | None,
     complaints: Complaints,
-    hearers: Hearers,
+    hearers: FileCallbacks,
 ) -> Sink:
     def complain() -> None:
         hearers.deleted()

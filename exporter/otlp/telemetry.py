@@ -32,7 +32,7 @@ from exporter.otlp.lane import LOG_RECORDS, SPANS, Cargo, Lane
 from exporter.otlp.ledger import Ledger, LedgerEntry, LedgerTotals
 from exporter.otlp.metric_stream import MetricStream
 from exporter.otlp.records import LogRecord
-from exporter.otlp.routes import Hearers, open_sinks
+from exporter.otlp.routes import FileCallbacks, open_sinks
 from exporter.otlp.settings import Destinations, Signal
 from exporter.otlp.sinks import Sink, SpoolError
 from exporter.otlp.transcript import Transcript
@@ -77,7 +77,7 @@ class Telemetry:
         if destinations.defaulted:
             keep_from_git(DEFAULT_DIRECTORY)
         self._moved = deque[Path]()
-        hearers = Hearers(self._ledger.note_loss, self._moved.append)
+        hearers = FileCallbacks(self._ledger.note_loss, self._moved.append)
         trace_sinks, log_sinks, metric_sinks = (
             open_sinks(signal, route, self._complaints, hearers)
             for signal, route in (

@@ -35,7 +35,7 @@ class Words(NamedTuple):
     """First word of the lines about them."""
 
 
-class Firsts:
+class FirstReports:
     """The reports about acts of one kind in one job."""
 
     def __init__(self, log: Callable[[LogRecord], object], say: Callable[..., object], words: Words) -> None:
@@ -116,7 +116,7 @@ class Denials:
         """The first attempt of each verdict, in words; a DNS lookup only where there was nothing else."""
         self._lookups: set[str] = set()
         """Verdicts for which `first` is a DNS lookup."""
-        self._firsts = Firsts(log, say, Words("denials", "blocked"))
+        self._firsts = FirstReports(log, say, Words("denials", "blocked"))
 
     def meet(self, attempt: Attempt, span: Callable[[], LayeredSpan]) -> None:
         """Count an attempt against the policy; report the first of a kind, by the span that `span` makes."""
@@ -177,7 +177,7 @@ class Novelties:
         self.first: str | None = None
         """The most urgent one, in words; DNS lookups and listed destinations are less urgent."""
         self._urgency = (True, True)
-        self._firsts = Firsts(log, partial(say, level=logging.WARNING), Words("novelties", "novel"))
+        self._firsts = FirstReports(log, partial(say, level=logging.WARNING), Words("novelties", "novel"))
 
     def meet(self, attempt: Attempt, why: Callable[[], str], span: Callable[[], LayeredSpan]) -> None:
         """Count a novel attempt; report the first of a kind, by the span that `span` makes.

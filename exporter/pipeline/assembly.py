@@ -19,7 +19,7 @@ from exporter.otlp import Telemetry
 
 from .account import Bookkeeping, KernelCounts
 from .core import Pipeline
-from .finder import Finder, NoFinder
+from .finder import JobFinder, NoJobFinder
 from .flows import Flows
 from .job import Outlets, TracedJob, View, known_by, silent, traced_job
 from .metrics import Metrics
@@ -37,7 +37,7 @@ class Assembly(NamedTuple):
     books: Bookkeeping
     flows: Flows
 
-    def pipeline(self, lookup: Lookup, finder: Finder = NoFinder()) -> Pipeline:  # noqa: B008 - it has no state
+    def pipeline(self, lookup: Lookup, finder: JobFinder = NoJobFinder()) -> Pipeline:  # noqa: B008 - it has no state
         """Return a pipeline without jobs, for facts of `lookup` and jobs that `finder` finds."""
         return Pipeline(self.outlets, lookup, self.flows, finder)
 

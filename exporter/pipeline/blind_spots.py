@@ -41,7 +41,7 @@ NOTHING_SEEN = "none of its processes reached beyond this machine"
 """Words for a job without egress. Others may have acted on its behalf, and that isn't always seen."""
 
 
-class Unseen:
+class BlindSpots:
     """The signs of one job's unseen activity."""
 
     def __init__(self, environment: Mapping[str, str], *, sees_daemons: bool) -> None:

@@ -41,7 +41,7 @@ from exporter.events.programs import Lookup, Program, mark_egress
 from . import tampering
 from .attempt import AttemptOf, EventT
 from .event_log import TAMPER, EventLog
-from .finder import Finder, NoFinder
+from .finder import JobFinder, NoJobFinder
 from .flows import Flow, Flows
 from .job import Outlets, TracedJob
 from .job_table import JobTable
@@ -58,7 +58,7 @@ class Pipeline:
         outlets: Outlets,
         lookup: Lookup,
         flows: Flows,
-        finder: Finder = NoFinder(),  # noqa: B008
+        finder: JobFinder = NoJobFinder(),  # noqa: B008
     ) -> None:
         """Create a pipeline without jobs.
 

@@ -16,7 +16,7 @@ class Discovered(NamedTuple):
     """The CI system's name for this root's step; None where it has none."""
 
 
-class Finder(Protocol):
+class JobFinder(Protocol):
     """A finder of jobs, which the pipeline asks about processes outside of the jobs that it knows."""
 
     def discover(self, event: Environment, program: Program) -> Discovered | None:
@@ -35,7 +35,7 @@ class Finder(Protocol):
         """
 
 
-class NoFinder:
+class NoJobFinder:
     """A finder for runs in which all jobs are announced."""
 
     def discover(self, _: Environment, _program: Program) -> Discovered | None:

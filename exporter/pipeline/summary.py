@@ -20,7 +20,7 @@ from exporter.events.programs import Program
 from exporter.pipeline.ruling import is_shared_with_another, shared_remarks
 
 from .attempt import Attempt
-from .blind_spots import NOTHING_SEEN, Unseen
+from .blind_spots import NOTHING_SEEN, BlindSpots
 from .ruling import DENIED, VERDICT_WORDS, WOULD_DENY
 from .spans import command_line
 from .summary_table import ROWS_MAX, Counted, Rows, SummaryKey, ordered, print_rows, shared_of
@@ -72,7 +72,7 @@ class Summary:
         self._uncounted = 0
         self._verdicts = Counter[str]()
         self._novel = 0
-        self._unseen = Unseen(environment, sees_daemons=sees_daemons)
+        self._unseen = BlindSpots(environment, sees_daemons=sees_daemons)
         self._left_behind: list[Program] = []
         self._is_left_traced = False
         self._tampering: dict[str, None] = {}

@@ -57,7 +57,7 @@ class EgressRequest(NamedTuple):
         return EgressRequest(address, protocol, self.port)
 
 
-class Loser(NamedTuple):
+class LosingRule(NamedTuple):
     """A rule for the destination that didn't decide."""
 
     rule: Rule
@@ -71,7 +71,7 @@ class Decision:
     effect: Effect
     rule: Rule | None
     """None where no rule matched."""
-    others: tuple[Loser, ...] = ()
+    others: tuple[LosingRule, ...] = ()
     """The other rules that name the destination, in the order of the file."""
 
     def verdict(self, mode: Mode) -> str:
@@ -99,7 +99,7 @@ def decide(
     unmet = [_unmet(rule, act, chain) for rule in near]
     winner = _winner([rule for rule, reason in zip(near, unmet, strict=True) if reason is None], names)
     others = tuple(
-        Loser(rule, reason or _why_lost(rule, winner, names))
+        LosingRule(rule, reason or _why_lost(rule, winner, names))
         for rule, reason in zip(near, unmet, strict=True)
         if rule is not winner
     )

@@ -13,7 +13,7 @@ from exporter.pipeline.alerts import Denials, Novelties
 from exporter.pipeline.summary import Summary
 from exporter.policy.model import Mode
 
-from .shared_messages import job_told
+from .shared_messages import job_label
 
 _HAPPENED = {
     FailOn.NOVEL: "to what the baseline doesn't have",
@@ -59,7 +59,7 @@ class Judged:
         for what, attempts in summary.against.items():
             self._attempts[what] += attempts
             if attempts:
-                self._first.setdefault(what, f"in {job_told(job)}")
+                self._first.setdefault(what, f"in {job_label(job)}")
 
     def failings(self, fail_on: Collection[FailOn], account: Account, unknown: int) -> list[str]:
         """Return the conditions of `fail_on` that are met in any of the jobs, a line each.

@@ -76,7 +76,7 @@ class JobResult:
         return FAIL_ON_STATUS if command_status == 0 and self.failings else command_status
 
 
-def policy_told(ruleset: str | None, summary: Summary, account: Account, *, is_enforced: bool) -> list[str]:
+def policy_notes(ruleset: str | None, summary: Summary, account: Account, *, is_enforced: bool) -> list[str]:
     """Return a line about a policy that no attempt was against, since no other line mentions it then."""
     if ruleset is None or summary.against[DENIED] or summary.against[WOULD_DENY]:
         return []
@@ -85,7 +85,7 @@ def policy_told(ruleset: str | None, summary: Summary, account: Account, *, is_e
     return [f"policy {ruleset}, {how}{known}"]
 
 
-def tree_told(destinations: Destinations, summary: Summary, reports: ReportConfig) -> list[str]:
+def tree_hints(destinations: Destinations, summary: Summary, reports: ReportConfig) -> list[str]:
     """Return a hint how to make a report, for a user who asked for none and has files to make it of."""
     folder, (_, attempts) = destinations.folder, summary.totals()
     if folder is None or reports.report is not None or not attempts:

@@ -37,7 +37,7 @@ from exporter.pipeline.procfs import Proc, started_ns
 from exporter.pipeline.recording import Beginning, Ending, Recorder
 from exporter.pipeline.spans import traceparent
 from exporter.pipeline.summary import Summary
-from exporter.session.guards.checks import Guards, Owner, frames_told
+from exporter.session.guards.checks import Guards, Owner, frame_warnings
 from exporter.session.left_instances import tell_leftovers
 
 from .baselines import warn_of_unknown
@@ -45,12 +45,12 @@ from .command import HeldCommand
 from .fail_on import failings
 from .feed import LiveSource, find_everyone, kernel_counts, losses, wait
 from .job_policy import ReadyPolicy, ready_policy, registered
-from .job_result import JobResult, policy_told, tree_told
+from .job_result import JobResult, policy_notes, tree_hints
 from .left_processes import end_what_is_left
 from .live_view import Ticker, finish, lines, tell_besides
 from .reports import Reporting
 from .run_inputs import RunInputs
-from .shared_messages import long_flush_told, tell_act, tell_fault, warn, warn_of_ignored
+from .shared_messages import saying_long_flush, tell_act, tell_fault, warn, warn_of_ignored
 from .signals import SignalRelay
 from .sudo import tell_kept_back
 from .survival import go_first
@@ -103,15 +103,15 @@ def trace(
         ended_ns = wait(run.source, held.pidfd, lambda: _turn(run, relay, held, ticker))
         _end(run, ended_ns)
         finish(view)
-        with long_flush_told():
+        with saying_long_flush():
             telemetry.close(before_logs=run.guards.tell_losses)
         account, lost = run.books.account(), losses(tracer)
         title = job.task or job.pipeline or Path(config.command[0]).name
         failing = failings(config.fail_on, run.traced.denials, run.traced.novelties, account)
         summary, is_enforced = run.traced.summary, run.traced.metrics.is_enforcing
-        remarks = policy_told(terms.ruleset if terms else None, summary, account, is_enforced=is_enforced)
-        remarks += frames_told(tracer, is_enforced=is_enforced)
-        remarks += tree_told(destinations, summary, config.reports)
+        remarks = policy_notes(terms.ruleset if terms else None, summary, account, is_enforced=is_enforced)
+        remarks += frame_warnings(tracer, is_enforced=is_enforced)
+        remarks += tree_hints(destinations, summary, config.reports)
         told = (summary, account, telemetry, destinations, lost, failing, remarks)
         outcome = JobResult(title, job, *told)
         reporting.of_run(outcome, terms, given.baseline, given.policy)  # stderr ends with the account

@@ -35,16 +35,16 @@ def tell_act(_: Job, told: str, *, level: int = logging.ERROR, **fields: Any) ->
 
 def tell_act_of(job: Job, told: str, **fields: Any) -> None:
     """Print a line about an act of `job`, one of many, done or denied; the line names the job."""
-    tell_act(job, f"{told}, {job_told(job)}", job=job.display_name, run_id=job.run_id, **fields)
+    tell_act(job, f"{told}, {job_label(job)}", job=job.display_name, run_id=job.run_id, **fields)
 
 
-def job_told(job: Job) -> str:
+def job_label(job: Job) -> str:
     """Return a job's name with that of its pipeline, to tell it from other jobs."""
     return f"job {job.display_name} of {job.pipeline or job.provider}"
 
 
 @contextmanager
-def long_flush_told() -> Iterator[None]:
+def saying_long_flush() -> Iterator[None]:
     """Print what the command waits for when the flush in the block takes more than a second.
 
     No signal cuts the flush short, so the user should know.

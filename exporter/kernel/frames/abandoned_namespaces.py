@@ -12,7 +12,7 @@ from contextlib import suppress
 
 from exporter.events.facts import Tampered
 
-from .packet_sockets import SocketAt, packet_sockets
+from .packet_sockets import SocketPlace, packet_sockets
 
 SOUGHT_S = 10.0
 """The seconds for which a namespace is looked for: its socket may be on its way to another process."""
@@ -22,11 +22,11 @@ _STEP_S = 0.004
 of descriptors."""
 
 
-class Sought:
+class AbandonedNamespaces:
     """The network namespaces that are looked for, by their inode numbers."""
 
     def __init__(
-        self, processes: Callable[[], Iterator[int]], found: Callable[[SocketAt, Tampered], object]
+        self, processes: Callable[[], Iterator[int]], found: Callable[[SocketPlace, Tampered], object]
     ) -> None:
         """`processes` returns the pids of those that may have the sockets.
 
@@ -65,7 +65,7 @@ class Sought:
                     return
                 yield
 
-    def _look_at(self, packet_socket: SocketAt) -> None:
+    def _look_at(self, packet_socket: SocketPlace) -> None:
         with suppress(OSError):
             namespace = packet_socket.opened()
             number = os.fstat(namespace).st_ino

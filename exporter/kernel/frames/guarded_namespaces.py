@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from exporter.events.facts import Tampered
 
-from .interface_egress import Exits, Round
+from .interface_egress import EgressAttachment, InterfaceRound
 from .network_namespaces import LinkNews, Place, inside, number_at, opened
 from .spare_descriptors import require_share, require_spare
 
@@ -33,7 +33,7 @@ class _Network(NamedTuple):
     found_at: Place
     who: Tampered
     """The process by which it was found, as it is reported."""
-    round: Round
+    round: InterfaceRound
     """The round through its interfaces."""
 
     def is_in_use(self, number: int) -> bool:
@@ -47,10 +47,10 @@ class _Network(NamedTuple):
         os.close(self.descriptor)
 
 
-class Guarded:
+class GuardedNamespaces:
     """The network namespaces that one instance looks after, by their inode numbers."""
 
-    def __init__(self, exits: Exits, tell: Callable[[Tampered, int], object]) -> None:
+    def __init__(self, exits: EgressAttachment, tell: Callable[[Tampered, int], object]) -> None:
         """`tell` is called with a process in whose network frames aren't stopped, and with the errno."""
         self._exits, self._tell = exits, tell
         self._networks: dict[int, _Network] = {}
@@ -99,7 +99,7 @@ class Guarded:
             os.close(descriptor)
             self.fail(number, who, error)
             return
-        self._networks[number] = _Network(descriptor, news, place, who, Round(who.scope))
+        self._networks[number] = _Network(descriptor, news, place, who, InterfaceRound(who.scope))
         try:
             self._cover(number, until_s)
         except OSError as error:

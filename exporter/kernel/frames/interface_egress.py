@@ -20,7 +20,7 @@ from exporter.kernel.bpf import program_id
 from exporter.kernel.programs.objects import attach_to_interface, programs_at_interface
 
 from .clsact import FILTERS, filter_name, has_clsact, put_filter, remove_filters
-from .late_links import LaterLinks, pinned_program
+from .late_links import LateLinks, pinned_program
 from .spare_descriptors import require_share
 
 _LOOPBACK = 1
@@ -32,7 +32,7 @@ AT_ONCE = 32
 """The interfaces covered between looks at the clock: one takes microseconds, unless it is changed."""
 
 
-class Way(Enum):
+class AttachMethod(Enum):
     """A way to attach programs to the egress of interfaces."""
 
     TCX = "tcx"
@@ -44,7 +44,7 @@ class Way(Enum):
 
 
 @dataclass
-class Round:
+class InterfaceRound:
     """A round through the interfaces of one network namespace, which may be continued later."""
 
     scope: int
@@ -86,14 +86,14 @@ class Round:
         return False
 
 
-class Exits(Protocol):
+class EgressAttachment(Protocol):
     """One instance's program at the egress of interfaces, however it is attached."""
 
-    def cover(self, through: Round, until_s: float, besides: int) -> bool:
+    def cover(self, through: InterfaceRound, until_s: float, besides: int) -> bool:
         """Put the program on every interface of this thread's namespace; return whether it is on all of them.
 
-        `until_s` is as for `Round.go_on`; `besides` is the number of descriptors that networks of the same
-        scope take. Raises OSError: EMFILE where the scope would have more than its share of descriptors.
+        `until_s` is as for `InterfaceRound.go_on`; `besides` is the number of descriptors that networks of the
+        same scope take. Raises OSError: EMFILE where the scope would have more than its share of descriptors.
         """
 
     def held_for(self, scope: int) -> int:
@@ -103,18 +103,18 @@ class Exits(Protocol):
         """Remove the program from all interfaces."""
 
 
-class TcxExits:
+class TcxAttachment:
     """The program attached by tcx links, ahead of all others.
 
     A link stays with an interface that moves to another namespace.
     """
 
-    def __init__(self, pins: Path, links: LaterLinks) -> None:
+    def __init__(self, pins: Path, links: LateLinks) -> None:
         """`links` has the links that are there already."""
         self._pins, self._links = pins, links
 
-    def cover(self, through: Round, until_s: float, besides: int) -> bool:
-        """See `Exits`."""
+    def cover(self, through: InterfaceRound, until_s: float, besides: int) -> bool:
+        """See `EgressAttachment`."""
         with pinned_program(self._pins, "on_frame") as descriptor:
             program = program_id(descriptor)
         cover = partial(self._cover_interface, program=program, scope=through.scope, besides=besides)
@@ -146,15 +146,15 @@ class TcxExits:
         """Do nothing: these links are detached along with the other later links."""
 
 
-class ClsactExits:
+class ClsactAttachment:
     """The program attached by clsact filters, which stay until the instance is removed."""
 
     def __init__(self, pins: Path) -> None:
         """Make no filter yet."""
         self._pins, self._name = pins, filter_name(pins.name)
 
-    def cover(self, through: Round, until_s: float, besides: int) -> bool:
-        """See `Exits`."""
+    def cover(self, through: InterfaceRound, until_s: float, besides: int) -> bool:
+        """See `EgressAttachment`."""
         del besides
         (self._pins / FILTERS).mkdir(exist_ok=True)  # first: who removes the instance looks for them then
         with pinned_program(self._pins, "on_frame") as program:
@@ -166,7 +166,7 @@ class ClsactExits:
         return 0
 
     def withdraw(self) -> None:
-        """See `Exits`."""
+        """See `EgressAttachment`."""
         if (self._pins / FILTERS).exists():
             remove_filters(self._name)
 
@@ -174,7 +174,7 @@ class ClsactExits:
 class NoExits:
     """No program at interfaces: frames can't be stopped on this kernel, a limit that is reported once."""
 
-    def cover(self, through: Round, until_s: float, besides: int) -> bool:
+    def cover(self, through: InterfaceRound, until_s: float, besides: int) -> bool:
         """Return True: there is nothing to do, now or later."""
         del through, until_s, besides
         return True
@@ -188,22 +188,22 @@ class NoExits:
         """Do nothing: there is no program."""
 
 
-def exits(way: Way, pins: Path, links: LaterLinks) -> Exits:
+def exits(way: AttachMethod, pins: Path, links: LateLinks) -> EgressAttachment:
     """Return the exits of the instance whose pins are in `pins`, by `way`."""
-    if way is Way.TCX:
-        return TcxExits(pins, links)
-    return ClsactExits(pins) if way is Way.CLSACT else NoExits()
+    if way is AttachMethod.TCX:
+        return TcxAttachment(pins, links)
+    return ClsactAttachment(pins) if way is AttachMethod.CLSACT else NoExits()
 
 
 @lru_cache(maxsize=1)
-def way_here() -> Way:
+def way_here() -> AttachMethod:
     """Find out which way this kernel has."""
     try:
         programs_at_interface(_LOOPBACK)
     except OSError as error:
         if error.errno == errno.EINVAL:
-            return Way.CLSACT if _has_filters() else Way.NONE
-    return Way.TCX
+            return AttachMethod.CLSACT if _has_filters() else AttachMethod.NONE
+    return AttachMethod.TCX
 
 
 def _has_filters() -> bool:

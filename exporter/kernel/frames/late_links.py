@@ -25,7 +25,7 @@ UNTIL_PINNED = {"on_frame": "idle_frame", "on_setsockopt": "idle_setsockopt"}
 _INDEX = 0xFFFFFFFF
 
 
-class LaterLinks:
+class LateLinks:
     """The links of one instance that come and go, held open: none goes when its pin is removed."""
 
     def __init__(self, pins: Path, *, outlives: bool) -> None:

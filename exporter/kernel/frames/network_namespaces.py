@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from exporter.kernel.grace_period import thread
 
-from .packet_sockets import SocketAt
+from .packet_sockets import SocketPlace
 
 _CLONE_NEWNET = 0x40000000
 _RTMGRP_LINK, _RTMGRP_TC = 1, 8  # include/uapi/linux/rtnetlink.h
@@ -21,13 +21,13 @@ _NEWS_BYTES = 65536
 _OWN = Path("/proc/thread-self/ns/net")
 _T = TypeVar("_T")
 
-Place = Path | SocketAt
+Place = Path | SocketPlace
 """Where a namespace is found: at its file, or by a packet socket that was made in it."""
 
 
 def opened(place: Place) -> int:
     """Return a descriptor of the namespace that is found at `place`. Raises OSError."""
-    return place.opened() if isinstance(place, SocketAt) else os.open(place, os.O_RDONLY | os.O_CLOEXEC)
+    return place.opened() if isinstance(place, SocketPlace) else os.open(place, os.O_RDONLY | os.O_CLOEXEC)
 
 
 def number_at(place: Place) -> int:
@@ -52,8 +52,8 @@ def inside(namespace: int, function: Callable[[], _T]) -> _T:
 
 
 @cache
-def _traveller() -> Traveller:
-    return Traveller()
+def _traveller() -> NamespaceThread:
+    return NamespaceThread()
 
 
 def prepare() -> None:
@@ -61,7 +61,7 @@ def prepare() -> None:
     _traveller()
 
 
-class Traveller:
+class NamespaceThread:
     """A thread that enters namespaces, and stays in none of them, so that it keeps none alive."""
 
     def __init__(self) -> None:

@@ -33,12 +33,12 @@ from exporter.kernel.mounts import cgroup2_root
 from exporter.kernel.programs.objects import AttachType, attach_to_cgroup
 from exporter.kernel.programs.verifier import failures_told
 
-from .abandoned_namespaces import Sought
-from .guarded_namespaces import Guarded
-from .interface_egress import Way, exits, way_here
-from .late_links import LaterLinks
+from .abandoned_namespaces import AbandonedNamespaces
+from .guarded_namespaces import GuardedNamespaces
+from .interface_egress import AttachMethod, exits, way_here
+from .late_links import LateLinks
 from .network_namespaces import prepare
-from .packet_sockets import SocketAt
+from .packet_sockets import SocketPlace
 
 LOOK_S, TURN_S = 1.0, 0.05
 """The seconds between looks, and the most seconds that one turn may take where others wait."""
@@ -55,7 +55,7 @@ class Frames:
     """The programs that stop frames; a turn is cheap while nothing changes."""
 
     def __init__(
-        self, pins: Path, maps: Mapping[str, Map], *, outlives: bool = True, way: Way | None = None
+        self, pins: Path, maps: Mapping[str, Map], *, outlives: bool = True, way: AttachMethod | None = None
     ) -> None:
         """`pins` is the instance's directory; an earlier exporter may have left programs attached.
 
@@ -66,12 +66,12 @@ class Frames:
         self._pins, self._procs, self._modes = pins, maps["procs"], maps["modes"]
         self._candidates = maps["candidates"]
         self._told: list[Tampered] = []
-        self._links = LaterLinks(pins, outlives=outlives)
+        self._links = LateLinks(pins, outlives=outlives)
         self.way = way or way_here()
         """How frames are stopped; NONE: on this kernel they can't be."""
         self._exits = exits(self.way, pins, self._links)
-        self._guarded = Guarded(self._exits, self._tell)
-        self._sought = Sought(self._pids, self._found_by)
+        self._guarded = GuardedNamespaces(self._exits, self._tell)
+        self._sought = AbandonedNamespaces(self._pids, self._found_by)
         self.most_s = float("inf")
         """The seconds after which a call ends, or little later: the next turns do the rest."""
         self._under_way: Iterator[None] | None = None
@@ -251,7 +251,7 @@ class Frames:
         """Iterate over the processes whose policies are enforced."""
         return (pid for pid, _ in self._processes(self._enforced()))
 
-    def _found_by(self, packet_socket: SocketAt, event: Tampered) -> None:
+    def _found_by(self, packet_socket: SocketPlace, event: Tampered) -> None:
         """Look after the network of a packet socket. Raises OSError."""
         self._guarded.take_in(packet_socket, event, self._until_s)
 

@@ -24,7 +24,7 @@ _PROTOCOL = "system.sockprotoname"
 _PACKET = b"PACKET\0"
 
 
-class SocketAt(NamedTuple):
+class SocketPlace(NamedTuple):
     """A descriptor of a thread that is, or was, a packet socket."""
 
     pid: int
@@ -60,14 +60,14 @@ class SocketAt(NamedTuple):
             os.close(copy)
 
 
-def packet_sockets(pid: int) -> Iterator[SocketAt | None]:
+def packet_sockets(pid: int) -> Iterator[SocketPlace | None]:
     """Iterate over the descriptors of all threads of `pid`; None stands for one that is no packet socket."""
     with suppress(OSError), os.scandir(f"/proc/{pid}/task") as threads:
         for thread in threads:
             with suppress(OSError), os.scandir(f"{thread.path}/fd") as descriptors:
                 for each in descriptors:
                     is_one = bool(_packet_socket(each.path))
-                    yield SocketAt(pid, int(thread.name), int(each.name)) if is_one else None
+                    yield SocketPlace(pid, int(thread.name), int(each.name)) if is_one else None
 
 
 def _packet_socket(path: str) -> str:

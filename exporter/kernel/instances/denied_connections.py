@@ -58,7 +58,7 @@ _STREAMS, _DATAGRAMS = {socket.IPPROTO_TCP, _MPTCP}, {socket.IPPROTO_UDP, _UDPLI
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-class Cut(NamedTuple):
+class EndedConnections(NamedTuple):
     """The result of `cut`."""
 
     ended: int
@@ -72,7 +72,7 @@ class _Found(NamedTuple):
     process: Process
 
 
-def cut(instance: Path, scope: int) -> Cut:
+def cut(instance: Path, scope: int) -> EndedConnections:
     """End the connections of `scope`'s processes that its policy denies. Raises OSError without the right."""
     ended: set[int] = set()
     failed: list[str] = []
@@ -85,7 +85,7 @@ def cut(instance: Path, scope: int) -> Cut:
                 ended |= set(_cut_of(found, scope, verdicts))
             except OSError as error:
                 failed.append(f"{found.pid}: {error.strerror}")
-    return Cut(len(ended), failed)
+    return EndedConnections(len(ended), failed)
 
 
 def _processes(maps: Mapping[str, Map], scope: int) -> Iterator[_Found]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class Rooms:
+class FreeEntries:
     """The runs of entries of an array, taken and given back."""
 
     def __init__(self, first: int, end: int) -> None:

@@ -28,7 +28,7 @@ _NUMBER = struct.Struct("=Q")
 _ALL_SCOPES = (1 << 32) - 1
 
 
-class Early(NamedTuple):
+class EarlyGrant(NamedTuple):
     """An address that a step looked up before its job was known."""
 
     step: int
@@ -90,7 +90,7 @@ class Grants:
         self._count_made(made)
         return len(lost)
 
-    def carry_over_early(self, before: int, after: int, mask_of: Callable[[Early], int | None]) -> int:
+    def carry_over_early(self, before: int, after: int, mask_of: Callable[[EarlyGrant], int | None]) -> int:
         """Grant under `after` addresses that steps looked up under `before` while their jobs weren't known.
 
         `mask_of` returns the rule sets that an address is granted under `after`; None when they aren't known.
@@ -100,7 +100,7 @@ class Grants:
         made, lost = Counter[int](), 0
         for key, value in self._looked_up(before):
             if key.scope & wire.SCOPE_EARLY:
-                mask = mask_of(Early(key.scope, key.address, _mask(value)))
+                mask = mask_of(EarlyGrant(key.scope, key.address, _mask(value)))
                 lost += not self._carry(key._replace(policy=after), mask, value, made)
         self._count_made(made)
         return lost

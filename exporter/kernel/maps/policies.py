@@ -16,7 +16,7 @@ from exporter.policy.compile import Compiled
 from exporter.policy.entries import AddressKey, Choice, NameKey
 
 from .executables import Executables
-from .free_entries import Rooms
+from .free_entries import FreeEntries
 from .registry import Registry
 
 _NUMBER = struct.Struct("=I")
@@ -62,7 +62,7 @@ class Policies:
         """The number of entries for addresses, of all policies."""
         self._numbers = count(max(self._known, default=0) + 1)
         self._forget_further(maps["further_names"])
-        self._rooms = Rooms(1, self._alternatives.max_entries)
+        self._rooms = FreeEntries(1, self._alternatives.max_entries)
         """The places for alternatives; 0 stands for no alternative."""
         for known in self._known.values():
             self._rooms.claim(known.base + 1, known.alternatives)

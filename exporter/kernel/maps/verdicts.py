@@ -41,7 +41,7 @@ class Process(NamedTuple):
     """The number of the step that it is part of; 0: of none."""
 
 
-class Said(NamedTuple):
+class PolicyAnswer(NamedTuple):
     """The answer of a policy, whatever its mode."""
 
     verdict: EntryVerdict
@@ -63,7 +63,7 @@ class Verdicts:
         self._alternatives = maps["alternatives"]
         self._granted, self._ports = maps["granted"], maps["rule_ports"]
 
-    def decide(self, scope: int, peer: Peer, process: Process) -> Said | None:
+    def decide(self, scope: int, peer: Peer, process: Process) -> PolicyAnswer | None:
         """Return the answer of the policy of `scope` on an act of `process` with `peer`; None without one."""
         mode = self._mode(scope)
         if mode is None:
@@ -74,10 +74,14 @@ class Verdicts:
             granted = wire.GrantedKey(scope, mode.policy, peer.address)
             named = self._by_names(granted, classes, process.held)
             if named is not None:
-                return Said(named, wire.RULE_OF_NAMES)
+                return PolicyAnswer(named, wire.RULE_OF_NAMES)
             if process.early and self._is_allowed_early(peer.address, classes, process):
-                return Said(EntryVerdict.ALLOW, wire.RULE_OF_NAMES)
-        return Said(EntryVerdict(best.verdict), best.rule) if best else Said(EntryVerdict.DENY, 0)
+                return PolicyAnswer(EntryVerdict.ALLOW, wire.RULE_OF_NAMES)
+        return (
+            PolicyAnswer(EntryVerdict(best.verdict), best.rule)
+            if best
+            else PolicyAnswer(EntryVerdict.DENY, 0)
+        )
 
     def allows(self, policy: int, peer: Peer) -> bool:
         """Whether the policy numbered `policy` lets each process of a job act with `peer`, by its address."""

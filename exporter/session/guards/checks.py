@@ -13,7 +13,7 @@ from opentelemetry.trace import SpanContext
 from exporter.common.clock import Rhythm
 from exporter.common.text import counted
 from exporter.events.facts import ProcessKey, Switched
-from exporter.kernel.frames.interface_egress import Way
+from exporter.kernel.frames.interface_egress import AttachMethod
 from exporter.kernel.programs.attachment import UNPINNED
 from exporter.kernel.tracer import Tracer
 from exporter.pipeline import tampering
@@ -49,9 +49,9 @@ class Owner:
     """The agent of the job's CI system, which keeps the token; None when none is known."""
 
 
-def frames_told(tracer: Tracer, *, is_enforced: bool) -> list[str]:
+def frame_warnings(tracer: Tracer, *, is_enforced: bool) -> list[str]:
     """Return a warning when a policy is enforced and this kernel can't stop the frames of packet sockets."""
-    if not is_enforced or tracer.frames.way is not Way.NONE:
+    if not is_enforced or tracer.frames.way is not AttachMethod.NONE:
         return []
     return ["frames of packet sockets aren't stopped on this kernel: `ci-egress doctor` says what it needs"]
 
@@ -78,7 +78,7 @@ class Guards:
         self._agent = owner.agent
         self.is_left_alone = False
         """Whether the agent is gone, and with it the only process that may end the watch."""
-        self._integrity = Integrity(tracer, outlets.metrics, self._lost, self._log)
+        self._integrity = IntegrityCheck(tracer, outlets.metrics, self._lost, self._log)
         say = Messages.current().say
         self.steering = Steering(tracer, handle, say, self._tampered, ends_by_token=owner.ends_by_token)
 
@@ -170,7 +170,7 @@ class LossReporter:
         self._log.write(LOSS, told, known)
 
 
-class Integrity:
+class IntegrityCheck:
     """A check that looks once a second, and reports each loss once."""
 
     def __init__(

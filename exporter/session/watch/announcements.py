@@ -11,7 +11,7 @@ from exporter.pipeline.summary import Summary
 from exporter.session.baselines import warn_of_unknown
 from exporter.session.fail_on import Judged
 from exporter.session.messages import Messages
-from exporter.session.shared_messages import job_told
+from exporter.session.shared_messages import job_label
 
 from .reports import WatchReporting
 
@@ -46,7 +46,7 @@ class Announcements:
             return
         self.say_begun(is_settled=True)
         self.judged.add(job, summary)
-        told = f"{job_told(job)} ended: {summary.told()}, trace {job.ids.trace_id:032x}"
+        told = f"{job_label(job)} ended: {summary.told()}, trace {job.ids.trace_id:032x}"
         Messages.current().say(told, **_known(job), summary=summary.fields())
         self._reports.over(job, summary)
 
@@ -54,7 +54,7 @@ class Announcements:
         """Announce jobs that began: all with `is_settled`, else those that have run for a second."""
         while self._begun and (is_settled or time.monotonic() - self._begun[0][0] >= _BEGUN_S):
             _, job = self._begun.pop(0)
-            Messages.current().say(f"{job_told(job)} began", **_known(job))
+            Messages.current().say(f"{job_label(job)} began", **_known(job))
             warn_of_unknown(self._baseline(), job)
 
 

@@ -34,7 +34,7 @@ from exporter.pipeline.job import Outlets
 from exporter.pipeline.procfs import Proc
 from exporter.session.fail_on import futile
 from exporter.session.feed import LiveSource, find_everyone, kernel_counts
-from exporter.session.guards.checks import Guards, Owner, frames_told
+from exporter.session.guards.checks import Guards, Owner, frame_warnings
 from exporter.session.left_instances import tell_leftovers
 from exporter.session.left_processes import end_what_is_left, held_unless_asked
 from exporter.session.live_view import Ticker, screen, shown
@@ -42,7 +42,7 @@ from exporter.session.messages import Messages
 from exporter.session.reports import Reporting
 from exporter.session.shared_messages import (
     drops,
-    long_flush_told,
+    saying_long_flush,
     tell_act_of,
     tell_fault,
     warn,
@@ -55,7 +55,7 @@ from exporter.session.watch.inputs import WatchInputs
 from .agents import Above
 from .announcements import Announcements
 from .job_finder import JobWatch
-from .lost_records import Missed, read_environment
+from .lost_records import LostRecords, read_environment
 from .policy_holder import WatchPolicyHolder
 from .reload import reread
 from .reports import WatchReporting
@@ -106,7 +106,7 @@ def run(
         tracer = kernel.ready(Coverage(is_host=True, reads_environments=True))
         daemon = _Daemon(given, environment, tracer, telemetry, reporting)
         tell_leftovers()
-        for limit in frames_told(tracer, is_enforced=given.policy is not None):
+        for limit in frame_warnings(tracer, is_enforced=given.policy is not None):
             warn(limit)
         daemon.begin()
         notify("READY=1", environment)
@@ -178,7 +178,7 @@ class _Daemon:
         self._guards = Guards(tracer, outlets, self._books, self._handle, owner)
         self._faults = Faults(self._guards.went_wrong)
         decide = partial(self._decide, comes_again=False)
-        self.missed = Missed(tracer, self._source, decide, self._jobs)
+        self.missed = LostRecords(tracer, self._source, decide, self._jobs)
         self._source.decide_first(self._decide, self.missed.make_up)
         self._sleep = tracer.sleep if policy else time.sleep
         self._pause_s = _IDLE_INTERVAL_S
@@ -270,7 +270,7 @@ class _Daemon:
             self._takeover.end()
         self.reports.ending()
         self._jobs.finish(boot_ns())
-        with long_flush_told():
+        with saying_long_flush():
             self._telemetry.close(before_logs=self._guards.tell_losses)
         return self._books.account()
 

@@ -27,10 +27,10 @@ from exporter.pipeline.summary import Summary
 from .decisions import Decisions
 from .holding import NoPolicyHolder, PolicyHolder
 from .jobs_by_scope import JobsByScope
-from .places import Places
 from .resumed import resumed
 from .roots import Identified, Roots
-from .watched_job import ROWS_MAX, Watched
+from .span_ids import SpanIds
+from .watched_job import ROWS_MAX, WatchedJob
 
 if TYPE_CHECKING:
     from exporter.baseline.model import Baseline
@@ -86,14 +86,14 @@ class JobWatch:
         self._ending = deque[int]()
         """The scopes of jobs that were over at the last look."""
         self._doubted = 0
-        self._places = Places()
+        self._places = SpanIds()
         self._host_since_ns = 0
         self._reaped_ns = 0
         self.turned_away = 0
         """The number of processes that count to no job, since theirs found no room or couldn't be held."""
 
     @property
-    def running(self) -> Mapping[int, Watched]:
+    def running(self) -> Mapping[int, WatchedJob]:
         """The jobs that run, by scope."""
         return self._jobs.running
 
@@ -165,7 +165,7 @@ class JobWatch:
         summary = Summary({}, rows_max=ROWS_MAX)
         try:
             times = (began_ns, began_ns, began_ns)
-            watched = Watched(key, replace(job, ids=ids), summary, workers, *times, tenant=tenant)
+            watched = WatchedJob(key, replace(job, ids=ids), summary, workers, *times, tenant=tenant)
             self._hold(scope, watched, is_new=is_new)
         except (CiEgressError, OSError, MemoryError):
             if scope not in self._jobs.over:
@@ -217,7 +217,7 @@ class JobWatch:
             job = replace(left.job, ids=further_part(left.job.ids, str(at_ns)))
             summary = Summary({}, rows_max=ROWS_MAX)
             times = (at_ns, at_ns, at_ns)
-            self._hold(scope, Watched(left.key, job, summary, set(), *times, tenant=left.tenant))
+            self._hold(scope, WatchedJob(left.key, job, summary, set(), *times, tenant=left.tenant))
             self._tell(scope)
             self._on_change(job, None)
 
@@ -274,7 +274,7 @@ class JobWatch:
             self._end(scope, now_ns, still_traced=False)
         self._pipeline.end(HOST, now_ns)
 
-    def _hold(self, scope: int, watched: Watched, *, is_new: bool = False) -> None:
+    def _hold(self, scope: int, watched: WatchedJob, *, is_new: bool = False) -> None:
         """Begin a job. It is noted only once that worked: else the job's next step begins it."""
         self._holder.begin(scope, watched.job, _standing(watched), is_new=is_new)
         self._jobs.begin(scope, watched)
@@ -335,7 +335,7 @@ class JobWatch:
         return replace(traced, earlier=self._holder.others())
 
 
-def _standing(watched: Watched, told_ns: int = 0) -> ResumableJob:
+def _standing(watched: WatchedJob, told_ns: int = 0) -> ResumableJob:
     key, ids = watched.key, watched.job.ids
     places = (ids.parent_span_id or 0, ids.derive_from or 0)
     return ResumableJob(

@@ -8,7 +8,7 @@ from exporter.events import wire
 from exporter.events.facts import ProcessKey
 
 from .tenants import has_room, is_plenty
-from .watched_job import JobKey, Watched
+from .watched_job import JobKey, WatchedJob
 
 JOBS_MAX = 1024
 """The most jobs at once: any process can execute with any variables, again and again.
@@ -26,15 +26,15 @@ class JobsByScope:
 
     def __init__(self) -> None:
         """Begin with no job."""
-        self.running: dict[int, Watched] = {}
+        self.running: dict[int, WatchedJob] = {}
         """The jobs that run."""
-        self.over: dict[int, Watched] = {}
+        self.over: dict[int, WatchedJob] = {}
         """The jobs that are over, and whose processes still run."""
         self._scope_of: dict[JobKey, int] = {}
         self.next_scope = WITHOUT_ROOM + 1
         """The scope of the next job."""
 
-    def of(self, scope: int) -> Watched | None:
+    def of(self, scope: int) -> WatchedJob | None:
         """Return the job of `scope`; None without one."""
         return self.running.get(scope) or self.over.get(scope)
 
@@ -46,7 +46,7 @@ class JobsByScope:
         """Whether the job of `key` is there and runs."""
         return self._scope_of.get(key) in self.running
 
-    def with_ids_of(self, key: JobKey) -> Iterator[Watched]:
+    def with_ids_of(self, key: JobKey) -> Iterator[WatchedJob]:
         """Yield the jobs that have the ids of `key`, whatever identity they claim."""
         for each, scope in self._scope_of.items():
             if each.ids == key.ids and (watched := self.of(scope)):
@@ -62,25 +62,25 @@ class JobsByScope:
         """Whether each tenant may have another job, since little of the room is taken."""
         return is_plenty(self.running.values(), JOBS_MAX) and is_plenty(self._all(), SCOPES_MAX)
 
-    def _all(self) -> list[Watched]:
+    def _all(self) -> list[WatchedJob]:
         return [*self.running.values(), *self.over.values()]
 
     def reserve(self, scope: int) -> None:
         """Give `scope` to no further job."""
         self.next_scope = max(self.next_scope, scope + 1)
 
-    def begin(self, scope: int, watched: Watched) -> None:
+    def begin(self, scope: int, watched: WatchedJob) -> None:
         """Note that a job runs, perhaps one that was over."""
         self.reserve(scope)
         self.over.pop(scope, None)
         self._scope_of[watched.key] = scope
         self.running[scope] = watched
 
-    def leave(self, scope: int, watched: Watched) -> None:
+    def leave(self, scope: int, watched: WatchedJob) -> None:
         """Note that a job is over, and has left processes."""
         self._scope_of[watched.key] = scope
         self.over[scope] = watched
 
-    def forget(self, watched: Watched) -> None:
+    def forget(self, watched: WatchedJob) -> None:
         """Forget a job of which nothing is left, and which neither runs nor is over any more."""
         del self._scope_of[watched.key]

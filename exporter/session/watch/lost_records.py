@@ -68,7 +68,7 @@ class _Round:
         return deque(each for each in found if each[0].started_ns > self.read_ns)
 
 
-class Missed:
+class LostRecords:
     """A search for environments that the kernel had no room to report, and a report of all losses."""
 
     def __init__(

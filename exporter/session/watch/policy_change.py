@@ -20,7 +20,7 @@ from exporter.session.job_policy import Source
 
 from .faults import told_of
 from .jobs_by_scope import WITHOUT_ROOM
-from .shared_policies import Fitting, SharedPolicy
+from .shared_policies import PolicyWriter, SharedPolicy
 
 if TYPE_CHECKING:
     from exporter.pipeline.names import Names, Resolver
@@ -34,7 +34,7 @@ _PAUSES = 10
 """The pause after a try, in lengths of that try: one that waits for other processes may take seconds."""
 
 
-class Held(NamedTuple):
+class HeldScope(NamedTuple):
     """The policy that a scope is held to, and its job."""
 
     job: Job | None
@@ -47,10 +47,10 @@ class Held(NamedTuple):
 class Holder(Protocol):
     """A part that holds scopes to policies."""
 
-    held: dict[int, Held]
+    held: dict[int, HeldScope]
     """The policy and the job of each scope."""
 
-    def hold(self, scope: int, held: Held) -> None:
+    def hold(self, scope: int, held: HeldScope) -> None:
         """Hold `scope` to another policy from now on."""
 
     def terms(self, scope: int) -> Terms | None:
@@ -67,7 +67,7 @@ class PolicyChange:
     """The change from one policy to the next; a scope that can't be given the next keeps the one before."""
 
     def __init__(
-        self, holder: Holder, scopes: Scopes, fitting: Fitting, warn: Callable[[str], object]
+        self, holder: Holder, scopes: Scopes, fitting: PolicyWriter, warn: Callable[[str], object]
     ) -> None:
         """Change nothing yet; `warn` gets a line for people."""
         self._holder, self._scopes, self._fitting = holder, scopes, fitting
@@ -144,7 +144,7 @@ class PolicyChange:
     def _fitting_now(self) -> dict[int, SharedPolicy]:
         """Write as many policies of `next` as have room, and return all that are written.
 
-        If none is, jobs whose own part has no room get a smaller one: see Fitting.
+        If none is, jobs whose own part has no room get a smaller one: see PolicyWriter.
         """
         for fit in (self._fitting.own, self._fitting.for_job):
             for scope in [scope for scope, written in self.next.items() if written is None]:

@@ -17,8 +17,8 @@ from exporter.policy.model import Mode
 from exporter.policy.sections import remarks
 from exporter.session.job_policy import ReadyPolicy, Source, registered
 
-from .policy_change import OVERFLOW, Held, PolicyChange
-from .shared_policies import Fitting, SharedPolicy
+from .policy_change import OVERFLOW, HeldScope, PolicyChange
+from .shared_policies import PolicyWriter, SharedPolicy
 
 if TYPE_CHECKING:
     from exporter.kernel.tracer import Tracer
@@ -56,8 +56,8 @@ class WatchPolicyHolder:
         self._source = source
         self._seeds = seeds
         self._warn = warn
-        self._fitting = Fitting(self._scopes, warn)
-        self.held: dict[int, Held] = {}
+        self._fitting = PolicyWriter(self._scopes, warn)
+        self.held: dict[int, HeldScope] = {}
         """The policy and the job of each scope."""
         self._closing: set[int] = set()
         self._change = PolicyChange(self, self._scopes, self._fitting, warn)
@@ -76,7 +76,7 @@ class WatchPolicyHolder:
                 return
             for scope in (OVERFLOW, *([HOST] if self._source.is_for_host else [])):
                 self._scopes.open(scope)
-                self.hold(scope, Held(None, self.for_no_job(self._source, scope)))
+                self.hold(scope, HeldScope(None, self.for_no_job(self._source, scope)))
             self._hold_undecided()
 
     def begin(
@@ -89,14 +89,14 @@ class WatchPolicyHolder:
         """
         self._closing.discard(scope)
         if scope in self.held:
-            self._tell(scope, Held(job, self.held[scope].written, standing))
+            self._tell(scope, HeldScope(job, self.held[scope].written, standing))
         else:
             self._scopes.open(scope)
             if self._source is None:
-                self._tell(scope, Held(job, None, standing))
+                self._tell(scope, HeldScope(job, None, standing))
             else:
                 written = self._fitting.for_job(job, self._source, scope)
-                self.hold(scope, Held(job, written, standing), is_new=is_new)
+                self.hold(scope, HeldScope(job, written, standing), is_new=is_new)
         if self._has_one_job and scope != HOST and self._source is not None:
             self._tracer.hold_undecided(scope)
             if self._source.is_for_host:
@@ -217,7 +217,7 @@ class WatchPolicyHolder:
         """Whether the policy of `scope` is enforced now: others may have turned enforcement on or off."""
         return self._tracer.mode(scope) is JobMode.ENFORCE
 
-    def hold(self, scope: int, held: Held, *, is_new: bool = False) -> None:
+    def hold(self, scope: int, held: HeldScope, *, is_new: bool = False) -> None:
         """Hold `scope` to a policy from now on, and register whose it is."""
         self._register(scope, held)
         if held.written is not None:
@@ -226,11 +226,11 @@ class WatchPolicyHolder:
         self._steering.begin(scope)
         self.held[scope] = held  # not before: if that fails, it is tried again
 
-    def _tell(self, scope: int, held: Held) -> None:
+    def _tell(self, scope: int, held: HeldScope) -> None:
         self._register(scope, held)
         self.held[scope] = held
 
-    def _register(self, scope: int, held: Held) -> None:
+    def _register(self, scope: int, held: HeldScope) -> None:
         written = held.written
         ready = None if written is None else ReadyPolicy(written.compiled, written.terms, written.rules)
         self._tracer.register(scope, registered(held.job or _OTHERS[scope], ready, held.standing))

@@ -14,7 +14,7 @@ from exporter.pipeline.procfs import environment_of
 from exporter.pipeline.summary import Summary
 
 from .roots import Roots
-from .watched_job import ROWS_MAX, Watched, key_of
+from .watched_job import ROWS_MAX, WatchedJob, key_of
 
 _INIT = 1
 """The pid of init, which becomes the parent of processes whose own parent ended."""
@@ -26,7 +26,7 @@ def resumed(
     above: Callable[[int], Program | None],
     roots: Roots,
     now_ns: int,
-) -> Watched:
+) -> WatchedJob:
     """Return the job that the earlier watch registered as `told`; its programs `members` still run.
 
     It keeps its trace and its span. `above` returns the program that runs under a pid. Where no member is
@@ -57,7 +57,7 @@ def resumed(
     known = {process for process in started if process.pid != _INIT}
     summary = Summary(environ, rows_max=ROWS_MAX)
     key = key_of(job, *known_ids)
-    return Watched(key, job, summary, known or None, standing.began_ns, now_ns, now_ns)
+    return WatchedJob(key, job, summary, known or None, standing.began_ns, now_ns, now_ns)
 
 
 def _as_told(found: Job, told: Job, who: int) -> Job:

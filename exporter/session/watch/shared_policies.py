@@ -31,7 +31,7 @@ class SharedPolicy:
     """The number of rules that the file has for it."""
 
 
-class Fitting:
+class PolicyWriter:
     """A writer of policies to the kernel: it also removes policies that no job is held to any more."""
 
     def __init__(self, scopes: Scopes, warn: Callable[[str], object]) -> None:

@@ -58,7 +58,7 @@ def key_of(job: Job, job_span_id: int, run_hash: int) -> JobKey:
 
 
 @dataclass
-class Watched:
+class WatchedJob:
     """A job that goes on; times in nanoseconds since boot."""
 
     key: JobKey

@@ -13,7 +13,7 @@ SPANS_MAX = 8192
 """The most ids of jobs' spans that are remembered, so that none is used twice."""
 
 
-class Places:
+class SpanIds:
     """The ids of jobs' spans: by job of those that are over, and all that were used."""
 
     def __init__(self) -> None:

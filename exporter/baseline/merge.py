@@ -8,12 +8,12 @@ from dataclasses import replace
 
 from exporter.baseline.fold import FoldedEntry, fold, together
 from exporter.baseline.model import Baseline, Entry, History, NamedDestination, Subject, Task
-from exporter.baseline.seen import CHAINS_MAX, First, Met, TaskSeen
+from exporter.baseline.seen import CHAINS_MAX, Contact, First, TaskSeen
 from exporter.policy.hosts import parse_single_host
 from exporter.policy.model import Name
 
 
-class Onto:
+class BaselineMerge:
     """The baseline that is added to; an empty one where there is none."""
 
     def __init__(self, baseline: Baseline) -> None:
@@ -26,7 +26,7 @@ class Onto:
 
         No two of them have the same subject.
         """
-        mets: defaultdict[Subject, list[Met]] = defaultdict(list)
+        mets: defaultdict[Subject, list[Contact]] = defaultdict(list)
         rest = TaskSeen({}, task.runs, task.days)
         for where, met in task.destinations.items():
             entry = self._entry_of(name, where, met)
@@ -41,7 +41,7 @@ class Onto:
         for subject, several in mets.items():
             yield FoldedEntry(subject.host, subject.port, subject.transport, together(several))
 
-    def _entry_of(self, name: Task, where: NamedDestination, met: Met) -> Entry | None:
+    def _entry_of(self, name: Task, where: NamedDestination, met: Contact) -> Entry | None:
         """Find the entry of `where`; else the narrowest wildcard above it that knows all chains of `met`."""
         host = parse_single_host(where.host)
         own = self.entries.get(Subject(name, host, where.port, where.transport))
@@ -88,7 +88,7 @@ def widened(before: Entry | None, learnt: Entry) -> Entry:
     )
 
 
-def firsts(before: Entry | None, met: Met) -> Iterator[First]:
+def firsts(before: Entry | None, met: Contact) -> Iterator[First]:
     """Yield the times at which the destination or a chain was seen first, if `before` lacks it."""
     if before is None:
         yield from met.firsts
@@ -99,7 +99,7 @@ def firsts(before: Entry | None, met: Met) -> Iterator[First]:
             yield from (first for chain, first in met.chains.items() if chain not in before.lineages)
 
 
-def _knows(entry: Entry, met: Met) -> bool:
+def _knows(entry: Entry, met: Contact) -> bool:
     if entry.lineages is None:
         return True
     return met.chains is not None and entry.lineages >= met.chains.keys()
