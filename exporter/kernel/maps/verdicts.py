@@ -77,11 +77,9 @@ class Verdicts:
                 return PolicyAnswer(named, wire.RULE_OF_NAMES)
             if process.early and self._is_allowed_early(peer.address, classes, process):
                 return PolicyAnswer(EntryVerdict.ALLOW, wire.RULE_OF_NAMES)
-        return (
-            PolicyAnswer(EntryVerdict(best.verdict), best.rule)
-            if best
-            else PolicyAnswer(EntryVerdict.DENY, 0)
-        )
+        if best is None:
+            return PolicyAnswer(EntryVerdict.DENY, 0)
+        return PolicyAnswer(EntryVerdict(best.verdict), best.rule)
 
     def allows(self, policy: int, peer: Peer) -> bool:
         """Whether the policy numbered `policy` lets each process of a job act with `peer`, by its address."""

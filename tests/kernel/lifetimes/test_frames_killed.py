@@ -139,9 +139,7 @@ def test_what_was_stopped_stays_so_wherever_the_exporter_is_killed(lab: Lab, ker
                 break
     assert outcomes[0] != STOPPED
     assert outcomes[-1] == STOPPED
-    links = 1 + (
-        2 if way_here() is AttachMethod.TCX else 0
-    )  # of options, and of the interfaces: `lo`, `build0`
+    links = 1 + (2 if way_here() is AttachMethod.TCX else 0)  # of options, and of two interfaces
     assert len(outcomes) > 3 * links, "each is attached, pinned, put in force"
 
 
