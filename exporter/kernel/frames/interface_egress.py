@@ -92,8 +92,8 @@ class EgressAttachment(Protocol):
     def cover(self, through: InterfaceRound, until_s: float, besides: int) -> bool:
         """Put the program on every interface of this thread's namespace; return whether it is on all of them.
 
-        `until_s` is as for `InterfaceRound.go_on`; `besides` is the number of descriptors that other networks of
-        the scope take. Raises OSError: EMFILE where the scope would have more than its share of descriptors.
+        `until_s` is as for `InterfaceRound.go_on`; `besides` is the number of descriptors that other networks
+        of the scope take. Raises OSError: EMFILE where the scope would have more than its share of descriptors.
         """
 
     def held_for(self, scope: int) -> int:
