@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from fnmatch import fnmatchcase
 from pathlib import PurePath
 
 import pytest
@@ -23,6 +24,13 @@ def used(path: PurePath) -> set[str]:
     )
     found = (used(file) for helper in helpers if (ROOT / (file := helper.with_suffix(".py"))).is_file())
     return set(re.findall(r"\bexporter[.\w]*", text)).union(*found)
+
+
+def test_pytest_passes_over_no_folder(pytestconfig: pytest.Config) -> None:
+    """As it does with folders called `build` or `dist`: what these hold is tested no more, unsaid."""
+    names = {name for path in tracked(ROOT, "tests/*.py") for name in PurePath(path).parent.parts}
+    passed_over = pytestconfig.getini("norecursedirs")
+    assert {name for name in names if any(fnmatchcase(name, pattern) for pattern in passed_over)} == set()
 
 
 def test_folders_are_rooms() -> None:
