@@ -9,8 +9,8 @@ import pytest
 from tests.browser.conftest import Open, Opened
 from tests.browser.summaries import example, markdown, page, small
 from tests.checkout import ROOT
+from tests.unit.report.hostile_report import HOSTILE
 from tests.unit.report.sheets import row, sheet
-from tests.unit.report.test_markdown_hostile import HOSTILE
 
 DOCS = ROOT / "docs"
 PHONE = (360, 740)

@@ -6,9 +6,13 @@ import os
 import pty
 import select
 import signal
+import subprocess
+import threading
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+
+from tests.launch import CI_EGRESS, DEADLINE_S, PLAIN_ENVIRONMENT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -53,3 +57,26 @@ def terminal(argv: Sequence[str], cwd: Path, env: Mapping[str, str]) -> Iterator
         os.kill(pid, signal.SIGKILL)
         os.close(descriptor)
         os.waitpid(pid, 0)
+
+
+def in_a_terminal(*arguments: str, cwd: Path) -> str:
+    """What a terminal gets to see of `ci-egress` with `arguments`."""
+    ours, theirs = pty.openpty()
+    shown = bytearray()
+    reader = threading.Thread(target=read_all, args=(ours, shown))
+    reader.start()
+    env = PLAIN_ENVIRONMENT | {"TERM": "xterm-256color"}
+    subprocess.run([*CI_EGRESS, *arguments], cwd=cwd, env=env, stderr=theirs, stdin=theirs, check=False)
+    os.close(theirs)
+    reader.join(timeout=DEADLINE_S)
+    os.close(ours)
+    return shown.decode()
+
+
+def read_all(terminal: int, into: bytearray) -> None:
+    """Read until nobody holds the other side any more."""
+    try:
+        while chunk := os.read(terminal, 65536):
+            into += chunk
+    except OSError:  # EIO: that is how a terminal ends
+        return

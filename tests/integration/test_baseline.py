@@ -11,7 +11,7 @@ import pytest
 
 from tests.launch import PLAIN_ENVIRONMENT, Done, ci_egress, spans_in
 from tests.unit.baseline.files import EXAMPLE
-from tests.unit.baseline.test_dry_run import span
+from tests.unit.baseline.spans import attributes as span
 
 MORE = """\
   - pipeline: release

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from exporter.baseline.parse import load_baseline, parse_baseline
-from tests.integration.test_cli import in_a_terminal
+from tests.integration.terminals import in_a_terminal
 from tests.launch import CI_EGRESS, DEADLINE_S, PLAIN_ENVIRONMENT, ci_egress
 from tests.unit.baseline.spans import learnt, line, span
 

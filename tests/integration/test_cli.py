@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import pty
 import re
 import shlex
 import shutil
@@ -14,7 +13,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,6 +20,7 @@ import pytest
 
 from tests.integration.drive_command import SEIZE_PARENT
 from tests.integration.receivers import wait_until
+from tests.integration.terminals import in_a_terminal
 from tests.kernel.watching import watching
 from tests.launch import CI_EGRESS, DEADLINE_S, PLAIN_ENVIRONMENT, Done, JsonObject, ci_egress, spans_in
 from tests.unit.jobs.provider_environments import environment
@@ -487,29 +486,6 @@ def test_a_hostile_command_is_shown_without_effect(
     assert done.stderr.count("owned") >= 2  # the chain, what was left behind
     assert UNPRINTABLE.findall(done.stderr) == []
     assert not re.search("^ci-egress: all is well", done.stderr, re.MULTILINE)
-
-
-def in_a_terminal(*arguments: str, cwd: Path) -> str:
-    """What a terminal gets to see of `ci-egress` with `arguments`."""
-    ours, theirs = pty.openpty()
-    shown = bytearray()
-    reader = threading.Thread(target=read_all, args=(ours, shown))
-    reader.start()
-    env = PLAIN_ENVIRONMENT | {"TERM": "xterm-256color"}
-    subprocess.run([*CI_EGRESS, *arguments], cwd=cwd, env=env, stderr=theirs, stdin=theirs, check=False)
-    os.close(theirs)
-    reader.join(timeout=DEADLINE_S)
-    os.close(ours)
-    return shown.decode()
-
-
-def read_all(terminal: int, into: bytearray) -> None:
-    """Read until nobody holds the other side any more."""
-    try:
-        while chunk := os.read(terminal, 65536):
-            into += chunk
-    except OSError:  # EIO: that is how a terminal ends
-        return
 
 
 def test_a_hostile_command_does_nothing_to_a_terminal(hostile_command: list[str], tmp_path: Path) -> None:

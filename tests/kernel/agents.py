@@ -85,3 +85,6 @@ def agent(
 def acts(events: Sequence[Event], process: ProcessKey) -> list[Acted | Aggregated]:
     """Those of one process."""
     return [event for event in events if isinstance(event, Acted | Aggregated) and event.process == process]
+
+
+GONE = {"ECONNRESET", "ENOTCONN", "EPIPE", "ECONNABORTED", "EDESTADDRREQ", "the end"}

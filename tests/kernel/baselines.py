@@ -43,3 +43,9 @@ def entries_of(spans: Iterable[Span]) -> list[dict[str, Any]]:
         entry(host, port, *lineages, transport=transport, **dict(names))
         for (host, port, transport, names), lineages in chains.items()
     ]
+
+
+def said(stderr: str) -> list[str]:
+    """The lines about what is novel."""
+    mark = "ci-egress: novel: "
+    return [line.removeprefix(mark) for line in stderr.splitlines() if line.startswith(mark)]

@@ -35,3 +35,12 @@ def of_trixie() -> Installed:
 def of_this_machine() -> Installed:
     """Its own."""
     return Installed(system_compiler(), BPF, "0.")
+
+
+CONTRACT = ["bpf", "perfmon", "net_admin", "sys_admin", "sys_ptrace", "dac_read_search", "kill"]
+
+
+def with_only(*capabilities: str) -> list[str]:
+    """Root with these capabilities and no others, nor a way to get them."""
+    kept = ",".join(["-all", *(f"+{name}" for name in capabilities)])
+    return ["setpriv", f"--bounding-set={kept}", "--inh-caps=-all"]

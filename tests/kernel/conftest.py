@@ -16,6 +16,7 @@ from .job_steps import Steps
 from .kernel_side import KernelSide, kernel_side
 from .lab import PORT, V4, V6, Lab, Network
 from .running_exporter import wait_for
+from .steered_runs import Host, own_host
 from .watching import Runner
 
 if TYPE_CHECKING:
@@ -83,6 +84,13 @@ def kernel() -> Iterator[KernelSide]:
     """The kernel side alone, started once for the module."""
     with kernel_side() as side:
         yield side
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[Host]:
+    """A bpffs of the module's own, for runs that are steered from outside."""
+    with own_host() as made:
+        yield made
 
 
 @pytest.fixture

@@ -45,3 +45,11 @@ def connections(seen: Trace) -> list[Span]:
 
 def lookups(seen: Trace) -> list[Span]:
     return [span for span in seen.egress if span["server.port"] == 53]
+
+
+def looked_up_and_connected(*names: str) -> list[str]:
+    """A shell that runs the client for each name, whatever comes of it."""
+    each = " ".join(names)
+    script = f'for name in {each}; do "$1" -c "$2" "$name" {PORT} 9; done; true'
+    program, _, code, *_ = client(names[0])
+    return ["sh", "-c", script, "sh", program, code]

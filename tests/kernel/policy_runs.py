@@ -159,3 +159,11 @@ def replay(recording: Path, otlp_dir: Path) -> Trace:
         command, capture_output=True, text=True, timeout=RUN_LIMIT_S, env=environment(), cwd=ROOT, check=False
     )
     return read(done, otlp_dir)
+
+
+FAILED_MARK = "ci-egress: error: --fail-on "
+
+
+def failed(stderr: str) -> list[str]:
+    """What is said to have made it fail."""
+    return [line.removeprefix(FAILED_MARK) for line in stderr.splitlines() if line.startswith(FAILED_MARK)]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from tests.kernel.tracing import logs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,3 +32,17 @@ def told(otlp_dir: Path) -> list[str]:
         if named["egress.tamper.kind"] not in _OF_ANY_JOB:
             found.append(record["body"]["stringValue"])
     return found
+
+
+def tampering(otlp_dir: Path) -> list[tuple[Any, str]]:
+    """Kind and words of each."""
+    return [
+        (
+            {pair["key"]: pair["value"] for pair in record["attributes"]}["egress.tamper.kind"][
+                "stringValue"
+            ],
+            record["body"]["stringValue"],
+        )
+        for record in logs(otlp_dir)
+        if record["eventName"] == "cicd.egress.tamper"
+    ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -268,3 +269,15 @@ def logs(otlp_dir: Path) -> list[dict[str, Any]]:
         for per_scope in per_resource["scopeLogs"]
         for record in per_scope["logRecords"]
     ]
+
+
+def copy_with(directory: Path, **constants: int) -> dict[str, str]:
+    """A copy of the program whose maps have another size; the environment that runs it."""
+    env = copy_of_the_program(directory)
+    path = directory / "bpf/maps.h"
+    text = path.read_text()
+    for name, value in constants.items():
+        text, times = re.subn(rf"(#define {name}) \d+", rf"\1 {value}", text)
+        assert times == 1, name
+    path.write_text(text)
+    return env

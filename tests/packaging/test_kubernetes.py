@@ -15,9 +15,9 @@ from exporter.baseline.parse import parse_baseline
 from exporter.common.errors import CANNOT_TRACE_STATUS
 from exporter.policy.parse import parse_policy
 from tests.checkout import ROOT
+from tests.kernel.compilers import CONTRACT
 from tests.kernel.job_steps import job, run_id
 from tests.kernel.lab import V4
-from tests.kernel.lifetimes.test_loader import CONTRACT
 from tests.kernel.running_exporter import wait_for
 from tools.reference.cli import commands
 from tools.release.checkout import Checkout

@@ -9,13 +9,15 @@ from typing import Any
 
 from exporter.baseline.model import Baseline
 from exporter.common.settings import ProcessSpans
-from exporter.events.facts import Event, ProcessKey, attempts_of
+from exporter.events.arguments import arguments_of
+from exporter.events.facts import Event, Execed, Exited, Forked, ProcessKey, attempts_of
 from exporter.events.programs import Facts, Image, Lookup
 from exporter.otlp import Telemetry, resolve_destinations
 from exporter.pipeline.account import Account, KernelCounts
 from exporter.pipeline.assembly import assemble, begin
 from exporter.pipeline.recording import Beginning
 from exporter.pipeline.summary import Summary
+from tests.unit.records import ACT, EXEC
 from tests.unit.samples import CLOCK, JOB
 
 ROOT = ProcessKey(50, 500)
@@ -84,3 +86,36 @@ def spans(directory: Path) -> list[dict[str, Any]]:
         for scope in resource["scopeSpans"]
         for span in scope["spans"]
     ]
+
+
+CHILD, GRANDCHILD = ProcessKey(51, 700), ProcessKey(52, 800)
+
+
+def execed(process: ProcessKey, name: str, exec_id: int = 1) -> Execed:
+    return EXEC._replace(
+        at_ns=process.started_ns + exec_id,
+        process=process,
+        exec_id=exec_id,
+        path=f"/bin/{name}",
+        arguments=arguments_of([name]),
+    )
+
+
+def forked(child: ProcessKey, creator: ProcessKey, creator_exec_id: int = 1) -> Forked:
+    return Forked(child.started_ns, child, creator, creator_exec_id, creator.pid, 1)
+
+
+def acted(process: ProcessKey, exec_id: int = 1) -> Event:
+    return ACT._replace(process=process, exec_id=exec_id, at_ns=process.started_ns + 50)
+
+
+BUILD: list[Event] = [
+    execed(ROOT, "bash"),
+    forked(CHILD, ROOT),
+    execed(CHILD, "npm"),
+    forked(GRANDCHILD, CHILD),
+    execed(GRANDCHILD, "curl"),
+    acted(GRANDCHILD),
+    Exited(900, GRANDCHILD, 0),
+    Exited(901, CHILD, 0),
+]

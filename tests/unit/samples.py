@@ -86,3 +86,6 @@ def attempt_of(
     owner, where = OWNER if who else None, where or destination(event)
     context, parent = spans.next_context(event.at_ns), spans.program_context(who)
     return AttemptOf(event, where, who, owner, said, context, parent)
+
+
+RESOURCE = Resource({"service.name": "ci-egress"})

@@ -22,8 +22,10 @@ from exporter.events.facts import (
     ProcessKey,
     attempts_of,
 )
+from exporter.events.programs import Image
 from exporter.events.wire import STANDING_STEP
 from exporter.jobs.model import Job
+from exporter.kernel.maps.registry import Registered, ResumableJob, run_hash
 from exporter.otlp import Telemetry, resolve_destinations
 from exporter.pipeline.account import Account, KernelCounts
 from exporter.pipeline.assembly import assemble
@@ -211,3 +213,22 @@ def job_spans(spans: list[JsonObject]) -> list[JsonObject]:
 
 def leaves(spans: list[JsonObject]) -> list[JsonObject]:
     return [span for span in spans if span["name"].startswith("connect")]
+
+
+BARE = {"PATH": "/bin"}
+ADOPTED = Registered(
+    "group/app",
+    "build",
+    0xABC,
+    0xDEF,
+    run_id="987",
+    standing=ResumableJob(run_hash("987"), 0x123, 0x456, 0, 5),
+)
+
+
+def adopts(host: Host, told: Registered) -> ProcessKey:
+    """A process of a job that another ci-egress told of so, as the kernel has it."""
+    process = host.finds(BARE)
+    host.pipeline.table.adopt(process, 3, 7, 1, Image("/bin/make"))
+    host.jobs.resume(7, told, host.now_ns)
+    return process

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,7 @@ import pytest
 from tests.kernel.flood_accounts import assert_adds_up, attempts, with_outcome
 from tests.kernel.lab import CLOSED_PORT, PORT, V4, Lab
 from tests.kernel.running_exporter import running, stopped
-from tests.kernel.tracing import copy_of_the_program, exports, trace
+from tests.kernel.tracing import copy_with, exports, trace
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,18 +19,6 @@ if TYPE_CHECKING:
 
 ROUNDS_MAX = 200
 """Far more than it takes: nothing goes on for good where the exporter has ended."""
-
-
-def copy_with(directory: Path, **constants: int) -> dict[str, str]:
-    """A copy of the program whose maps have another size; the environment that runs it."""
-    env = copy_of_the_program(directory)
-    path = directory / "bpf/maps.h"
-    text = path.read_text()
-    for name, value in constants.items():
-        text, times = re.subn(rf"(#define {name}) \d+", rf"\1 {value}", text)
-        assert times == 1, name
-    path.write_text(text)
-    return env
 
 
 def connects(programs: Programs, n: int) -> list[str]:

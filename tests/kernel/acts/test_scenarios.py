@@ -14,6 +14,7 @@ import pytest
 
 from tests.integration.receivers import Answer, collector
 from tests.kernel.arrivals import Endpoint
+from tests.kernel.job_variables import GITLAB, PRETENDED, TRACEPARENTS
 from tests.kernel.lab import CLOSED_PORT, NETWORKS, PORT, V4, Lab, Network
 from tests.kernel.running_exporter import Running, attached, in_session, running, wait_for
 from tests.kernel.tracing import CROWD_LIMIT_S, announced, crowd, trace
@@ -85,28 +86,6 @@ def test_of_200_processes_that_connect_at_once_each_is_told(
     pids = {int(line.split()[0]) for line in seen.stdout.splitlines() if line != "ok"}
     assert {leaf["process.pid"] for leaf in seen.egress} == pids
     assert [leaf["process.command_args"] for leaf in seen.egress] == [act] * n
-
-
-GITLAB = {
-    "GITLAB_CI": "true",
-    "CI_SERVER_URL": "https://gitlab.example",
-    "CI_PROJECT_PATH": "group/app",
-    "CI_PIPELINE_ID": "987",
-    "CI_JOB_ID": "4321",
-    "CI_JOB_NAME": "build",
-}
-PRETENDED = {
-    **GITLAB,
-    "CI_PROJECT_PATH": "someone/else",
-    "CI_PIPELINE_ID": "1",
-    "CI_JOB_ID": "2",
-    "CI_JOB_NAME": "innocent",
-    "GITHUB_ACTIONS": "true",
-    "GITHUB_RUN_ID": "77",
-    "OTEL_SDK_DISABLED": "true",
-    "OTEL_RESOURCE_ATTRIBUTES": "service.name=innocent",
-}
-TRACEPARENTS = ["00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "00-zz-zz-zz", "", "\x1b[31m"]
 
 
 @NETWORKS

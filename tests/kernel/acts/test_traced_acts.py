@@ -13,7 +13,7 @@ import pytest
 from tests.checkout import ROOT
 from tests.kernel.arrivals import MPTCP, TCP, Arrivals, Endpoint
 from tests.kernel.lab import CLOSED_PORT, MPTCP_PORT, NETWORKS, PORT, V4, V6, Lab, Network
-from tests.kernel.lineage.test_traced_lineage import assert_whole
+from tests.kernel.lineage_shapes import assert_whole
 from tests.kernel.tracing import (
     CLIENT,
     RUN_LIMIT_S,

@@ -5,9 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shlex
-import signal
 import sys
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from exporter.jobs.detect import detect
+from tests.kernel.adopting_watches import HELD, SEND_FRAME, Watches, kill
 from tests.kernel.containers import container
 from tests.kernel.job_steps import EVIL, PATH, PEER, RESOLVE_AND_CONNECT, Steps, job, known, policy, run_id
 from tests.kernel.lab import PORT, V4
@@ -24,7 +23,7 @@ from tests.kernel.running_exporter import wait_for
 from tests.kernel.steered_runs import Host, agent, end_agent, own_host
 from tests.kernel.steered_runs import kill as kill_run
 from tests.kernel.tracing import RUN_LIMIT_S
-from tests.kernel.watching import Runner, Watch, watching
+from tests.kernel.watching import Runner, Watch
 from tests.unit.dns_samples import query
 
 if TYPE_CHECKING:
@@ -45,48 +44,6 @@ ROUNDS = int(os.environ.get("ADOPT_ROUNDS", "5"))
 def host() -> Iterator[Host]:
     with own_host() as made:
         yield made
-
-
-class Watches:
-    """One watch after the other on the same host."""
-
-    def __init__(self, host: Host, folder: Path, *options: str) -> None:
-        self._host, self._folder, self._options = host, folder, options
-        self._all: list[Watch] = []
-
-    @contextmanager
-    def watching(self, *options: str, until_ready: bool = True) -> Iterator[Watch]:
-        """The next one, with files of its own."""
-        folder = self._folder / f"watch{len(self._all)}"
-        folder.mkdir()
-        options = (*self._options, *options)
-        with watching(folder, *options, under=self._host.under, until_ready=until_ready) as watch:
-            self._all.append(watch)
-            yield watch
-
-    def egress(self, run: str) -> list[Span]:
-        """What all of them told of what was done in a run."""
-        return [span for watch in self._all for span in watch.egress(run)]
-
-    def lost(self) -> int:
-        """How many attempts they said were lost: each with others at its begin, the last one by its end."""
-        *earlier, last = self._all
-        lines = (line for watch in earlier for line in watch.said())
-        dropped: dict[str, int] = last.said()[-1]["account"]["dropped"]
-        return sum(int(line["lost"]) for line in lines if "lost" in line) + sum(dropped.values())
-
-
-def kill(watch: Watch) -> None:
-    """As the kernel does when memory runs out."""
-    watch.process.send_signal(signal.SIGKILL)
-    watch.process.wait()
-
-
-HELD = f"""
-trust_names: true
-jobs:
-  "*/held": {{mode: enforce, allow: ["{PEER}"]}}
-"""
 
 
 @pytest.mark.alone  # with --host-enforce, anybody's container is denied everything
@@ -243,19 +200,6 @@ def test_no_denied_connect_gets_through_while_watches_are_killed(
     assert {span["egress.verdict"] for span in told} == {"deny"}
     assert 0 <= len(done.split()) - attempts(told) <= watches.lost()
     assert host.instances() == []
-
-
-SEND_FRAME = """
-import errno, socket, sys
-sending = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
-sending.bind(("build0", 0))
-try:
-    sending.send(bytes.fromhex(sys.argv[1]))
-except OSError as error:
-    print(errno.errorcode[error.errno])
-else:
-    print("ok")
-"""
 
 
 def test_frames_are_stopped_all_the_while(host: Host, steps: Steps, lab: Lab, tmp_path: Path) -> None:

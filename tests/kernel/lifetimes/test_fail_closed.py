@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.kernel.lab import PORT, V4, Lab
-from tests.kernel.policy.test_enforce import tampering
 from tests.kernel.running_exporter import in_session, stopped, wait_for
-from tests.kernel.steered_runs import Host, agent, asked, end_agent, kill, own_host
+from tests.kernel.steered_runs import Host, agent, asked, end_agent, kill
+from tests.kernel.tamper_records import tampering
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,12 +40,6 @@ while True:
         os._exit(0)
 """
 """A process that is another one every 10 ms."""
-
-
-@pytest.fixture(scope="module")
-def host() -> Iterator[Host]:
-    with own_host() as made:
-        yield made
 
 
 def start(host: Host, tmp_path: Path) -> str:

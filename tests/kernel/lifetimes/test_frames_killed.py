@@ -21,6 +21,7 @@ from exporter.kernel.frames.interface_egress import AttachMethod, way_here
 from exporter.kernel.frames.packet_frames import Frames
 from exporter.kernel.programs.objects import ProgramType, attach_to_interface, load_program
 from tests.checkout import ROOT
+from tests.kernel.adopting_watches import HELD, SEND_FRAME, Watches, kill
 from tests.kernel.agents import COMMAND, agent
 from tests.kernel.job_steps import Steps, job, known, run_id
 from tests.kernel.job_steps import policy as policy_file
@@ -29,8 +30,6 @@ from tests.kernel.packet_sockets import BYPASS, PACKET_SOCKET, frame, gaps, kern
 from tests.kernel.steered_runs import end_agent, own_host
 from tests.kernel.tracing import environment
 from tests.kernel.watching import Runner
-
-from .test_adopt import HELD, SEND_FRAME, Watches, kill
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -31,7 +31,7 @@ from exporter.kernel.requirements import version_of
 from exporter.kernel.tracer import PINNED_MAPS, Tracer
 from exporter.pipeline.procfs import started_ns
 from tests.checkout import ROOT
-from tests.kernel.compilers import BPF, Installed, of_this_machine, of_trixie
+from tests.kernel.compilers import BPF, CONTRACT, Installed, of_this_machine, of_trixie, with_only
 from tests.kernel.lab import PORT, V4, V6, Lab
 from tests.kernel.running_exporter import nothing_left
 from tests.kernel.tracing import copy_of_the_program, environment, trace
@@ -195,7 +195,6 @@ def quads(assembly: list[str]) -> list[int]:
     return values
 
 
-CONTRACT = ["bpf", "perfmon", "net_admin", "sys_admin", "sys_ptrace", "dac_read_search", "kill"]
 KEPT = ",".join(f"+{name}" for name in CONTRACT)
 AS_NOBODY = [
     *("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"),
@@ -203,12 +202,6 @@ AS_NOBODY = [
 ]
 CONTRACT_BITS = {39, 38, 12, 21, 19, 2, 5}
 SHOW_RIGHTS = "grep -E '^Cap(Bnd|Eff)' /proc/self/status"
-
-
-def with_only(*capabilities: str) -> list[str]:
-    """Root with these capabilities and no others, nor a way to get them."""
-    kept = ",".join(["-all", *(f"+{name}" for name in capabilities)])
-    return ["setpriv", f"--bounding-set={kept}", "--inh-caps=-all"]
 
 
 def in_own_mounts(script: str) -> list[str]:

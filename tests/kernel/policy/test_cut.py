@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.kernel.agents import GONE
 from tests.kernel.job_steps import PATH, job, known, policy, run_id
 from tests.kernel.lab import MPTCP_PORT, NETWORKS, PORT, V4, Lab, Network
 from tests.kernel.running_exporter import instance_of, wait_for
-from tests.kernel.steered_runs import Host, agent, asked, end_agent, kill, own_host
+from tests.kernel.steered_runs import Host, agent, asked, end_agent, kill
 from tests.kernel.watching import watching
 
 if TYPE_CHECKING:
@@ -28,13 +29,6 @@ pytestmark = pytest.mark.kernel
 
 AUDITED = ("--allowed-endpoints", f"{V4.peer}:{PORT} [2001:db8::2]:{PORT}")
 OWN_PORT = 7100
-GONE = {"ECONNRESET", "ENOTCONN", "EPIPE", "ECONNABORTED", "EDESTADDRREQ", "the end"}
-
-
-@pytest.fixture(scope="module")
-def host() -> Iterator[Host]:
-    with own_host() as made:
-        yield made
 
 
 def cut(host: Host, *selectors: str) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -18,11 +18,10 @@ from tests.kernel.kernel_side import kernel_side
 from tests.kernel.lab import NETWORKS, PORT, V4, Lab, Network
 from tests.kernel.policy_runs import GITLAB, policy, replay
 from tests.kernel.running_exporter import wait_for
-from tests.kernel.steered_runs import Host, agent, asked, end_agent, kill, own_host
-from tests.kernel.tracing import logs
+from tests.kernel.steered_runs import Host, agent, asked, end_agent, kill
+from tests.kernel.tamper_records import tampering
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 pytestmark = pytest.mark.kernel
@@ -32,28 +31,8 @@ PEER = f"{V4.peer}:{PORT} [2001:db8::2]:{PORT}"
 AUDITED = ("--allowed-endpoints", PEER)
 
 
-@pytest.fixture(scope="module")
-def host() -> Iterator[Host]:
-    with own_host() as made:
-        yield made
-
-
 def job(pipeline: str, task: str) -> dict[str, str]:
     return {**GITLAB, "CI_PROJECT_PATH": pipeline, "CI_JOB_NAME": task}
-
-
-def tampering(otlp_dir: Path) -> list[tuple[Any, str]]:
-    """Kind and words of each."""
-    return [
-        (
-            {pair["key"]: pair["value"] for pair in record["attributes"]}["egress.tamper.kind"][
-                "stringValue"
-            ],
-            record["body"]["stringValue"],
-        )
-        for record in logs(otlp_dir)
-        if record["eventName"] == "cicd.egress.tamper"
-    ]
 
 
 @NETWORKS

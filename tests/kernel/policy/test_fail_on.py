@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.integration.receivers import Answer, collector
-from tests.kernel.acts.test_accounting import copy_with
 from tests.kernel.lab import PORT, V4, Lab
-from tests.kernel.tracing import copy_of_the_program, trace
+from tests.kernel.policy_runs import failed
+from tests.kernel.tracing import copy_of_the_program, copy_with, trace
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,12 +20,6 @@ pytestmark = pytest.mark.kernel
 
 PEER_ALONE = ("--allowed-endpoints", f"{V4.peer}:{PORT}")
 IN_VAIN = "ci-egress: warning: --fail-on deny: the policy isn't enforced, so nothing is denied; "
-FAILED_MARK = "ci-egress: error: --fail-on "
-
-
-def failed(stderr: str) -> list[str]:
-    """What is said to have made it fail."""
-    return [line.removeprefix(FAILED_MARK) for line in stderr.splitlines() if line.startswith(FAILED_MARK)]
 
 
 def connect_twice(programs: Programs, status: int = 0) -> list[str]:

@@ -13,17 +13,15 @@ import pytest
 
 from tests.checkout import ROOT
 from tests.integration.receivers import Answer, collector
-from tests.kernel.baselines import baseline, entries_of, entry
+from tests.kernel.baselines import baseline, entries_of, entry, said
 from tests.kernel.job_steps import Steps, job, known, run_id
 from tests.kernel.lab import PORT, V4
-from tests.kernel.policy_runs import script
+from tests.kernel.name_connections import looked_up_and_connected
+from tests.kernel.policy_runs import failed, script
 from tests.kernel.resolver import lab_with_resolver
 from tests.kernel.tracing import environment, logs, trace
 from tests.kernel.watching import watching
 from tests.launch import ci_egress
-
-from .test_fail_on import failed
-from .test_policy_run_names import looked_up_and_connected
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,12 +38,6 @@ PEER_BY_ACT = entry(V4.peer, PORT, ("act",))
 
 def novel_records(directory: Path) -> list[dict[str, Any]]:
     return [record for record in logs(directory) if record["eventName"] == NOVEL]
-
-
-def said(stderr: str) -> list[str]:
-    """The lines about what is novel."""
-    mark = "ci-egress: novel: "
-    return [line.removeprefix(mark) for line in stderr.splitlines() if line.startswith(mark)]
 
 
 def test_another_host_and_a_known_one_by_another_program_are_novel(

@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.kernel.baselines import baseline, entries_of, entry
+from tests.kernel.baselines import baseline, entries_of, entry, said
 from tests.kernel.lab import PORT, RESOLVER, V4
 from tests.kernel.resolver import lab_with_resolver
 from tests.kernel.tracing import trace
-
-from .test_novelty import said
 
 if TYPE_CHECKING:
     from tests.kernel.conftest import Programs

@@ -27,9 +27,9 @@ from exporter.kernel.pins import remove, sweep
 from exporter.kernel.programs.attachment import UNPINNED
 from tests.kernel.agents import COMMAND, Agent, agent
 from tests.kernel.arrivals import UDP, Endpoint, Packet
+from tests.kernel.compilers import with_only
 from tests.kernel.kernel_side import KernelSide, kernel_side
 from tests.kernel.lab import NETWORKS, PORT, V4, V6, Lab, Network
-from tests.kernel.lifetimes.test_loader import with_only
 from tests.kernel.packet_sockets import (
     BYPASS,
     ENFORCED,

@@ -14,8 +14,8 @@ import dns.name
 import pytest
 
 from tests.integration.receivers import Answer, collector
-from tests.kernel.acts.test_scenarios import GITLAB, PRETENDED, TRACEPARENTS
 from tests.kernel.forged_answers import ASK_AND_CONNECT, HOSTILE_LABELS, kind_of, query
+from tests.kernel.job_variables import GITLAB, PRETENDED, TRACEPARENTS
 from tests.kernel.lab import HOSTILE_ARGUMENTS, PORT, V4, V6, Lab, Network
 from tests.kernel.policy_runs import MODES, Ruled, bracketed, policy, script, under
 from tests.kernel.resolver import Resolver

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.kernel.acts.test_accounting import copy_with
 from tests.kernel.lab import NETWORKS, PORT, V4, Lab, Network
 from tests.kernel.policy_runs import policy
-from tests.kernel.tracing import Trace, trace
+from tests.kernel.tracing import Trace, copy_with, trace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

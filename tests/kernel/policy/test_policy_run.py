@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.kernel.acts.test_accounting import copy_with
 from tests.kernel.lab import PORT, RUN_LIMIT_S, V4, V6, Lab
 from tests.kernel.policy_runs import GITLAB, policy, replay
 from tests.kernel.running_exporter import nothing_left, running, wait_for
-from tests.kernel.tracing import Trace, copy_of_the_program, environment, logs, run_command, trace
+from tests.kernel.tracing import Trace, copy_of_the_program, copy_with, environment, logs, run_command, trace
 from tests.kernel.watching import watching
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import pytest
 
 from tests.kernel.forged_answers import FORGE_AND_CONNECT, leading_to, query, silent
 from tests.kernel.lab import PORT, V4, V6, Lab, Network
-from tests.kernel.name_connections import client, connections, lookups, trace_inside
+from tests.kernel.name_connections import client, connections, looked_up_and_connected, lookups, trace_inside
 from tests.kernel.policy_runs import policy, replay
 from tests.kernel.resolver import answering_for, lab_with_resolver, resolving_with
 from tests.kernel.tracing import trace
@@ -76,14 +76,6 @@ def heard(connection: socket.socket) -> bytes:
         return connection.recv(4096)
     except (TimeoutError, ConnectionResetError):
         return b""
-
-
-def looked_up_and_connected(*names: str) -> list[str]:
-    """A shell that runs the client for each name, whatever comes of it."""
-    each = " ".join(names)
-    script = f'for name in {each}; do "$1" -c "$2" "$name" {PORT} 9; done; true'
-    program, _, code, *_ = client(names[0])
-    return ["sh", "-c", script, "sh", program, code]
 
 
 @pytest.mark.parametrize("network", [V4, V6], ids=["ipv4", "ipv6"])

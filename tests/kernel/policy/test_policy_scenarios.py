@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from tests.kernel.lab import CLOSED_PORT, MPTCP_PORT, NETWORKS, PORT, V4, V6, Lab, Network, Watch
-from tests.kernel.lineage.test_traced_lineage import LINEAGES, announcements, assert_whole
+from tests.kernel.lineage_shapes import LINEAGES, announcements, assert_whole
 from tests.kernel.policy_runs import MODES, Ruled, bracketed, script, under
 from tests.kernel.tracing import announced
 

@@ -12,6 +12,7 @@ import pytest
 
 from exporter.kernel.mounts import cgroup2_root
 from tests.kernel.containers import container as made_container
+from tests.kernel.host_watches import ALL_BUT_THAT, DENIED
 from tests.kernel.lab import PORT, V4
 from tests.kernel.policy_runs import policy
 from tests.kernel.running_exporter import running, wait_for
@@ -99,11 +100,6 @@ def test_without_it_only_what_descends_from_the_command_is(
         seen = run.end()
     (egress,) = seen.egress
     assert egress["egress.attribution"] == "lineage"
-
-
-DENIED = "203.0.113.77"
-ALL_BUT_THAT = f'mode: enforce\nallow: ["any://0.0.0.0/0", "any://[::/0]"]\ndeny: ["{DENIED}"]\n'
-"""Strangers' containers go on meanwhile."""
 
 
 @pytest.mark.parametrize("options", [["--host-enforce"], []], ids=["host-enforce", "host"])

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from exporter.kernel.requirements import has_effective
+from tests.kernel.adopting_watches import HELD
 from tests.kernel.job_steps import PEER, Steps, job, known, policy, run_id
 from tests.kernel.lab import PORT, V4
-from tests.kernel.lifetimes.test_adopt import HELD
 from tests.kernel.running_exporter import running
 from tests.kernel.shared_limits import limited
 from tests.kernel.steered_runs import own_host

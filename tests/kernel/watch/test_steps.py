@@ -28,13 +28,12 @@ from exporter.kernel.scopes import SWEPT_FROM, Named
 from exporter.pipeline.procfs import started_ns
 from exporter.session.watch.agents import Agent as Starter
 from exporter.session.watch.agents import marks
-from tests.kernel.agents import COMMAND, Agent
+from tests.kernel.agents import COMMAND, GONE, Agent
 from tests.kernel.held_job import compiled, reply
 from tests.kernel.kernel_side import KernelSide
 from tests.kernel.lab import PORT, V4
 from tests.kernel.packet_sockets import BYPASS, OWN_NAMESPACE
 from tests.kernel.packet_sockets import MARK as FRAME
-from tests.kernel.policy.test_cut import GONE
 from tests.kernel.resolver import Resolver
 from tests.kernel.running_exporter import wait_for
 from tests.unit.dns_samples import query

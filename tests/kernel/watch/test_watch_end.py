@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import html
 import json
 import os
-import re
 import secrets
 import shlex
 import shutil
 import signal
 import sys
-from contextlib import contextmanager
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,74 +16,21 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.integration.drive_command import is_gone
+from tests.kernel.host_watches import CI_EGRESS, HOST, WORKFLOW, leaves, step, watching_a_job
 from tests.kernel.running_exporter import wait_for
 from tests.kernel.tamper_records import told
 from tests.kernel.tracing import RUN_LIMIT_S
-from tests.kernel.watching import Runner, Watch, watching
+from tests.kernel.watching import Runner, watching
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    pass
 
 pytestmark = pytest.mark.kernel
 
-HOST = {"PATH": os.environ.get("PATH", os.defpath)}
-"""The environment of what is of no job."""
-CI_EGRESS = str(Path(sys.executable).with_name("ci-egress"))
-WORKFLOW = f"ends-{os.getpid()}"
 JOB = f"{WORKFLOW}/build"
 MANY = 6000
 """Processes whose records are more than a watch takes in at once."""
 POLICY = 'version: 1\nallow: ["any://0.0.0.0/0", "any://[::/0]"]\n'
-
-
-def step(name: str) -> dict[str, str]:
-    """The variables of a step of a job of GitHub's."""
-    ids = {"GITHUB_RUN_ID": f"end-{os.getpid()}", "GITHUB_RUN_ATTEMPT": "1", "GITHUB_JOB": "build"}
-    return {**HOST, "GITHUB_ACTIONS": "true", **ids, "GITHUB_WORKFLOW": WORKFLOW, "GITHUB_ACTION": name}
-
-
-@dataclass(frozen=True)
-class JobsWatch:
-    """A watch of all that a machine's only job does."""
-
-    watch: Watch
-    folder: Path
-    secret: str
-    token: str
-
-    def kill(self, signal: str) -> list[str]:
-        """A command that sends it a signal."""
-        return ["sh", "-c", f"kill -s {signal} {self.watch.process.pid}"]
-
-    def ask(self, name: str = "") -> list[str]:
-        """A command that asks for the end: with the token, if no other name is given."""
-        return ["touch", str(self.folder / "end" / (name or self.token))]
-
-    def ended(self) -> str:
-        """Wait for a regular end; returns the summary, as one reads it."""
-        assert self.watch.process.wait(RUN_LIMIT_S) == 0, self.watch.said()
-        return html.unescape(re.sub("<[^>]*>", "", (self.folder / "summary.md").read_text()))
-
-    def told(self) -> list[str]:
-        """What was told as tampering with it, oldest first."""
-        return told(self.watch.otlp_dir)
-
-    def is_clean(self, summary: str) -> bool:
-        """Whether there was none, and `summary` says so: of a job that ran alone on its machine."""
-        return self.told() == [] and "⛔" not in summary
-
-
-@contextmanager
-def watching_a_job(folder: Path, *options: str) -> Iterator[JobsWatch]:
-    """One that a token ends."""
-    secret = secrets.token_hex(32)
-    token = sha256(secret.encode()).hexdigest()
-    (folder / "end").mkdir()
-    digest = sha256(token.encode()).hexdigest()
-    ending = ["--end-folder", str(folder / "end"), "--end-digest", digest]
-    given = ["--host", "--summary", str(folder / "summary.md"), *ending, *options]
-    with watching(folder, *given, env=step("egress")) as watch:
-        yield JobsWatch(watch, folder, secret, token)
 
 
 @pytest.mark.alone  # what others' jobs do to programs would head the summary, too
@@ -96,13 +39,6 @@ def test_who_has_the_token_ends_it_and_nothing_is_told(runner: Runner, tmp_path:
         runner.run((step("__run"), ["true"]), (step("__post_egress"), mine.ask()))
         summary = mine.ended()
     assert mine.is_clean(summary), summary
-
-
-def leaves(folder: Path) -> str:
-    """A shell's text that leaves a process behind; its pid is in the file `left`."""
-    left = f"/proc/$(cat {folder}/left)/comm"
-    waits = f'until test -s {folder}/left && test "$(cat {left})" = sleep; do :; done'
-    return f"setsid sh -c 'echo $$ >{folder}/left; exec sleep 600' & {waits}"
 
 
 @pytest.mark.alone  # strangers' jobs are this one's here, and what they left behind

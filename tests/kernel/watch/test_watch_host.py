@@ -19,6 +19,7 @@ from exporter.jobs.detect import detect
 from tests.checkout import ROOT
 from tests.kernel.baselines import baseline
 from tests.kernel.containers import container
+from tests.kernel.host_watches import ALL_BUT_THAT, DENIED, FILE, fails_with
 from tests.kernel.lab import PORT, V4
 from tests.kernel.policy_runs import policy
 from tests.kernel.running_exporter import in_session, nothing_left, wait_for
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.kernel
 
 PATH = {"PATH": os.environ.get("PATH", os.defpath)}
-DENIED = "203.0.113.78"
-ALL_BUT_THAT = f'version: 1\nmode: enforce\nallow: ["any://0.0.0.0/0", "any://[::/0]"]\ndeny: ["{DENIED}"]\n'
 """Strangers go on meanwhile."""
 
 
@@ -51,11 +50,6 @@ def step(name: str, run: str = "") -> dict[str, str]:
     run = run or f"host-{os.getpid()}"
     ids = {"GITHUB_RUN_ID": run, "GITHUB_RUN_ATTEMPT": "1", "GITHUB_JOB": "build", "RUNNER_NAME": "hosted-7"}
     return {**PATH, "GITHUB_ACTIONS": "true", **ids, "GITHUB_WORKFLOW": "ci", "GITHUB_ACTION": name}
-
-
-def fails_with(code: int, command: list[str]) -> list[str]:
-    """A step that ends well where that is what becomes of the command."""
-    return ["sh", "-c", f"{shlex.join(command)}; test $? = {code}"]
 
 
 def denied_soon(command: list[str]) -> list[str]:
@@ -133,7 +127,7 @@ def test_a_first_step_starts_it_and_the_last_one_ends_it(
     shell = ["sh", "-c", '"$@"; echo $? > "$0"', str(status)]
     watch = [*shell, *in_front, sys.executable, "-m", "exporter", "watch", "--host", "--json-log"]
     options = ["--pid-file", str(tmp_path / "pid"), "--otlp-dir", str(tmp_path / "otlp")]
-    held = ["--policy", policy(tmp_path, ALL_BUT_THAT.removeprefix("version: 1\n"))]
+    held = ["--policy", policy(tmp_path, ALL_BUT_THAT)]
     mine = environment({**step("egress"), "STATE_DIRECTORY": str(tmp_path / "state")})
     files = [str(tmp_path / name) for name in ("session", "pid", "log")]
     main = [sys.executable, "-c", MAIN, *files, *watch]
@@ -227,7 +221,7 @@ def test_what_was_denied_is_a_failure_if_asked_for(
     runner: Runner, blocked: list[str], tmp_path: Path, options: list[str], status: int, said: str
 ) -> None:
     file = tmp_path / "policy.yaml"
-    file.write_text(ALL_BUT_THAT.replace("enforce", "audit"))
+    file.write_text(FILE.replace("enforce", "audit"))
     command = denied_soon(blocked) if "--enforce" in options else fails_with(errno.ENETUNREACH, blocked)
     with watching(tmp_path, "--host", "--policy", str(file), *options, env=step("egress")) as watch:
         runner.run((step("__run"), command))
@@ -251,7 +245,7 @@ def test_without_host_what_any_job_does_that_is_new_is_a_failure(
 
 def test_what_no_job_does_is_no_failure(runner: Runner, blocked: list[str], tmp_path: Path) -> None:
     file = tmp_path / "policy.yaml"
-    file.write_text(ALL_BUT_THAT)
+    file.write_text(FILE)
     with watching(tmp_path, "--policy", str(file), "--fail-on", "deny") as watch:
         runner.run((PATH, fails_with(errno.ENETUNREACH, blocked)))
         seen = watch.stop()
@@ -290,12 +284,12 @@ def test_what_it_cannot_do_is_said_before_anything_is_loaded(
 
 def test_it_reads_policy_and_baseline_again(runner: Runner, blocked: list[str], tmp_path: Path) -> None:
     file = tmp_path / "policy.yaml"
-    file.write_text(ALL_BUT_THAT.replace("enforce", "audit"))
+    file.write_text(FILE.replace("enforce", "audit"))
     known = baseline(tmp_path / "baseline.yaml")
     options = ["--host", "--host-enforce", "--policy", str(file), "--baseline", known]
     with watching(tmp_path, *options, env=step("egress")) as watch:
         runner.run((step("__run"), fails_with(errno.ENETUNREACH, blocked)))
-        file.write_text(ALL_BUT_THAT)
+        file.write_text(FILE)
         watch.process.send_signal(signal.SIGHUP)
         watch.wait_until_said("read the policy again, 1 job goes by it")
         watch.wait_until_said("read the baseline again, 1 job goes by it")

@@ -18,15 +18,23 @@ import pytest
 
 from exporter.kernel.pins import live_processes
 from tests.integration.drive_command import is_gone
+from tests.kernel.host_watches import (
+    ALL_BUT_THAT,
+    CI_EGRESS,
+    DENIED,
+    FILE,
+    HOST,
+    fails_with,
+    leaves,
+    step,
+    watching_a_job,
+)
 from tests.kernel.lab import PORT
 from tests.kernel.policy_runs import policy
 from tests.kernel.running_exporter import instance_of, nothing_left, wait_for
 from tests.kernel.tamper_records import told
 from tests.kernel.tracing import environment, logs, spans
 from tests.kernel.watching import Runner
-
-from .test_watch_end import CI_EGRESS, HOST, leaves, step, watching_a_job
-from .test_watch_host import ALL_BUT_THAT, DENIED, fails_with
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -113,7 +121,7 @@ def test_it_says_so_and_ends_as_ever(
 
 @pytest.mark.alone  # strangers' jobs are this one's here
 def test_where_its_policy_is_enforced_nothing_of_the_job_goes_on(runner: Runner, tmp_path: Path) -> None:
-    held = policy(tmp_path, ALL_BUT_THAT.removeprefix("version: 1\n"))
+    held = policy(tmp_path, ALL_BUT_THAT)
     watch = watch_command(tmp_path, "--policy", held, *ENDS_BY_TOKEN, f"{tmp_path}/end")
     with Runner(python=called(WORKER, tmp_path)) as worker, ended(tmp_path):
         worker.start((watch_environment(tmp_path), watch))
@@ -145,7 +153,7 @@ def test_the_agent_of_the_next_job_is_held_to_nothing_and_its_steps_are(
     lab: Lab, programs: Programs, tmp_path: Path
 ) -> None:
     """While a watch goes on; here it is one that waits for a signal."""
-    held = policy(tmp_path, ALL_BUT_THAT.removeprefix("version: 1\n"))
+    held = policy(tmp_path, ALL_BUT_THAT)
     worker = called(WORKER, tmp_path)
     act = programs.act("connect", DENIED, PORT)
     (tmp_path / "next").mkdir()
@@ -186,7 +194,7 @@ def test_what_cannot_be_ended_stays_held_and_nobody_else(
 ) -> None:
     """The runner's next job isn't held to the policy of a job that is gone."""
     file = tmp_path / "policy.yaml"
-    file.write_text(ALL_BUT_THAT)
+    file.write_text(FILE)
     worker = called(WORKER, tmp_path)
     blocked = [str(part) for part in lab.command(programs.act("connect", DENIED, PORT))]
     leave = f"touch {tmp_path}/mounted/file & echo $! >{tmp_path}/left"

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.kernel.containers import container
+from tests.kernel.host_watches import ALL_BUT_THAT, DENIED
 from tests.kernel.job_steps import (
     EVIL,
     PATH,
@@ -33,8 +34,6 @@ from tests.kernel.tracing import RUN_LIMIT_S, logs
 from tests.kernel.watching import Runner, Watch, watching
 from tests.unit.dns_samples import query
 from tests.unit.watched_host import gitlab
-
-from .test_run_host import ALL_BUT_THAT, DENIED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

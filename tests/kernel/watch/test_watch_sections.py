@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.kernel.adopting_watches import Watches, kill
 from tests.kernel.containers import container
 from tests.kernel.job_steps import EVIL, PATH, PEER, Steps, known, policy, run_id
 from tests.kernel.lab import PORT, V4
-from tests.kernel.lifetimes.test_adopt import Watches, kill
 from tests.kernel.steered_runs import own_host
 from tests.kernel.watching import Runner, watching
 from tests.unit.jobs.provider_environments import environment as documented

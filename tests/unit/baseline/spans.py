@@ -102,3 +102,23 @@ def _value(value: Any) -> dict[str, Any]:
             return {"intValue": str(value)}
         case _:
             return {"arrayValue": {"values": [_value(each) for each in value]}}
+
+
+def attributes(
+    host: str | None,
+    port: int | None = 443,
+    transport: str = "tcp",
+    **more: Any,
+) -> dict[str, Any]:
+    """As an egress span's attributes: None is left out, `_` in a name is a dot."""
+    told = {
+        "server.address": host,
+        "network.peer.address": "198.51.100.7",
+        "server.port": port,
+        "network.transport": transport,
+        "cicd.pipeline.name": "release",
+        "cicd.pipeline.task.name": "build",
+        "cicd.pipeline.run.id": "1",
+        **{name.replace("_", "."): value for name, value in more.items()},
+    }
+    return {name: value for name, value in told.items() if value is not None}

@@ -14,6 +14,7 @@ from exporter.baseline.dry_run import ATTRIBUTES, DryRun
 from exporter.baseline.export import as_policy, export
 from exporter.baseline.model import Task
 from tests.unit.baseline.files import with_entries
+from tests.unit.baseline.spans import attributes as span
 from tests.unit.baseline.strategies import ANYTHING
 
 RELEASE = Task("release", "build")
@@ -24,21 +25,6 @@ KNOWN = with_entries(
     "pipeline: release, task: build, destination: '2001:db8::1', transport: ipv6-icmp, lineage: any",
     "pipeline: release, task: test, destination: db.example, port: 5432, transport: tcp, lineage: any",
 )
-
-
-def span(host: str | None, port: int | None = 443, transport: str = "tcp", **more: Any) -> dict[str, Any]:
-    """As an egress span's attributes: None is left out, `_` in a name is a dot."""
-    attributes = {
-        "server.address": host,
-        "network.peer.address": "198.51.100.7",
-        "server.port": port,
-        "network.transport": transport,
-        "cicd.pipeline.name": "release",
-        "cicd.pipeline.task.name": "build",
-        "cicd.pipeline.run.id": "1",
-        **{name.replace("_", "."): value for name, value in more.items()},
-    }
-    return {name: value for name, value in attributes.items() if value is not None}
 
 
 def dried(*spans: dict[str, Any], resolvers: tuple[str, ...] = ()) -> DryRun:

@@ -12,24 +12,17 @@ from hypothesis import strategies as st
 from exporter.baseline.policy_draft import Draft, draft
 from exporter.policy.model import Policy
 from exporter.policy.parse import parse_policy
+from tests.unit.baseline.spans import attributes
 from tests.unit.baseline.strategies import ANYTHING
 
 ESCAPE = '\x1b[2J\n- "*.com"\u2028'
 
 
 def span(host: str, port: int | None = 443, transport: str = "tcp", **more: Any) -> dict[str, Any]:
-    """As an egress span's attributes: None is left out, `_` in a name is a dot."""
-    attributes = {
-        "server.address": host,
-        "network.peer.address": "198.51.100.7",
-        "server.port": port,
-        "network.transport": transport,
-        "egress.attempts": 1,
-        "egress.lineage": ["bash", "npm"],
-        "cicd.pipeline.name": "release",
-        **{name.replace("_", "."): value for name, value in more.items()},
-    }
-    return {name: value for name, value in attributes.items() if value is not None}
+    """Of a connect by npm."""
+    return attributes(
+        host, port, transport, **{"egress_attempts": 1, "egress_lineage": ["bash", "npm"], **more}
+    )
 
 
 def text(made: Draft) -> str:

@@ -11,45 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.common.settings import ProcessSpans
-from exporter.events.arguments import arguments_of
-from exporter.events.facts import Acted, Event, Execed, Exited, Forked, ProcessKey
+from exporter.events.facts import Acted, Event, Exited, ProcessKey
 from exporter.pipeline.flows import HELD_MAX
-from tests.unit.pipelines import END_NS, ROOT, run, spans
-from tests.unit.records import ACT, AGGREGATE, ENDED, ESTABLISHED, EXEC
+from tests.unit.pipelines import BUILD, CHILD, END_NS, GRANDCHILD, ROOT, acted, execed, forked, run, spans
+from tests.unit.records import ACT, AGGREGATE, ENDED, ESTABLISHED
 from tests.unit.samples import CLOCK
 
-CHILD, GRANDCHILD = ProcessKey(51, 700), ProcessKey(52, 800)
 ALL, NETWORK, NONE = ProcessSpans.ALL, ProcessSpans.NETWORK, ProcessSpans.NONE
 
 
-def execed(process: ProcessKey, name: str, exec_id: int = 1) -> Execed:
-    return EXEC._replace(
-        at_ns=process.started_ns + exec_id,
-        process=process,
-        exec_id=exec_id,
-        path=f"/bin/{name}",
-        arguments=arguments_of([name]),
-    )
-
-
-def forked(child: ProcessKey, creator: ProcessKey, creator_exec_id: int = 1) -> Forked:
-    return Forked(child.started_ns, child, creator, creator_exec_id, creator.pid, 1)
-
-
-def acted(process: ProcessKey, exec_id: int = 1) -> Event:
-    return ACT._replace(process=process, exec_id=exec_id, at_ns=process.started_ns + 50)
-
-
-BUILD: list[Event] = [
-    execed(ROOT, "bash"),
-    forked(CHILD, ROOT),
-    execed(CHILD, "npm"),
-    forked(GRANDCHILD, CHILD),
-    execed(GRANDCHILD, "curl"),
-    acted(GRANDCHILD),
-    Exited(900, GRANDCHILD, 0),
-    Exited(901, CHILD, 0),
-]
 QUIET = ProcessKey(53, 850)
 
 

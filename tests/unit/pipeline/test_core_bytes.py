@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from exporter.events.facts import Act, Acted, Event, Metered
 from exporter.pipeline.flows import HELD_MAX
 from tests.unit.dns_samples import RESOLVER, asked, query
-from tests.unit.pipeline.test_core_names import egress, started, told
+from tests.unit.pipeline.name_events import egress, started, told
 from tests.unit.pipelines import ROOT, run
 from tests.unit.records import ACT, AGGREGATE
 from tests.unit.samples import CLOCK

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,53 +15,30 @@ from exporter.events.facts import (
     Answered,
     Asked,
     Event,
-    Execed,
     Metered,
     ProcessKey,
     Verdict,
 )
-from exporter.jobs.model import TraceIds
 from exporter.pipeline.flows import NAMES_MAX
-from exporter.pipeline.recording import Beginning
-from tests.unit.dns_samples import RESOLVER, answer, answered, asked, mapped, query
-from tests.unit.pipelines import ROOT, NothingKnown, run, spans
-from tests.unit.records import ACT, AGGREGATE, ENDED, ESTABLISHED, EXEC
-from tests.unit.samples import CLOCK, JOB
+from tests.unit.dns_samples import RESOLVER, asked, mapped, query
+from tests.unit.pipeline.name_events import (
+    NAME,
+    OTHER,
+    OTHER_ROOT,
+    PEER,
+    THIRD,
+    THIRD_ROOT,
+    connected,
+    egress,
+    looked_up,
+    started,
+    told,
+)
+from tests.unit.pipelines import ROOT, NothingKnown, run
+from tests.unit.records import AGGREGATE, ENDED, ESTABLISHED
+from tests.unit.samples import JOB
 
-PEER = mapped("192.0.2.7")
-NAME = "registry.example"
-OTHER_ROOT, THIRD_ROOT = ProcessKey(60, 510), ProcessKey(70, 520)
 UDP, TCP = 17, 6
-
-
-def beginning(root: ProcessKey, scope: int, trace_id: int) -> Beginning:
-    job = replace(JOB, ids=TraceIds(trace_id, scope, parent_span_id=None))
-    return Beginning(job, CLOCK, root, scope, at_ns=600)
-
-
-OTHER, THIRD = beginning(OTHER_ROOT, 2, 0xB), beginning(THIRD_ROOT, 3, 0xC)
-
-
-def started(process: ProcessKey = ROOT, scope: int = 1) -> Execed:
-    return EXEC._replace(at_ns=700, process=process, scope=scope)
-
-
-def looked_up(
-    name: str, address: str, *, process: ProcessKey = ROOT, scope: int = 1, at_ns: int = 1000
-) -> list[Event]:
-    """A question and its answer."""
-    question = query(name)
-    who = {"process": process, "scope": scope, "cookie": scope}
-    told = answer(question, f"{name} A {address}")
-    return [
-        asked(question, at_ns=at_ns, **who),
-        answered(told, at_ns=at_ns + 10, **who),
-    ]
-
-
-def connected(process: ProcessKey = ROOT, scope: int = 1, *, at_ns: int = 2000, **changes: object) -> Acted:
-    to_peer = ACT._replace(process=process, scope=scope, at_ns=at_ns, peer=PEER, cookie=0)
-    return to_peer._replace(**changes)  # type: ignore[arg-type]
 
 
 def lookup_act(protocol: int = UDP, *, process: ProcessKey = ROOT, scope: int = 1) -> Acted:
@@ -75,14 +51,6 @@ def lookup_act(protocol: int = UDP, *, process: ProcessKey = ROOT, scope: int = 
         "act": Act.CONNECT,
     }
     return connected(process, scope, at_ns=990, **to_resolver)
-
-
-def told(span: dict[str, Any]) -> dict[str, str]:
-    return {one["key"]: next(iter(one["value"].values())) for one in span["attributes"]}
-
-
-def egress(directory: Path) -> list[dict[str, Any]]:
-    return [span for span in spans(directory) if span["kind"] == 3]
 
 
 def hosts_of(events: Sequence[Event], directory: Path, **how: Any) -> list[str]:

@@ -17,7 +17,7 @@ from exporter.pipeline.ruling import ruling
 from exporter.policy.model import Name
 from tests.launch import spans_in
 from tests.unit.dns_samples import mapped
-from tests.unit.pipeline.test_core_names import NAME, OTHER, OTHER_ROOT, connected, looked_up, started
+from tests.unit.pipeline.name_events import NAME, OTHER, OTHER_ROOT, connected, looked_up, started
 from tests.unit.pipelines import ROOT, run
 from tests.unit.records import ACT, AGGREGATE, ENDED, ESTABLISHED, EXEC
 from tests.unit.samples import JOB

@@ -17,10 +17,9 @@ from exporter.events.programs import Program
 from exporter.otlp.attributes import Layer
 from exporter.pipeline.processes import ENDED_MAX_BYTES, EndedPrograms, ProcessTable
 from exporter.pipeline.spans import Spans
-from tests.unit.pipeline.test_spans import RESOURCE
 from tests.unit.pipelines import ROOT, NothingKnown, run
 from tests.unit.records import ACT, EXEC
-from tests.unit.samples import CLOCK, JOB
+from tests.unit.samples import CLOCK, JOB, RESOURCE
 
 MIB = 1 << 20
 PROGRAMS = 5000

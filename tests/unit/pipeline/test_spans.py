@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanKind
 
@@ -19,9 +18,8 @@ from exporter.otlp.attributes import Attributes
 from exporter.pipeline.flows import Flow, Flows
 from exporter.pipeline.spans import Spans, exit_code, traceparent
 from tests.unit.records import ACT, AGGREGATE, BASH, CURL, ENDED, ESTABLISHED
-from tests.unit.samples import CLOCK, JOB, JOB_SPAN_ID, OWNER, TRACE_ID, attempt_of, bash, program
+from tests.unit.samples import CLOCK, JOB, JOB_SPAN_ID, OWNER, RESOURCE, TRACE_ID, attempt_of, bash, program
 
-RESOURCE = Resource({"service.name": "ci-egress"})
 KIB = 1024
 
 

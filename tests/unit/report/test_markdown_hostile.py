@@ -13,45 +13,9 @@ from exporter.policy.hosts import recorded_host
 from exporter.report.inert import code, fenced, prose
 from exporter.report.markdown import render
 from exporter.report.sheet import Sheet
+from tests.unit.report.hostile_report import HOSTILE
 from tests.unit.report.sheets import ACCOUNT, TAGS, TRACE, TRACE_URL, row, sheet, shown
 
-HOSTILE = {
-    "HTML": "<script>alert(1)</script><img src=x onerror=alert(1)>",
-    "the end of what it stands in": "</code></td></tr></table></details><h1>All is well</h1>",
-    "an attribute": '" onmouseover="alert(1)',
-    "a comment": "<!-- hidden",
-    "CDATA": "<![CDATA[ x ]]>",
-    "a link": "[click](https://evil.example)",
-    "an image": "![x](https://evil.example/pixel.png)",
-    "a reference": "[x]: https://evil.example",
-    "a footnote": "[^1]",
-    "a URL": "https://evil.example/?q=1",
-    "a domain": "www.evil.example",
-    "a mail address": "someone@evil.example",
-    "a mention": "@octocat",
-    "a team": "@org/team",
-    "an issue": "#1 GH-1 org/repo#1",
-    "a merge request": "!1 $1 &1 %1 ~bug",
-    "a commit": "deadbeefcafe org/repo@deadbeef",
-    "emoji": ":rocket: :+1:",
-    "mathematics": "$\\sqrt{x}$ $$x$$",
-    "code": "`x` ``y`` ```",
-    "a fence": "```\n\n# heading\n\n```yaml\nversion: 1",
-    "a table": "a | b | c \\| d\n|---|---|---|\n",
-    "emphasis": "**bold** _it_ ~~gone~~ <b>x</b>",
-    "headings": "# one\n\n## two\n---\n",
-    "entities": "&lt;b&gt; &amp; &#64;octocat &copy;",
-    "a colour": "\x1b[31mred\x1b[0m",
-    "a link of the terminal": "\x1b]8;;https://evil.example\x1b\\x\x1b]8;;\x1b\\",
-    "lines": "a\n\nb\r\nc\u2028d\u2029e\x85f",
-    "NUL": "a\x00b",
-    "directions": "\u202egnp.exe\u202c\u2066x\u2069\u200f",
-    "hidden characters": "a\u200bb\ufeffc\u2060d\U000e0041\u00ad",
-    "surrogates": "\udc80\ud800",
-    "commands": "::add-mask::x",
-    "commands of old": "##[add-mask]x ##vso[task]x",
-    "a command on a line": "x\n::stop-commands::x\n",
-}
 MEANT = re.compile(
     r"[@#!$&~`*_\[\]|<]|https?:|www\.|://|\b\w+\.\w+\b|\b[0-9a-f]{7,}\b|\bGH-|:\w+:|[\x00-\x09\x0b-\x1f\x7f-\x9f]"
     r"|[\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]"

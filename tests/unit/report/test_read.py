@@ -19,8 +19,7 @@ from exporter.report.texts import NAME_MAX
 from tests.fuzz import reports
 from tests.fuzz.draw import Draw
 from tests.fuzz.strategies import draws
-from tests.unit.pipeline.test_core import BUILD
-from tests.unit.pipelines import run
+from tests.unit.pipelines import BUILD, run
 from tests.unit.report.span_files import (
     BEGAN_NS,
     MS,

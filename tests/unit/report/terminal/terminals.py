@@ -160,3 +160,13 @@ def pseudo_terminal(columns: int = 80, lines: int = 24) -> Iterator[Pty]:
     finally:
         os.close(ours)
         os.close(theirs)
+
+
+class Clock:
+    """Stands still until the test moves it."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def __call__(self) -> float:
+        return self.now_s

@@ -16,22 +16,13 @@ from exporter.common.text import printable
 from exporter.pipeline.ruling import Ruling
 from exporter.report.terminal.lines import A_SECOND, BURST, Lines
 from exporter.report.terminal.new_destinations import KNOWN_MAX
+from tests.unit.report.terminal.terminals import Clock
 from tests.unit.samples import JOB, attempt, by
 
 from .acts import ALLOW, DENY, NEW, WOULD, to
 from .terminals import Picture, Pty, pseudo_terminal
 
 CURL = by("dash", "curl")
-
-
-class Clock:
-    """Stands still until the test moves it."""
-
-    def __init__(self) -> None:
-        self.now_s = 1000.0
-
-    def __call__(self) -> float:
-        return self.now_s
 
 
 @pytest.fixture

@@ -13,12 +13,12 @@ from exporter.jobs.detect import detect, host
 from exporter.jobs.model import Job
 from exporter.report.terminal.new_destinations import KnownKinds
 from exporter.report.terminal.screen import OVER_S, REFRESH_S, SAID_MAX, Screen
+from tests.unit.report.terminal.terminals import Clock
 from tests.unit.samples import attempt, by
 from tests.unit.watched_host import gitlab
 
 from .acts import ALLOW, DENY, NEW, WOULD, to
 from .terminals import Picture, Pty, pseudo_terminal
-from .test_lines import Clock
 
 CURL = by("dash", "curl")
 FRAME = "\x1b[H"

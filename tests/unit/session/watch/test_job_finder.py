@@ -14,10 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.events.facts import HOST, Environment, Forked, Found, ProcessKey
-from exporter.events.programs import DEPTH_MAX, Image
+from exporter.events.programs import DEPTH_MAX
 from exporter.events.wire import STANDING_MARKED, STANDING_STEP
 from exporter.jobs.detect import detect
-from exporter.kernel.maps.registry import Registered, ResumableJob, run_hash
 from exporter.session.watch.agents import agent_named, number_of
 from exporter.session.watch.holding import NoPolicyHolder
 from exporter.session.watch.job_finder import HOST_TRACE_S
@@ -26,7 +25,19 @@ from exporter.session.watch.tenants import KEPT
 from exporter.session.watch.watched_job import IDLE_S, QUIET_S, SETTLE_S
 from tests.unit.jobs.provider_environments import documented_providers, environment
 from tests.unit.samples import CLOCK
-from tests.unit.watched_host import AGENT, SECOND, Host, block, gitlab, job_spans, leaves, watched
+from tests.unit.watched_host import (
+    ADOPTED,
+    AGENT,
+    BARE,
+    SECOND,
+    Host,
+    adopts,
+    block,
+    gitlab,
+    job_spans,
+    leaves,
+    watched,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,7 +47,6 @@ if TYPE_CHECKING:
 IDS = detect(gitlab()).ids
 TRACE, SPAN = f"{IDS.trace_id:032x}", f"{IDS.job_span_id:016x}"
 """By the formula that everybody computes."""
-BARE = {"PATH": "/bin"}
 
 
 @pytest.mark.parametrize("provider", documented_providers())
@@ -1026,24 +1036,6 @@ def test_the_block_of_an_environment_is_read_as_c_does(tmp_path: Path) -> None:
         host.happens(Environment(host.now_ns, process, 1, twice, is_cut=False))
         host.stops()
     assert [job.task_run_id for job in host.began] == ["1"]
-
-
-ADOPTED = Registered(
-    "group/app",
-    "build",
-    0xABC,
-    0xDEF,
-    run_id="987",
-    standing=ResumableJob(run_hash("987"), 0x123, 0x456, 0, 5),
-)
-
-
-def adopts(host: Host, told: Registered) -> ProcessKey:
-    """A process of a job that another ci-egress told of so, as the kernel has it."""
-    process = host.finds(BARE)
-    host.pipeline.table.adopt(process, 3, 7, 1, Image("/bin/make"))
-    host.jobs.resume(7, told, host.now_ns)
-    return process
 
 
 def test_a_job_that_another_one_watched_keeps_its_trace_and_its_span(tmp_path: Path) -> None:

@@ -6,8 +6,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from exporter.baseline.model import Baseline, Entry, Task
-from tests.unit.session.watch.test_job_finder import ADOPTED, BARE, adopts
-from tests.unit.watched_host import AGENT, Host, gitlab, leaves, watched
+from tests.unit.watched_host import ADOPTED, AGENT, BARE, Host, adopts, gitlab, leaves, watched
 
 BUILD = Task("group/app", "build")
 NOTHING = Baseline()
