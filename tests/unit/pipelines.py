@@ -78,13 +78,22 @@ def run(
 
 def spans(directory: Path) -> list[dict[str, Any]]:
     """Every span in `directory`, as OTLP/JSON has it."""
-    requests = [json.loads(line) for line in (directory / "traces.jsonl").read_text().splitlines()]
+    return _in_lines(directory / "traces.jsonl", "resourceSpans", "scopeSpans", "spans")
+
+
+def log_records(directory: Path) -> list[dict[str, Any]]:
+    """Every log record in `directory`, as OTLP/JSON has it."""
+    return _in_lines(directory / "logs.jsonl", "resourceLogs", "scopeLogs", "logRecords")
+
+
+def _in_lines(path: Path, resources: str, scopes: str, items: str) -> list[dict[str, Any]]:
+    lines = path.read_text().splitlines() if path.exists() else []
     return [
-        span
-        for request in requests
-        for resource in request["resourceSpans"]
-        for scope in resource["scopeSpans"]
-        for span in scope["spans"]
+        item
+        for line in lines
+        for resource in json.loads(line)[resources]
+        for scope in resource[scopes]
+        for item in scope[items]
     ]
 
 

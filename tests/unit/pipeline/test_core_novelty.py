@@ -18,7 +18,7 @@ from exporter.policy.model import Name
 from tests.launch import spans_in
 from tests.unit.dns_samples import mapped
 from tests.unit.pipeline.name_events import NAME, OTHER, OTHER_ROOT, connected, looked_up, started
-from tests.unit.pipelines import ROOT, run
+from tests.unit.pipelines import ROOT, log_records, run
 from tests.unit.records import ACT, AGGREGATE, ENDED, ESTABLISHED, EXEC
 from tests.unit.samples import JOB
 
@@ -59,14 +59,7 @@ class Seen:
 
     @property
     def records(self) -> list[dict[str, Any]]:
-        requests = self._requests("logs.jsonl")
-        return [
-            record
-            for request in requests
-            for resource in request["resourceLogs"]
-            for scope in resource["scopeLogs"]
-            for record in scope["logRecords"]
-        ]
+        return log_records(self._directory)
 
     @property
     def counted(self) -> dict[tuple[str, Any], int]:

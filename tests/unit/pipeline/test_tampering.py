@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import signal
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,7 +17,7 @@ from exporter.pipeline.summary import Summary
 from exporter.pipeline.summary_table import ROWS_MAX
 from exporter.pipeline.tampering import attributes, detail_of, lost_sentence, sentence
 from exporter.session.guards.checks import Guards, Owner
-from tests.unit.pipelines import ROOT, run, spans
+from tests.unit.pipelines import ROOT, log_records, run, spans
 from tests.unit.records import EXEC, TAMPER
 from tests.unit.samples import CLOCK, bash, program
 
@@ -103,18 +102,6 @@ def test_what_is_gone_of_ci_egress_is_listed_up_to_a_bound() -> None:
     told = lost_sentence("unpinned", [f"map_{number}" for number in range(30)], home)
     assert told.startswith(f"pins of ci-egress were removed from {home}, as by `ci-egress stop`; ")
     assert told.endswith(": map_0, map_1, map_2, map_3, map_4, map_5, map_6, map_7, and 22 more")
-
-
-def log_records(directory: Path) -> list[dict[str, Any]]:
-    """Every log record in `directory`, as OTLP/JSON has it."""
-    requests = [json.loads(line) for line in (directory / "logs.jsonl").read_text().splitlines()]
-    return [
-        record
-        for request in requests
-        for resource in request["resourceLogs"]
-        for scope in resource["scopeLogs"]
-        for record in scope["logRecords"]
-    ]
 
 
 def test_tampering_is_a_log_record_in_the_trace_at_its_program(tmp_path: Path) -> None:
