@@ -235,21 +235,11 @@ def running(
     cwd: Path = ROOT,
     under: Sequence[str | bytes] = (),
 ) -> Iterator[Running]:
-    """Start `ci-egress run`; whatever of its session is left at the end is killed.
+    """Start `ci-egress run`; whatever of its session is left at the end is killed, and its instance removed.
 
     `under` is a command that becomes it.
     """
-    pipe = subprocess.PIPE
-    with subprocess.Popen(
-        [*under, *run_command(otlp_dir, command, *options)],
-        stdin=pipe,
-        stdout=pipe,
-        stderr=pipe,
-        text=True,
-        env=environment(env),
-        cwd=cwd,
-        start_new_session=True,
-    ) as process:
+    with start([*under, *run_command(otlp_dir, command, *options)], env, cwd) as process:
         try:
             yield Running(process, otlp_dir)
         finally:
@@ -260,6 +250,23 @@ def running(
             if instance is not None:  # else what it denies would stay denied
                 process.wait()
                 remove(instance)
+
+
+def start(
+    command: Sequence[str | bytes], env: Mapping[str, str] | None = None, cwd: Path = ROOT
+) -> subprocess.Popen[str]:
+    """Start a command in a session of its own, whose end the caller has to see to."""
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
+        command,
+        stdin=pipe,
+        stdout=pipe,
+        stderr=pipe,
+        text=True,
+        env=environment(env),
+        cwd=cwd,
+        start_new_session=True,
+    )
 
 
 def end_session(session: int) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from exporter.kernel.programs.links import attached_links
 from tests.checkout import ROOT
 
-from .running_exporter import Running, end_session, in_session, wait_for
+from .running_exporter import Running, end_session, in_session, start, wait_for
 from .tracing import RUN_LIMIT_S, environment, run_command
 
 if TYPE_CHECKING:
@@ -148,17 +148,7 @@ class Host:
         env: Mapping[str, str] | None = None,
     ) -> Iterator[Running]:
         """Start `ci-egress run`; whatever of its session is left at the end is killed, and of it in bpffs."""
-        pipe = subprocess.PIPE
-        with subprocess.Popen(
-            [*self.under, *run_command(otlp_dir, command, *options)],
-            stdin=pipe,
-            stdout=pipe,
-            stderr=pipe,
-            text=True,
-            env=environment(env),
-            cwd=ROOT,
-            start_new_session=True,
-        ) as process:
+        with start([*self.under, *run_command(otlp_dir, command, *options)], env) as process:
             try:
                 yield Running(process, otlp_dir)
             finally:

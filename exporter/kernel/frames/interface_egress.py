@@ -93,7 +93,7 @@ class EgressAttachment(Protocol):
         """Put the program on every interface of this thread's namespace; return whether it is on all of them.
 
         `until_s` is as for `InterfaceRound.go_on`; `besides` is the number of descriptors that other networks
-        of the scope take. Raises OSError: EMFILE where the scope would have more than its share of descriptors.
+        of the scope take. Raises OSError: EMFILE where the scope would have more than its share of them.
         """
 
     def held_for(self, scope: int) -> int:
