@@ -48,3 +48,13 @@ def test_a_test_with_the_name_of_a_module_is_in_the_folder_of_that_module(path: 
     name = path.name.removeprefix("test_")
     called_so = {module.parent for module in MODULES if name in (module.name, f"{module.parent.name}.py")}
     assert not called_so or path.parent in called_so
+
+
+def test_no_test_imports_from_another() -> None:
+    """But those of pages, which hold the tables of errors there against what tests have of them."""
+    modules = [PurePath(path) for path in tracked(ROOT, "tests/*.py") if not path.startswith("tests/docs/")]
+    importing = re.compile(r"^ *from (?:[.\w]*\.test_\w+ import|[.\w]+ import test_)", re.MULTILINE)
+    found = {path for path in modules if importing.search((ROOT / path).read_text(encoding="utf-8"))}
+    assert found == {PurePath("tests/integration/test_otlp_outage.py")}, (
+        "it runs a part of itself as a process"
+    )
