@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.checkout import ROOT
-from tests.integration.drive_command import is_gone
+from tests.integration.command_process import is_gone
 from tests.integration.receivers import serving
 from tests.kernel.running_exporter import wait_for
 from tests.unit.jobs.provider_environments import environment

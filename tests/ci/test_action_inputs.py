@@ -13,7 +13,7 @@ import pytest
 from exporter.cli.watch import command as watch_command
 from exporter.otlp.environment import resolve_destinations
 from tests.checkout import ROOT
-from tests.integration.drive_command import is_gone
+from tests.integration.command_process import is_gone
 from tests.unit.jobs.provider_environments import environment
 
 from . import limits

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.integration.drive_command import end_started
+from tests.integration.command_process import end_started
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

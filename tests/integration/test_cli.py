@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.drive_command import SEIZE_PARENT
+from tests.integration.command_process import SEIZE_PARENT
 from tests.integration.receivers import wait_until
 from tests.integration.terminals import in_a_terminal
 from tests.kernel.watching import watching

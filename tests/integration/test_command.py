@@ -18,7 +18,7 @@ import pytest
 from exporter.common.errors import CommandNotExecutableError
 from exporter.session.command import HeldCommand
 from exporter.session.signals import SignalRelay
-from tests.integration.drive_command import (
+from tests.integration.command_process import (
     DEADLINE_S,
     SEIZE_PARENT,
     bit,

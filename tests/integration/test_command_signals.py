@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from exporter.session.signals import RELAYED
-from tests.integration.drive_command import (
+from tests.integration.command_process import (
     APART_S,
     DEADLINE_S,
     QUIET_S,

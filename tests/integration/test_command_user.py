@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.drive_command import driver, masks, run
+from tests.integration.command_process import driver, masks, run
 
 pytestmark = pytest.mark.integration
 

