@@ -14,8 +14,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tests.checkout import ROOT
-
+ROOT = Path(__file__).resolve().parents[2]
+"""Not from tests.checkout: this file is also run as a script, to which `tests` is no package."""
 DEADLINE_S = 60.0
 """For what a machine does at once, unless it is busy with other things."""
 APART_S = 0.15
