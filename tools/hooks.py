@@ -50,9 +50,14 @@ class Line(NamedTuple):
     program: str
 
     def rank(self) -> int:
-        """Return the program's place: tracepoints first, and what is tail-called before whoever calls it."""
+        """Return the program's place: tracepoints first, and what is tail-called before whoever calls it.
+
+        Raises SystemExit for a hook of another kind that may be missing.
+        """
         if self.hook.startswith(_RAW_TRACEPOINT):
             return 0
+        if self.kind == "HOOK_IF_THERE":
+            raise SystemExit(f"{self.program}: only tracepoints may be missing, and {self.hook} is none")
         return {"TAIL_CALLED": 1, "HOOK": 2, "HOOK_AND_TAIL_CALLED": 3, "RESERVE": 4}[self.kind]
 
     def row(self) -> str:

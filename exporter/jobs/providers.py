@@ -1,4 +1,4 @@
-"""CI systems as data: to support another one, add a row to `PROVIDERS` and its environment to the tests.
+"""CI systems as data: to support another one, add a row to `PROVIDERS`; CONTRIBUTING.md says what else.
 
 Only the variables named in this table are ever read from a job's environment (with TRACEPARENT, TRACESTATE
 and the one that `--job-env` names). GitLab's `CI_REPOSITORY_URL` stays out: the job's token is part of it.
@@ -18,7 +18,10 @@ class Provider:
     name: str
     """`Job.provider`, and the first field of the ids: it never changes."""
     present: tuple[str, ...]
-    """The marks of the system, which must all be there: variables that are set, or `NAME=value`."""
+    """The marks of the system, which must all be there: variables that are set, or `NAME=value`.
+
+    The first is a variable that no other program sets; its name has 26 characters at most.
+    """
     run_id: Source
     project: Source
     """The scope in which `run_id` is unique on its server: repository or pipeline. Only for the ids."""

@@ -59,17 +59,21 @@ KNOWN: Mapping[Agent, str] = {
 """Agents as they are installed by default, each with the CI system whose variables its steps have."""
 PROGRAMS = frozenset(agent.name.decode() for agent in KNOWN if agent.kind == wire.AGENT_PROGRAM)
 """The names of the executables in KNOWN."""
-_NUMBERED = ("", *sorted(set(KNOWN.values())))
+NUMBERED = ("", "buildkite", "forgejo", "gitea", "github", "gitlab", "jenkins", "woodpecker")
+"""The CI systems of KNOWN by their numbers in the kernel. Another one goes to the end.
+
+A watch that adopts an instance finds numbers there that an earlier version gave.
+"""
 
 
 def number_of(agent: Agent) -> int:
     """Return the number that stands for the agent's CI system in the kernel; 0 when that isn't known."""
-    return _NUMBERED.index(KNOWN.get(agent, ""))
+    return NUMBERED.index(KNOWN.get(agent, ""))
 
 
 def system_of(number: int) -> str | None:
     """Return the CI system that `number` stands for, as from `number_of`; None when it stands for none."""
-    return _NUMBERED[number] if 0 < number < len(_NUMBERED) else None
+    return NUMBERED[number] if 0 < number < len(NUMBERED) else None
 
 
 def agent_named(text: str) -> Agent:
@@ -113,7 +117,7 @@ def marks(job_env: str | None) -> dict[bytes, int]:
 def _number_of_system(provider: Provider) -> int:
     """Return the number of its system, else of a system whose agents may run in its jobs; 0 for neither."""
     names = (provider.name, *(each.name for each in PROVIDERS if provider.name in each.beside))
-    return next((_NUMBERED.index(name) for name in names if name in _NUMBERED), 0)
+    return next((NUMBERED.index(name) for name in names if name in NUMBERED), 0)
 
 
 def _mark(name: str) -> bytes:

@@ -17,6 +17,7 @@ from exporter.events import wire
 from exporter.jobs.providers import PROVIDERS
 from exporter.session.watch.agents import (
     KNOWN,
+    NUMBERED,
     Above,
     Agent,
     above,
@@ -158,3 +159,9 @@ def test_of_agents_that_are_known_it_is_known_whose_steps_they_start() -> None:
     assert {system_of(number_of(agent)) for agent in KNOWN} == set(KNOWN.values())
     assert set(KNOWN.values()) <= {provider.name for provider in PROVIDERS}
     assert (number_of(agent_named("another")), system_of(0), system_of(99)) == (0, None, None)
+
+
+def test_the_number_of_a_system_stays_as_long_as_there_are_instances_to_adopt() -> None:
+    """Of this list only the end may change."""
+    known = ("", "buildkite", "forgejo", "gitea", "github", "gitlab", "jenkins", "woodpecker")
+    assert NUMBERED[: len(known)] == known
