@@ -125,34 +125,36 @@ def _cut_of(found: _Found, scope: int, verdicts: Verdicts) -> Iterator[int]:
 
 def _sockets(pid: int) -> Iterator[socket.socket]:
     """Iterate over copies of the sockets of all threads of `pid`: each may have descriptors of its own."""
-    met: set[str] = set()
+    met = set[int]()
     with suppress(FileNotFoundError, ProcessLookupError):
         for thread in Path(f"/proc/{pid}/task").iterdir():
             with suppress(FileNotFoundError, ProcessLookupError):
                 yield from _sockets_of(pid, int(thread.name), met)
 
 
-def _sockets_of(pid: int, thread: int, met: set[str]) -> Iterator[socket.socket]:
+def _sockets_of(pid: int, thread: int, met: set[int]) -> Iterator[socket.socket]:
     with ExitStack() as stack:
         of = -1
         for link in Path(f"/proc/{pid}/task/{thread}/fd").iterdir():
-            target = _target(link)
-            if not target.startswith("socket:[") or target in met:
+            if not _is_of_a_socket(link):
                 continue
             if of < 0:
                 of = pidfd(pid, thread)
                 stack.callback(os.close, of)
             with suppress(OSError):  # closed meanwhile
-                copy = socket.socket(fileno=copied(of, int(link.name)))
-                met.add(target)
-                yield copy
+                copy = copied(of, int(link.name))
+                number = os.fstat(copy).st_ino  # not by the link: another thread may have put another there
+                if number in met or not _is_of_a_socket(Path(f"/proc/self/fd/{copy}")):
+                    os.close(copy)
+                    continue
+                met.add(number)
+                yield socket.socket(fileno=copy)
 
 
-def _target(link: Path) -> str:
-    try:
-        return str(link.readlink())
-    except OSError:
-        return ""
+def _is_of_a_socket(link: Path) -> bool:
+    with suppress(OSError):
+        return link.readlink().name.startswith("socket:[")
+    return False
 
 
 def _peer(opened: socket.socket) -> Peer | None:

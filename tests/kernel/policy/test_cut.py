@@ -6,12 +6,14 @@ import os
 import shlex
 import socket
 import subprocess
+import sys
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from exporter.kernel.instances import denied_connections
 from tests.kernel.agents import GONE
 from tests.kernel.job_steps import PATH, job, known, policy, run_id
 from tests.kernel.lab import MPTCP_PORT, NETWORKS, PORT, V4, Lab, Network
@@ -151,6 +153,36 @@ def test_connections_of_another_job_are_let_be(host: Host, lab: Lab, tmp_path: P
         assert asked(b, "say", "evil") == "ok"
         out, _ = c.communicate("say evil\n")
         assert out == "ok\n"
+
+
+FLIPS = """
+import os, socket
+one, other = socket.socket(), socket.socket()
+os.dup2(one.fileno(), 900)
+os.dup2(other.fileno(), 800)
+print(os.fstat(900).st_ino, flush=True)
+one.close()
+while True:
+    os.dup2(900, 100)
+    os.dup2(800, 100)
+"""
+
+
+def test_a_descriptor_that_changes_all_the_time_hides_no_socket() -> None:
+    """Under another descriptor it is all the same."""
+    command = [sys.executable, "-c", FLIPS]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as flipping:
+        try:
+            assert flipping.stdout is not None
+            inode = int(flipping.stdout.readline())
+            for _ in range(5000):
+                found = set[int]()
+                for copy in denied_connections._sockets(flipping.pid):
+                    with copy:
+                        found.add(os.fstat(copy.fileno()).st_ino)
+                assert inode in found
+        finally:
+            flipping.kill()
 
 
 @contextmanager
