@@ -140,6 +140,11 @@ class Names:
         host_name = self._host_name(peer, at_ns)
         return names | ({host_name} if host_name else set())
 
+    def names_by(self, peer: bytes, may_answer: MayAnswer, at_ns: int) -> set[str]:
+        """Return the names of `peer` by answers that may grant, and the host's own name for it at `at_ns`."""
+        host_name = self._host_name(peer, at_ns)
+        return self.granting_to(peer, may_answer) | ({host_name} if host_name else set())
+
     def granting(self, may_answer: MayAnswer) -> dict[bytes, tuple[set[str], int]]:
         """Return each address's names from answers that may grant, and when the last such answer came.
 

@@ -16,6 +16,7 @@ from exporter.kernel.maps.registry import ResumableJob
 from exporter.kernel.maps.verdicts import Peer
 from exporter.kernel.scopes import Named, Scopes
 from exporter.pipeline.ruling import Terms
+from exporter.policy.model import Effect, PortClass
 from exporter.session.job_policy import Source
 
 from .faults import told_of
@@ -240,10 +241,19 @@ class PolicyChange:
             return 0
         numbers, rules = (before.number, after.number), after.compiled.named
 
+        def is_allowed(resolver: Resolver) -> bool:
+            return self._scopes.allows(after.number, Peer(*resolver))
+
         def may_answer(names: Names, resolver: Resolver) -> bool:
-            """Whether the new policy trusts the resolver, by its address or by a name that led to it."""
-            own = names.names_of(resolver.address, boot_ns())
-            return self._scopes.allows(after.number, Peer(*resolver)) or bool(rules.granted(own))
+            """Whether the new policy trusts the resolver, by its address or by a name that led to it.
+
+            Only resolvers that it trusts by their addresses say whose name that is: none vouches for itself.
+            """
+            if is_allowed(resolver):
+                return True
+            own = names.names_by(resolver.address, is_allowed, boot_ns())
+            wanted = PortClass(resolver.protocol, resolver.port)
+            return rules.decided(Effect.ALLOW, wanted, own, held=0) is not None
 
         def granting_to(of: int, peer: bytes) -> set[str]:
             return names_in(of).granting_to(peer, partial(may_answer, names_in(of)))
