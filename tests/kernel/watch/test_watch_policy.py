@@ -282,12 +282,17 @@ allow: ["udp://{V4.evil}:53", "NAME:{PORT}"]
 
 
 @contextmanager
-def granted(steps: Steps, lab: Lab, folder: Path, run: str, further: int) -> Iterator[tuple[Watch, str]]:
-    """A watch under NAMES, and a step that was granted an address; it may connect there `further` times."""
+def granted(
+    steps: Steps, lab: Lab, folder: Path, run: str, further: int, *own: str
+) -> Iterator[tuple[Watch, str]]:
+    """A watch under NAMES, and a step that was granted an address; it may connect there `further` times.
+
+    The resolver has the addresses `own` under that name, too.
+    """
     file = policy(folder, NAMES.replace("NAME", "www.registry.example"))
     looked_up, peer = looks_up(lab), steps.act(V4.peer)
     with (
-        Resolver(lab, V4.evil, [f"www.registry.example A {V4.peer}"]),
+        Resolver(lab, V4.evil, [f"www.registry.example A {address}" for address in (V4.peer, *own)]),
         watching(folder, "--policy", str(file)) as watch,
     ):
         name = steps.start(job(run, "build"), looked_up, *[peer] * further)
@@ -322,11 +327,12 @@ def test_what_names_granted_lasts_through_a_change_of_the_policy(
 
 
 @pytest.mark.alone
+@pytest.mark.parametrize("own", [(), (V4.evil,)], ids=["", "naming-itself"])
 def test_what_a_resolver_answered_grants_nothing_under_a_policy_that_does_not_allow_it(
-    steps: Steps, lab: Lab, tmp_path: Path
+    steps: Steps, lab: Lab, tmp_path: Path, own: tuple[str, ...]
 ) -> None:
-    """The job may have answered to itself."""
-    with granted(steps, lab, tmp_path, run_id("resolver"), 1) as (watch, name):
+    """The job may have answered to itself; also that the resolver has a name which is allowed, elsewhere."""
+    with granted(steps, lab, tmp_path, run_id("resolver"), 1, *own) as (watch, name):
         names = NAMES.replace("NAME", "www.registry.example")
         policy(tmp_path, names.replace(f'"udp://{V4.evil}:53", ', ""))
         watch.process.send_signal(signal.SIGHUP)
