@@ -10,7 +10,7 @@ from pathlib import Path
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.trace import SpanContext
 
-from exporter.common.clock import Rhythm
+from exporter.common.clock import Rhythm, boot_ns
 from exporter.common.text import counted
 from exporter.events.facts import ProcessKey, Switched
 from exporter.kernel.frames.interface_egress import AttachMethod
@@ -69,7 +69,7 @@ class Guards:
     ) -> None:
         """Set up the checks; `handle` gets an event when enforcement is turned on or off for a scope."""
         self._outlets = outlets
-        telemetry = outlets.telemetry
+        self._clock, telemetry = outlets.clock, outlets.telemetry
         self._log = EventLog(telemetry.log, owner.resource or telemetry.resource, owner.context)
         self._loss = LossReporter(books.account, self._log)
         self._warned = owner.warned
@@ -134,7 +134,7 @@ class Guards:
     def _tampered(self, kind: str, told: str, *, detail: str = "") -> None:
         self._warned(told)
         Messages.current().say(told, level=logging.ERROR, detail=detail)
-        self._log.write(TAMPER, told, {"egress.tamper.kind": kind})
+        self._log.write(TAMPER, told, {"egress.tamper.kind": kind}, self._clock.wall_ns(boot_ns()))
 
 
 class LossReporter:

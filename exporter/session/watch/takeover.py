@@ -110,5 +110,5 @@ class Takeover:
         Messages.current().say(
             told, instance=self._tracer.name, jobs=jobs, waited=before.waiting, lost=before.gone
         )
-        telemetry = self._outlets.telemetry
-        EventLog(telemetry.log, telemetry.resource).write(ADOPTED, told, attributes)
+        telemetry, at_ns = self._outlets.telemetry, self._outlets.clock.wall_ns(boot_ns())
+        EventLog(telemetry.log, telemetry.resource).write(ADOPTED, told, attributes, at_ns)

@@ -127,7 +127,7 @@ def test_that_files_were_moved_away_is_told_once_for_each_folder(
 ) -> None:
     records, warned, moved = list[Any](), list[str](), [Path("/out"), Path("/out"), Path("/els\new\x1b[31m")]
     telemetry = SimpleNamespace(resource=None, log=records.append, moved=lambda: moved)
-    outlets: Any = SimpleNamespace(telemetry=telemetry, metrics=None)
+    outlets: Any = SimpleNamespace(telemetry=telemetry, metrics=None, clock=CLOCK)
     nothing: Any = SimpleNamespace(account=lambda: SimpleNamespace(dropped={}))
     guards = Guards(nothing, outlets, nothing, lambda _: None, Owner(warned=warned.append))
     for _ in range(2):

@@ -11,6 +11,7 @@ import pytest
 from exporter.events.facts import ProcessKey
 from exporter.pipeline.procfs import started_ns
 from exporter.session.guards.checks import Guards, Owner
+from tests.unit.samples import CLOCK
 
 
 def test_that_the_agent_is_gone_is_told_once_in_words_and_as_a_record(
@@ -43,7 +44,7 @@ def test_where_no_agent_is_known_none_is_missed() -> None:
 def guarding(records: list[Any], warned: list[str], agent: ProcessKey | None) -> Guards:
     """Those of a watch below `agent`."""
     telemetry = SimpleNamespace(resource=None, log=records.append)
-    outlets: Any = SimpleNamespace(telemetry=telemetry, metrics=None)
+    outlets: Any = SimpleNamespace(telemetry=telemetry, metrics=None, clock=CLOCK)
     nothing: Any = SimpleNamespace(account=None)
     owner = Owner(warned=warned.append, ends_by_token=True, agent=agent)
     return Guards(nothing, outlets, nothing, lambda _: None, owner)
