@@ -201,10 +201,8 @@ def remove(directory: Path, tell: Callable[[str], object] = lambda _: None) -> b
     some later time. Pins that others put there meanwhile, as for an interface that just came, go too; if they
     go on doing so, the directory stays for the next start to sweep.
     """
-    with suppress(OSError), ExitStack() as stack:
-        left = abort(*(stack.enter_context(open_map(directory, name)) for name in MAPS))
-        for line in left.lines():
-            tell(line)
+    for line in _abort_dropped(directory):
+        tell(line)
     if (directory / FILTERS).exists():
         with suppress(OSError), open_map(directory, "modes") as modes:
             modes.clear()  # a filter that isn't found drops nothing any more
@@ -218,6 +216,19 @@ def remove(directory: Path, tell: Callable[[str], object] = lambda _: None) -> b
         if not directory.exists():
             return True
     return False
+
+
+def _abort_dropped(directory: Path) -> Iterator[str]:
+    """Abort the connections of which packets were dropped; yield a line about each kind that may go on."""
+    try:
+        with ExitStack() as stack:
+            left = abort(*(stack.enter_context(open_map(directory, name)) for name in MAPS))
+    except FileNotFoundError:
+        return  # another version's, or one that never began
+    except OSError as error:
+        yield f"connections couldn't be looked for, and may send what the policy dropped: {error.strerror}"
+        return
+    yield from left.lines()
 
 
 def _detach(pin: Path) -> None:

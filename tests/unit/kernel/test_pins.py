@@ -87,6 +87,21 @@ def test_an_instance_that_ends_meanwhile_is_no_error(tmp_path: Path) -> None:
     assert sweep(tmp_path) == []
 
 
+def test_where_connections_cannot_be_looked_for_it_is_told(tmp_path: Path) -> None:
+    """Something that is no map stands in the place of one; where there is none, nothing was dropped."""
+    told = list[str]()
+    directory = tmp_path / "own"
+    directory.mkdir()
+    assert remove(directory, told.append)
+    assert told == []
+    directory.mkdir()
+    (directory / "map_kept_back").touch()
+    assert remove(directory, told.append)
+    assert [line.partition(":")[0] for line in told] == [
+        "connections couldn't be looked for, and may send what the policy dropped"
+    ]
+
+
 @pytest.mark.parametrize("squat", ["directory", "link"])
 def test_what_somebody_else_put_in_its_place_is_moved_aside_and_not_used(tmp_path: Path, squat: str) -> None:
     home = home_of(os.geteuid(), tmp_path)
