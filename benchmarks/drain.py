@@ -32,7 +32,8 @@ from exporter.events.decode import Decoder
 from exporter.events.facts import ProcessKey
 from exporter.jobs.detect import detect
 from exporter.kernel.maps.rings import Handler, Ring, drain
-from exporter.otlp import Telemetry, resolve_destinations
+from exporter.otlp.environment import resolve_destinations
+from exporter.otlp.telemetry import Telemetry
 from exporter.pipeline.account import KernelCounts
 from exporter.pipeline.assembly import assemble, begin
 from exporter.pipeline.core import Pipeline

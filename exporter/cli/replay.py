@@ -61,7 +61,8 @@ def replay(
 ) -> int:
     """Replay `file`; returns the exit status. Raises UsageError for a file that isn't a recording."""
     from exporter.common.errors import UsageError
-    from exporter.otlp import Telemetry, resolve_destinations
+    from exporter.otlp.environment import resolve_destinations
+    from exporter.otlp.telemetry import Telemetry
     from exporter.pipeline.account import KernelCounts
     from exporter.pipeline.assembly import assemble
     from exporter.pipeline.summary import Summary

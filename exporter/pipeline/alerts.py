@@ -12,8 +12,8 @@ from exporter.common.text import printable
 from exporter.events.destinations import Destination
 from exporter.events.facts import ProcessKey
 from exporter.events.programs import Lineage
-from exporter.otlp import LogRecord
 from exporter.otlp.attributes import LayeredSpan
+from exporter.otlp.records import LogRecord
 from exporter.policy.rule_texts import DNS_PORT
 
 from .attempt import Attempt

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from exporter.common.clock import Clock
 from exporter.common.settings import ProcessSpans
 from exporter.events.programs import Lookup
-from exporter.otlp import Telemetry
+from exporter.otlp.telemetry import Telemetry
 
 from .account import Bookkeeping, KernelCounts
 from .core import Pipeline

@@ -16,8 +16,8 @@ from exporter.events.facts import RULE_OF_ANSWERS, Act, Acted, Aggregated, Flowe
 from exporter.events.programs import Program
 from exporter.jobs.attributes import resource_attributes
 from exporter.jobs.model import Job
-from exporter.otlp import Telemetry
 from exporter.otlp.attributes import LayeredSpan
+from exporter.otlp.telemetry import Telemetry
 from exporter.pipeline.alerts import Denials, Novelties, why_novel
 
 from .attempt import Attempt

@@ -13,7 +13,8 @@ from pathlib import Path
 from exporter.common.errors import FAIL_ON_STATUS, LOST_STATUS
 from exporter.common.settings import ReportConfig
 from exporter.jobs.model import Job
-from exporter.otlp import Destinations, Telemetry
+from exporter.otlp.settings import Destinations
+from exporter.otlp.telemetry import Telemetry
 from exporter.pipeline.account import Account
 from exporter.pipeline.ruling import DENIED, WOULD_DENY
 from exporter.pipeline.summary import Summary

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Self
 
 from exporter.common.errors import CiEgressError
 from exporter.common.settings import ReportConfig
-from exporter.otlp import Transcript
 from exporter.otlp.sinks import SpoolError
+from exporter.otlp.transcript import Transcript
 from exporter.pipeline.account import Account
 
 from .messages import Messages

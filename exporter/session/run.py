@@ -21,14 +21,10 @@ from exporter.kernel.frames.packet_frames import TURN_S
 from exporter.kernel.instances.loading import Loading
 from exporter.kernel.maps.windows import Coverage
 from exporter.kernel.tracer import Tracer
-from exporter.otlp import (
-    SpoolFolder,
-    Spooling,
-    Telemetry,
-    default_folder,
-    ignored_variables,
-    resolve_destinations,
-)
+from exporter.otlp.courier import Spooling
+from exporter.otlp.environment import ignored_variables, resolve_destinations
+from exporter.otlp.spool_folder import SpoolFolder, default_folder
+from exporter.otlp.telemetry import Telemetry
 from exporter.pipeline.account import Bookkeeping
 from exporter.pipeline.assembly import assemble, begin
 from exporter.pipeline.core import Pipeline

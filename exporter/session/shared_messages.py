@@ -9,7 +9,7 @@ from threading import Timer
 from typing import Any
 
 from exporter.jobs.model import Job
-from exporter.otlp import FLUSH_TIMEOUT_S
+from exporter.otlp.telemetry import FLUSH_TIMEOUT_S
 from exporter.pipeline.account import Account
 
 from .messages import Messages

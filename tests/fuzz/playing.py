@@ -12,9 +12,10 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 
 from exporter.common.settings import ProcessSpans
-from exporter.otlp import LogRecord, Telemetry
 from exporter.otlp.encoders import json_line_encoder, protobuf_encoder
+from exporter.otlp.records import LogRecord
 from exporter.otlp.settings import Signal
+from exporter.otlp.telemetry import Telemetry
 from exporter.pipeline.account import KernelCounts, Nothing
 from exporter.pipeline.assembly import assemble, begin
 from exporter.pipeline.summary import Summary

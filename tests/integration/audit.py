@@ -6,7 +6,7 @@ import contextlib
 import threading
 from collections.abc import Iterator
 
-from exporter.otlp import Telemetry
+from exporter.otlp.telemetry import Telemetry
 from exporter.pipeline.account import Account, Bookkeeping, KernelCounts
 from tests.integration.receivers import span, wait_until
 

@@ -9,7 +9,7 @@ import pytest
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.trace import SpanContext
 
-from exporter.otlp import LedgerTotals
+from exporter.otlp.ledger import LedgerTotals
 from exporter.pipeline.account import Bookkeeping, KernelCounts
 from exporter.pipeline.event_log import EventLog
 from exporter.session.guards.checks import LossReporter

@@ -12,7 +12,8 @@ from exporter.common.settings import ProcessSpans
 from exporter.events.arguments import arguments_of
 from exporter.events.facts import Event, Execed, Exited, Forked, ProcessKey, attempts_of
 from exporter.events.programs import Facts, Image, Lookup
-from exporter.otlp import Telemetry, resolve_destinations
+from exporter.otlp.environment import resolve_destinations
+from exporter.otlp.telemetry import Telemetry
 from exporter.pipeline.account import Account, KernelCounts
 from exporter.pipeline.assembly import assemble, begin
 from exporter.pipeline.recording import Beginning

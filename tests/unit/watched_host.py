@@ -26,7 +26,8 @@ from exporter.events.programs import Image
 from exporter.events.wire import STANDING_STEP
 from exporter.jobs.model import Job
 from exporter.kernel.maps.registry import Registered, ResumableJob, run_hash
-from exporter.otlp import Telemetry, resolve_destinations
+from exporter.otlp.environment import resolve_destinations
+from exporter.otlp.telemetry import Telemetry
 from exporter.pipeline.account import Account, KernelCounts
 from exporter.pipeline.assembly import assemble
 from exporter.pipeline.summary import Summary

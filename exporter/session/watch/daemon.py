@@ -19,15 +19,11 @@ from exporter.jobs.attributes import worker_attributes
 from exporter.kernel.frames.packet_frames import TURN_S
 from exporter.kernel.maps.windows import Coverage
 from exporter.kernel.tracer import Tracer
-from exporter.otlp import (
-    Rotation,
-    SpoolFolder,
-    Spooling,
-    Telemetry,
-    default_folder,
-    ignored_variables,
-    resolve_destinations,
-)
+from exporter.otlp.courier import Spooling
+from exporter.otlp.environment import ignored_variables, resolve_destinations
+from exporter.otlp.settings import Rotation
+from exporter.otlp.spool_folder import SpoolFolder, default_folder
+from exporter.otlp.telemetry import Telemetry
 from exporter.pipeline.account import Account
 from exporter.pipeline.assembly import assemble
 from exporter.pipeline.job import Outlets

@@ -13,8 +13,8 @@ from exporter.common.settings import FailOn
 from exporter.events.destinations import destination
 from exporter.events.facts import RULE_OF_LOOKUPS, Act, Acted, Aggregated, Outcome, Verdict
 from exporter.events.programs import Program
-from exporter.otlp import LogRecord, Severity
 from exporter.otlp.attributes import LayeredSpan
+from exporter.otlp.records import LogRecord, Severity
 from exporter.pipeline.account import Account
 from exporter.pipeline.alerts import OTHER_CHAINS, SAID_MAX, TOLD_MAX, UNLISTED, Denials, Novelties
 from exporter.pipeline.flows import Flow

@@ -15,7 +15,7 @@ from exporter.kernel.dropped_connections import NotAborted
 from exporter.kernel.maps.inheritance import Inherited
 from exporter.kernel.maps.rings import Drained
 from exporter.kernel.tracer import Counts
-from exporter.otlp import LedgerTotals
+from exporter.otlp.ledger import LedgerTotals
 from exporter.pipeline.account import Bookkeeping, KernelCounts
 from exporter.session.feed import LiveSource, kernel_counts, losses, wait
 from tests.unit import records
