@@ -12,6 +12,7 @@ import click
 
 from exporter.cli.groups import Commands
 from exporter.cli.options import DOCUMENT, FILE
+from exporter.session.messages import warn
 
 if TYPE_CHECKING:
     from exporter.baseline.model import Baseline
@@ -134,7 +135,6 @@ def _bounded(lines: list[str]) -> list[str]:
 
 def _warn(what: str, counts: Counter[str]) -> None:
     from exporter.common.text import counted
-    from exporter.session.shared_messages import warn
 
     for reason, count in counts.most_common():
         warn(f"{counted(count, 'entry', 'entries')} {what}: {reason}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ from exporter.cli.options import FILE, baseline_option, output_config, output_op
 from exporter.cli.report_options import report_config, report_options
 from exporter.common.settings import OutputConfig, ReportConfig
 from exporter.session.baselines import baseline_of, warn_of_unknown
-from exporter.session.messages import Messages
+from exporter.session.messages import Messages, warn
 
 if TYPE_CHECKING:
     from exporter.baseline.model import Baseline
@@ -117,7 +116,7 @@ def _play(recording: Replay, pipeline: Pipeline, job: TracedJob, file: Path) -> 
         pipeline.tick(at_ns)
         pipeline.handle(event)
     if recording.ending is None:
-        Messages.current().say(f"{file} was broken off: its end is missing", level=logging.WARNING)
+        warn(f"{file} was broken off: its end is missing")
         pipeline.end(beginning.scope, at_ns)
     else:
         pipeline.end(beginning.scope, recording.ending.at_ns, left_behind=recording.ending.left_behind)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import sys
-from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -13,7 +12,7 @@ from exporter.cli.enforce import caller
 from exporter.cli.options import NAME
 from exporter.common.console import write
 from exporter.common.errors import UsageError
-from exporter.session.messages import Messages
+from exporter.session.messages import Messages, warn
 
 from .completion_names import instance_ids
 
@@ -57,7 +56,6 @@ def command(*, instance: str | None, is_all: bool) -> int:
 def _is_stopped(instance: Instance) -> bool:
     from exporter.kernel.instances.control import stop
 
-    warn = partial(Messages.current().say, level=logging.WARNING)
     if not stop(instance, by=caller(), tell=warn):
         hint = f"see who goes on making files there: `fuser -v {instance.directory}`"
         what = f"instance {instance.name} couldn't be removed; {hint}"

@@ -18,7 +18,7 @@ from exporter.policy.resolvers import system_resolvers
 from exporter.policy.sections import effective, withheld
 
 from .fail_on import futile
-from .shared_messages import warn
+from .messages import warn
 
 _ENDPOINTS = "--allowed-endpoints"
 

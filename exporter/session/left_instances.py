@@ -9,7 +9,7 @@ from exporter.common.errors import KernelError
 from exporter.kernel.instances.control import Instance, described, instances, leftovers
 from exporter.kernel.pins import is_enforcing, is_of_watch
 
-from .shared_messages import warn
+from .messages import warn
 
 
 def tell_leftovers() -> None:

@@ -20,8 +20,7 @@ from exporter.otlp.sinks import SpoolError
 from exporter.otlp.transcript import Transcript
 from exporter.pipeline.account import Account
 
-from .messages import Messages
-from .shared_messages import warn
+from .messages import Messages, warn
 from .user_files import HandingError, probe
 from .user_files import append as append_to
 from .user_files import replace as put

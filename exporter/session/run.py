@@ -44,9 +44,10 @@ from .job_policy import ReadyPolicy, ready_policy, registered
 from .job_result import JobResult, policy_notes, tree_hints
 from .left_processes import end_what_is_left
 from .live_view import Ticker, finish, lines, tell_besides
+from .messages import warn
 from .reports import Reporting
 from .run_inputs import RunInputs
-from .shared_messages import saying_long_flush, tell_act, tell_fault, warn, warn_of_ignored
+from .shared_messages import saying_long_flush, tell_act, tell_fault, warn_of_ignored
 from .signals import SignalRelay
 from .sudo import tell_kept_back
 from .survival import go_first

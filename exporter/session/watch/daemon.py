@@ -34,14 +34,13 @@ from exporter.session.guards.checks import Guards, Owner, frame_warnings
 from exporter.session.left_instances import tell_leftovers
 from exporter.session.left_processes import end_what_is_left, held_unless_asked
 from exporter.session.live_view import Ticker, screen, shown
-from exporter.session.messages import Messages
+from exporter.session.messages import Messages, warn
 from exporter.session.reports import Reporting
 from exporter.session.shared_messages import (
     drops,
     saying_long_flush,
     tell_act_of,
     tell_fault,
-    warn,
     warn_of_ignored,
 )
 from exporter.session.survival import go_first
