@@ -21,7 +21,7 @@ from exporter.common.safe_files import (
     write_new,
 )
 from exporter.otlp.settings import Rotation
-from exporter.otlp.sinks import Receipt, SendError
+from exporter.otlp.sinks import Receipt, SendError, error_type_of
 
 _FILE_MODE = 0o644
 _DIRECTORY_MODE = 0o755
@@ -82,7 +82,7 @@ class JsonLines:
         except OSError as error:
             reason = reason_of(error)
             raise SendError(
-                errno.errorcode.get(error.errno or 0, "OSError"),
+                error_type_of(error),
                 reason,
                 fix=limit_hint(reason) or "free space there or choose another directory with --otlp-dir",
                 retryable=False,
