@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from exporter.common.errors import KernelError
 
@@ -24,6 +24,8 @@ _PER_CPU_TYPES = {5, 6, 10}  # enum bpf_map_type: per-CPU hash, array, LRU hash
 _MAP_INFO = struct.Struct("=IIIII")  # how struct bpf_map_info begins: type, id, key, value, entries
 _LINK_INFO = struct.Struct("=III4xQ")
 _PROGRAM_INFO = struct.Struct("=II")  # how struct bpf_prog_info begins: type, id
+_CGROUP, _TCX = 3, 11  # enum bpf_link_type
+_INTERFACE = 0xFFFFFFFF
 _NOEXIST = 1
 _BATCH = struct.Struct("=QQQQIIQQ")
 _BATCH_MAX = 1024
@@ -77,21 +79,33 @@ class LinkInfo(NamedTuple):
     """The cgroup's id for a cgroup link, the interface's index in the low half for one at an interface; 0
     once detached."""
 
+    @property
+    def is_detachable(self) -> bool:
+        """Whether it is at a cgroup or an interface; links of other types are attached while they exist."""
+        return self.type in {_CGROUP, _TCX}
+
+    @property
+    def is_attached(self) -> bool:
+        """Whether the link is attached."""
+        anchor = self.anchor & _INTERFACE if self.type == _TCX else self.anchor
+        return not self.is_detachable or anchor != 0
+
 
 def link_info(descriptor: int) -> LinkInfo:
     """Ask the kernel about a link. Raises OSError."""
-    return LinkInfo._make(_info(descriptor, _LINK_INFO))
+    return LinkInfo._make(info(descriptor, _LINK_INFO))
 
 
 def program_id(descriptor: int) -> int:
     """Ask the kernel for its id of a program. Raises OSError."""
-    return _info(descriptor, _PROGRAM_INFO)[1]
+    return int(info(descriptor, _PROGRAM_INFO)[1])
 
 
-def _info(descriptor: int, layout: struct.Struct) -> tuple[int, ...]:
-    info = ctypes.create_string_buffer(layout.size)
-    bpf(_OBJ_GET_INFO_BY_FD, struct.pack("=IIQ", descriptor, len(info), ctypes.addressof(info)))
-    return layout.unpack(info.raw)
+def info(descriptor: int, layout: struct.Struct, asked: bytes = b"") -> tuple[Any, ...]:
+    """Return what the kernel's information about an object begins with, as `asked`. Raises OSError."""
+    room = ctypes.create_string_buffer(asked, layout.size)
+    bpf(_OBJ_GET_INFO_BY_FD, struct.pack("=IIQ", descriptor, len(room), ctypes.addressof(room)))
+    return layout.unpack(room.raw)
 
 
 @lru_cache(maxsize=1)
@@ -107,14 +121,14 @@ class Map:
     def __init__(self, path: Path) -> None:
         """Open the map pinned at `path`. Raises OSError."""
         self._descriptor = open_pinned(path)
-        kind, _, self._key_size, value_size, self.max_entries = _info(self._descriptor, _MAP_INFO)
+        kind, _, self._key_size, value_size, self.max_entries = info(self._descriptor, _MAP_INFO)
         is_per_cpu = kind in _PER_CPU_TYPES
         self._value_size = (value_size + 7 & ~7) * possible_cpus() if is_per_cpu else value_size
 
     @property
     def number(self) -> int:
         """The kernel's id of the map."""
-        return _info(self._descriptor, _MAP_INFO)[1]
+        return int(info(self._descriptor, _MAP_INFO)[1])
 
     def fileno(self) -> int:
         """The descriptor, for mmap of a ring."""

@@ -11,19 +11,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from exporter.kernel.bpf import bpf, bpf_in, open_pinned
+from exporter.kernel.bpf import bpf, bpf_in, info, link_info, open_pinned
 
 # enum bpf_cmd
-_GET_INFO, _PROG_BY_ID, _LINK_BY_ID, _LINK_NEXT_ID = 15, 13, 30, 31
+_PROG_BY_ID, _LINK_BY_ID, _LINK_NEXT_ID = 13, 30, 31
 
-_CGROUP, _TCX = 3, 11  # enum bpf_link_type; links of other types are attached as long as they exist
-_LINK_INFO = struct.Struct(
-    "=III4xQ"
-)  # how struct bpf_link_info begins: type, id, program, where it is attached
 _PROGRAM_INFO = struct.Struct("=II8xIIQQQIIQ16s")
-_INFO_BYTES = 256
 _MAPS_MAX = 64
-_TCX_MASK = (1 << 32) - 1
 
 
 class Link(NamedTuple):
@@ -44,7 +38,7 @@ def attached_pins(directory: Path) -> frozenset[str]:
         with suppress(OSError):
             descriptor = open_pinned(pin)
             try:
-                if is_attached(descriptor):
+                if link_info(descriptor).is_attached:
                     names.append(pin.name.removeprefix("link_"))
             finally:
                 os.close(descriptor)
@@ -56,20 +50,9 @@ def pinned_links(directory: Path) -> Iterator[tuple[str, Link]]:
     for name in sorted(attached_pins(directory)):
         descriptor = open_pinned(directory / f"link_{name}")
         try:
-            yield name, Link(descriptor, *_program(_LINK_INFO.unpack_from(_info(descriptor))[2]))
+            yield name, Link(descriptor, *_program(link_info(descriptor).program_id))
         finally:
             os.close(descriptor)
-
-
-def is_attached(descriptor: int) -> bool:
-    """Whether a link is attached. Raises OSError when `descriptor` is no link's."""
-    kind, _, _, where = _LINK_INFO.unpack_from(_info(descriptor))
-    return kind not in (_CGROUP, _TCX) or _is_somewhere(kind, where)
-
-
-def _is_somewhere(kind: int, where: int) -> bool:
-    """Whether `where` is a place; for an interface's link, its low half has the interface's index."""
-    return bool(where & _TCX_MASK if kind == _TCX else where)
 
 
 def attached_links() -> Iterator[Link]:
@@ -80,12 +63,12 @@ def attached_links() -> Iterator[Link]:
     known: dict[int, tuple[str, frozenset[int]]] = {}
     for descriptor in _links():
         try:
-            kind, _, program, where = _LINK_INFO.unpack_from(_info(descriptor))
-            if kind not in (_CGROUP, _TCX) or not _is_somewhere(kind, where):
+            link = link_info(descriptor)
+            if not (link.is_detachable and link.is_attached):
                 continue
-            if program not in known:
-                known[program] = _program(program)
-            yield Link(descriptor, *known[program])
+            if link.program_id not in known:
+                known[link.program_id] = _program(link.program_id)
+            yield Link(descriptor, *known[link.program_id])
         finally:
             os.close(descriptor)
 
@@ -113,10 +96,10 @@ def _program(number: int) -> tuple[str, frozenset[int]]:
     try:
         room = (ctypes.c_uint32 * _MAPS_MAX)()
         asked = _PROGRAM_INFO.pack(0, 0, 0, 0, 0, 0, 0, 0, _MAPS_MAX, ctypes.addressof(room), b"")
-        info = _PROGRAM_INFO.unpack_from(_info(descriptor, asked))
+        *_, maps, _, name = info(descriptor, _PROGRAM_INFO, asked)
     finally:
         os.close(descriptor)
-    return info[-1].split(b"\0", 1)[0].decode(errors="replace"), frozenset(room[: min(info[8], _MAPS_MAX)])
+    return name.split(b"\0", 1)[0].decode(errors="replace"), frozenset(room[: min(maps, _MAPS_MAX)])
 
 
 def _by_number(command: int, number: int) -> int | None:
@@ -127,11 +110,3 @@ def _by_number(command: int, number: int) -> int | None:
         if error.errno in {errno.ENOENT, errno.EAGAIN}:
             return None
         raise
-
-
-def _info(descriptor: int, asked: bytes = b"") -> bytes:
-    """Return the kernel's information about an object, with zeros behind it."""
-    room = ctypes.create_string_buffer(asked, _INFO_BYTES)
-    size = len(asked) or _INFO_BYTES
-    bpf(_GET_INFO, struct.pack("=IIQ", descriptor, size, ctypes.addressof(room)))
-    return room.raw
