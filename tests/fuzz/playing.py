@@ -18,8 +18,8 @@ from exporter.otlp.settings import Signal
 from exporter.otlp.telemetry import Telemetry
 from exporter.pipeline.account import KernelCounts, Nothing
 from exporter.pipeline.assembly import assemble, begin
+from exporter.pipeline.recording_reader import RecordingReader
 from exporter.pipeline.summary import Summary
-from exporter.session.replay import Replay
 
 
 class _Kept:
@@ -51,7 +51,7 @@ class _Kept:
         self.logs.append(record)
 
 
-def play(recording: Replay) -> None:
+def play(recording: RecordingReader) -> None:
     """Every attempt is in a span, and all that comes of it can be encoded."""
     reader = InMemoryMetricReader()
     provider = MeterProvider([reader], resource=_Kept.resource, shutdown_on_exit=False)

@@ -27,7 +27,7 @@ from exporter.events.programs import Facts, Image
 from exporter.events.wire import MESSAGE_ROOM
 from exporter.pipeline.account import KernelCounts
 from exporter.pipeline.recording import Beginning, Ending, Recorder
-from exporter.session.replay import Replay
+from exporter.pipeline.recording_reader import RecordingReader
 from tests.fuzz.draw import Draw
 from tests.fuzz.recordings import recordable
 from tests.fuzz.strategies import draws
@@ -54,8 +54,8 @@ def record(path: Path, events: Sequence[Event], *, ending: Ending | None = ENDIN
     return path.read_text().splitlines(keepends=True)
 
 
-def replay(lines: Sequence[str]) -> Replay:
-    return Replay(io.StringIO("".join(lines)), "a.rec")
+def replay(lines: Sequence[str]) -> RecordingReader:
+    return RecordingReader(io.StringIO("".join(lines)), "a.rec")
 
 
 @given(draws())
@@ -153,7 +153,7 @@ def test_a_replay_gives_the_same_bytes_of_trace(tmp_path: Path, mode: ProcessSpa
     recorder.end(ENDING)
     recorder.close()
     with path.open() as stream:
-        recording = Replay(stream, "a.rec")
+        recording = RecordingReader(stream, "a.rec")
         pipelines.run(
             recording.events(),
             tmp_path / "again",
