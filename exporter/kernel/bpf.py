@@ -15,6 +15,9 @@ from typing import Any, NamedTuple
 
 from exporter.common.errors import KernelError
 
+U32, U64 = struct.Struct("=I"), struct.Struct("=Q")
+"""The layouts of keys and values that are one number."""
+
 # enum bpf_cmd
 _MAP_LOOKUP_ELEM, _MAP_UPDATE_ELEM, _MAP_DELETE_ELEM, _MAP_GET_NEXT_KEY = 1, 2, 3, 4
 _OBJ_GET, _OBJ_GET_INFO_BY_FD, _MAP_LOOKUP_AND_DELETE_ELEM, _LINK_DETACH = 7, 15, 21, 34
@@ -63,7 +66,7 @@ def detach_link(descriptor: int) -> None:
     For links of other kinds, which can't be detached so, it does nothing.
     """
     try:
-        bpf(_LINK_DETACH, struct.pack("=I", descriptor))
+        bpf(_LINK_DETACH, U32.pack(descriptor))
     except OSError as error:
         if error.errno != errno.EOPNOTSUPP:
             raise

@@ -16,12 +16,12 @@ from typing import NamedTuple
 
 from exporter.common.text import counted
 from exporter.events import wire
-from exporter.kernel.bpf import Map
+from exporter.kernel.bpf import U32, Map
 from exporter.kernel.frames.network_namespaces import everywhere, inside
 
 MAPS = ("kept_back", "counters")
 
-_KEPT_BACK = struct.pack("=I", wire.KIND_FLOW * wire.COUNTS + wire.COUNT_KEPT_BACK)
+_KEPT_BACK = U32.pack(wire.KIND_FLOW * wire.COUNTS + wire.COUNT_KEPT_BACK)
 _TCP = 6
 # include/uapi/linux/netlink.h, sock_diag.h, inet_diag.h
 _SOCK_DIAG, _BY_FAMILY, _DESTROY = 4, 20, 21
@@ -85,7 +85,7 @@ def _abort_here(kept_back: int) -> int:
 
 def _marked(asking: socket.socket, family: int, kept_back: int) -> Iterator[bytes]:
     """Yield the marked connections, each as struct inet_diag_sockid. Raises OSError."""
-    attribute = _attribute(_STORAGES_OF, _attribute(_MAP, struct.pack("=I", kept_back)))
+    attribute = _attribute(_STORAGES_OF, _attribute(_MAP, U32.pack(kept_back)))
     for answer in _answers(asking, _BY_FAMILY, _DUMP, family, bytes(48), attribute):
         if _STORAGES in _attributes(answer[_FOUND.size :]):
             yield _FOUND.unpack_from(answer)[4]

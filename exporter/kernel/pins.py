@@ -13,14 +13,13 @@ from pathlib import Path
 
 from exporter.common.errors import KernelError
 from exporter.events import wire
-from exporter.kernel.bpf import Map, detach_link, open_pinned
+from exporter.kernel.bpf import U32, Map, detach_link, open_pinned
 from exporter.kernel.frames.clsact import FILTERS, filter_name, remove_filters
 from exporter.kernel.locks import MODES, lock, locked
 from exporter.kernel.maps.candidates import all_of, known_scope
 
 from .dropped_connections import MAPS, abort
 
-_KEY = struct.Struct("=I")
 _LEFT = "left"
 """The name of a directory beside the pins, by which an instance stays although its exporter ended."""
 _REMOVALS = 3
@@ -145,15 +144,15 @@ def layout_of(directory: Path) -> int:
     """Return the instance's edition of bpf/egress.h; 0: it never began. Raises OSError."""
     with suppress(FileNotFoundError):
         with open_map(directory, "config") as config:
-            value = config.lookup(_KEY.pack(0)) or b""
-        return int(_KEY.unpack_from(value)[0])
+            value = config.lookup(U32.pack(0)) or b""
+        return int(U32.unpack_from(value)[0])
     return 0
 
 
 def config_of(directory: Path) -> wire.ConfigValue:
     """Return the settings of an instance of this version, as its exporter wrote them. Raises OSError."""
     with open_map(directory, "config") as config:
-        return wire.ConfigValue.unpack(config.lookup(_KEY.pack(0)) or b"")
+        return wire.ConfigValue.unpack(config.lookup(U32.pack(0)) or b"")
 
 
 def is_of_watch(directory: Path) -> bool:
@@ -181,7 +180,7 @@ def live_processes(directory: Path) -> list[int]:
     with suppress(FileNotFoundError):
         with open_map(directory, "candidates") as candidates, open_map(directory, "procs") as procs:
             found = all_of(candidates)
-            pids = [_KEY.unpack(key)[0] for key in procs if _is_of_a_job(procs.lookup(key), found)]
+            pids = [U32.unpack(key)[0] for key in procs if _is_of_a_job(procs.lookup(key), found)]
         return [pid for pid in pids if Path(f"/proc/{pid}").exists()]
     return []
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -12,16 +11,13 @@ from exporter.events import wire
 from exporter.events.facts import HOST, ProcessKey
 from exporter.kernel.frames.packet_frames import Frames
 
-from .bpf import Map
+from .bpf import U32, U64, Map
 from .maps.candidates import early_of, found_value, step_number
 from .maps.fork_counts import Forks
 from .maps.inheritance import Running, running
 from .maps.rings import Ring
 from .maps.windows import Windows
 from .scopes import Scopes
-
-_KEY = struct.Struct("=I")
-_START = struct.Struct("=Q")
 
 
 class FollowedProcesses:
@@ -60,7 +56,7 @@ class FollowedProcesses:
         self._forks.follow(scope)
         self._frames.arrived(process, scope)
         value = wire.PROC_VALUE.pack(process.started_ns, scope, *[0] * 5, held, *[0] * 7)
-        self._procs.update(_KEY.pack(process.pid), value)
+        self._procs.update(U32.pack(process.pid), value)
 
     def find(self, process: ProcessKey, standing: int = wire.STANDING_NONE, agent: int = 0) -> bool:
         """Follow `process`, which was there before the programs, as one of no job, unless it is followed.
@@ -69,7 +65,7 @@ class FollowedProcesses:
         a found process take their standing from it when they fork or execute.
         """
         self._windows.follow(HOST)
-        key = _KEY.pack(process.pid)
+        key = U32.pack(process.pid)
         is_new = self._procs.insert(key, found_value(process, standing, agent))
         if not standing:
             return False
@@ -83,7 +79,7 @@ class FollowedProcesses:
 
     def _note_step(self, number: int, agent: int) -> None:
         with suppress(OSError):  # no room: then the next walk through /proc finds its children
-            self._found_steps.update(_KEY.pack(number), _KEY.pack(agent))
+            self._found_steps.update(U32.pack(number), U32.pack(agent))
 
     def _stand(self, key: bytes, standing: int, agent: int) -> bool:
         """Set the standing of a process that is followed already; return whether it had another one.
@@ -104,7 +100,7 @@ class FollowedProcesses:
             return False
         if is_step and proc.early:
             self._note_step(proc.early, agent)
-        process = ProcessKey(_KEY.unpack(key)[0], proc.started_ns)
+        process = ProcessKey(U32.unpack(key)[0], proc.started_ns)
         early = proc.early if proc.standing == wire.STANDING_MARKED else early_of(process, standing)
         proc = proc._replace(standing=standing, agent=agent, early=early)
         self._procs.update(key, wire.PROC_VALUE.pack(*proc))
@@ -117,7 +113,7 @@ class FollowedProcesses:
         """
         for name, known in (("agents", agents), ("marks", marks)):
             for key, number in known.items():
-                self._maps[name].update(key, _KEY.pack(number))
+                self._maps[name].update(key, U32.pack(number))
             for key in set(self._maps[name]) - known.keys():  # an earlier exporter entered it
                 self._maps[name].delete(key)
 
@@ -157,8 +153,8 @@ class FollowedProcesses:
 
     def is_live(self, process: ProcessKey) -> bool:
         """Whether `process` is followed, and has not ended."""
-        value = self._procs.lookup(_KEY.pack(process.pid))
-        return value is not None and _START.unpack_from(value)[0] == process.started_ns
+        value = self._procs.lookup(U32.pack(process.pid))
+        return value is not None and U64.unpack_from(value)[0] == process.started_ns
 
     def let_go_of_others(self, goes_on: Callable[[ProcessKey], bool]) -> None:
         """Follow only held processes and their children, since nobody reads the records of others any more.
@@ -170,7 +166,7 @@ class FollowedProcesses:
         others = []
         for key, value in self._procs.items():
             proc = wire.ProcValue.unpack(value)
-            process = ProcessKey(_KEY.unpack(key)[0], proc.started_ns)
+            process = ProcessKey(U32.unpack(key)[0], proc.started_ns)
             if self._scopes.held_as(proc) == HOST or goes_on(process):
                 others.append(key)
         for key in others:  # not before all are known: `goes_on` looks at their ancestors
@@ -180,7 +176,7 @@ class FollowedProcesses:
         """Return the process of an entry, if it is held as one of `scope`; else None."""
         proc = wire.ProcValue.unpack(value)
         is_one = self._scopes.held_as(proc) == scope
-        return ProcessKey(_KEY.unpack(key)[0], proc.started_ns) if is_one else None
+        return ProcessKey(U32.unpack(key)[0], proc.started_ns) if is_one else None
 
 
 def _runs(pid: int) -> bool:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
-import struct
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from exporter.events import wire
 from exporter.events.facts import HOST, ProcessKey
-from exporter.kernel.bpf import Map
+from exporter.kernel.bpf import U32, Map
 from exporter.kernel.frames.packet_frames import Frames
 from exporter.kernel.maps.candidates import Candidates, root_key
 from exporter.kernel.maps.fork_counts import Forks
@@ -26,7 +25,6 @@ from exporter.policy.compile_names import NamedRules
 
 from .grace_period import wait_for_programs
 
-_KEY = struct.Struct("=I")
 SWEPT_FROM = 1024
 """The number of candidates from which on `sweep` removes some: below that there is room for all."""
 
@@ -85,7 +83,7 @@ class Scopes:
 
     def entry(self, process: ProcessKey) -> wire.ProcValue | None:
         """Return the kernel's entry of `process`, whatever records were lost; None when it has none."""
-        value = self._procs.lookup(_KEY.pack(process.pid))
+        value = self._procs.lookup(U32.pack(process.pid))
         proc = value and wire.ProcValue.unpack(value)
         return proc if proc and proc.started_ns == process.started_ns else None
 
@@ -96,7 +94,7 @@ class Scopes:
 
     def entry_at(self, pid: int) -> wire.ProcValue | None:
         """Return the kernel's entry of the process that has `pid` now; None when it has none."""
-        value = self._procs.lookup(_KEY.pack(pid))
+        value = self._procs.lookup(U32.pack(pid))
         return None if value is None else wire.ProcValue.unpack(value)
 
     @property
@@ -110,7 +108,7 @@ class Scopes:
         for key, value in self._procs.items():
             proc = wire.ProcValue.unpack(value)
             if proc.standing != wire.STANDING_AGENT and self.scope_of(proc) == HOST:
-                found.append((ProcessKey(_KEY.unpack(key)[0], proc.started_ns), proc))
+                found.append((ProcessKey(U32.unpack(key)[0], proc.started_ns), proc))
         yield from sorted(found, reverse=True, key=lambda each: each[0].started_ns)
 
     def sweep(self) -> None:
@@ -234,7 +232,7 @@ class Scopes:
 
     def held(self) -> set[int]:
         """Return the scopes that are held to a policy."""
-        return {_KEY.unpack(key)[0] for key, _ in self._modes.items()}
+        return {U32.unpack(key)[0] for key, _ in self._modes.items()}
 
     def is_empty(self, scope: int) -> bool:
         """Whether no process of `scope` is left, whatever records were lost; False if that is unsure now."""
@@ -246,7 +244,7 @@ class Scopes:
         live = set[int]()
         for key, value in self._procs.items() if made else ():
             scope = self.scope_of(wire.ProcValue.unpack(value))
-            if scope in made and scope not in live and _is_there(_KEY.unpack(key)[0]):
+            if scope in made and scope not in live and _is_there(U32.unpack(key)[0]):
                 live.add(scope)
         return [scope for scope in made if scope not in live and self._forks.made(scope) == made[scope]]
 

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import math
 import select
-import struct
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 
 from exporter.events import wire
-from exporter.kernel.bpf import Map
+from exporter.kernel.bpf import U32, Map
 from exporter.kernel.frames.packet_frames import Frames
 from exporter.kernel.locks import changing_modes
 from exporter.kernel.maps.executables import Executables
@@ -48,7 +47,6 @@ PINNED_MAPS = [
     *("granted", "grants_made", "grants_ended", "later", "packets", "resolver_units"),
     *("questions", "further_names", "kept_back"),
 ]
-_KEY = struct.Struct("=I")
 
 
 class Counts:
@@ -186,11 +184,11 @@ class Tracer:
         value = wire.ACCOUNT_VALUE.pack(self.before.settled + settled, lost)
         if value != self._noted:
             self._noted = value
-            self.maps["account"].update(_KEY.pack(0), value)
+            self.maps["account"].update(U32.pack(0), value)
 
     def mode(self, scope: int) -> JobMode:
         """Return the mode that the kernel applies to `scope` now."""
-        return mode_of(self._modes.lookup(_KEY.pack(scope)))
+        return mode_of(self._modes.lookup(U32.pack(scope)))
 
     def denies(self) -> bool:
         """Whether any policy is enforced."""

@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import NamedTuple
 
+from exporter.kernel.bpf import U32
+
 from .network_namespaces import everywhere, inside
 
 FILTERS = "filters"
@@ -159,7 +161,7 @@ def _attribute(kind: int, value: bytes) -> bytes:
 
 
 def _number(kind: int, value: int) -> bytes:
-    return _attribute(kind, struct.pack("=I", value))
+    return _attribute(kind, U32.pack(value))
 
 
 def _text(kind: int, value: str) -> bytes:

@@ -15,7 +15,6 @@ any job is enforced: a socket keeps such an option for as long as it lives.
 from __future__ import annotations
 
 import os
-import struct
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -26,7 +25,7 @@ from exporter.common.clock import boot_ns
 from exporter.common.errors import KernelError
 from exporter.events import wire
 from exporter.events.facts import ProcessKey, Tampered, Tampering
-from exporter.kernel.bpf import Map
+from exporter.kernel.bpf import U32, Map
 from exporter.kernel.locks import changing_modes
 from exporter.kernel.maps.candidates import all_of, held_as, one_of
 from exporter.kernel.mounts import cgroup2_root
@@ -45,7 +44,6 @@ LOOK_S, TURN_S = 1.0, 0.05
 CALM_S = 0.05
 """The seconds after a look in which no news starts another: a flapping interface would fill every turn."""
 
-_NUMBER = struct.Struct("=I")
 _OPTIONS = "on_setsockopt"
 _EVERYWHERE, _UNREADABLE = 0, 1
 """Keys for failures that are of no one namespace; no namespace has these numbers."""
@@ -149,7 +147,7 @@ class Frames:
 
     def arrived(self, process: ProcessKey, scope: int) -> None:
         """Look after the network of `process`, about to be of `scope`, if that scope's policy is enforced."""
-        value = self._modes.lookup(_NUMBER.pack(scope))
+        value = self._modes.lookup(U32.pack(scope))
         if not self._is_over and value is not None and _is_enforcing(value):
             self._begin_turn()
             self._take_in(_told_of(process, 0, scope))
@@ -233,7 +231,7 @@ class Frames:
 
     def _enforced(self) -> set[int]:
         """Return the scopes whose policies are enforced."""
-        return {_NUMBER.unpack(key)[0] for key, value in self._modes.items() if _is_enforcing(value)}
+        return {U32.unpack(key)[0] for key, value in self._modes.items() if _is_enforcing(value)}
 
     def _processes(self, scopes: Collection[int]) -> Iterator[tuple[int, wire.ProcValue]]:
         """Iterate over the processes of `scopes`, each with its pid.
@@ -245,7 +243,7 @@ class Frames:
             process = wire.ProcValue.unpack(value)
             scope = self._held_here(process, found.get)
             if scope in scopes:
-                yield _NUMBER.unpack(key)[0], process._replace(scope=scope)
+                yield U32.unpack(key)[0], process._replace(scope=scope)
 
     def _pids(self) -> Iterator[int]:
         """Iterate over the processes whose policies are enforced."""
@@ -257,7 +255,7 @@ class Frames:
 
     def _held_yet(self, process: ProcessKey) -> int:
         """Return the scope that holds a process for which the kernel reported none; 0: none does."""
-        value = self._procs.lookup(_NUMBER.pack(process.pid))
+        value = self._procs.lookup(U32.pack(process.pid))
         proc = value and wire.ProcValue.unpack(value)
         if not proc or proc.started_ns != process.started_ns:
             return 0

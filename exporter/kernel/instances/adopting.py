@@ -11,7 +11,7 @@ from pathlib import Path
 
 from exporter.common.errors import KernelError
 from exporter.events import wire
-from exporter.kernel.bpf import Map
+from exporter.kernel.bpf import U32, Map
 from exporter.kernel.compilation.sources import edition
 from exporter.kernel.locks import MODES, lock, locked
 from exporter.kernel.maps.windows import Coverage
@@ -33,7 +33,6 @@ from exporter.kernel.programs.links import pinned_links
 from exporter.kernel.requirements import require_host
 from exporter.kernel.tracer import PINNED_MAPS, Tracer
 
-_KEY = struct.Struct("=I")
 _NAME_BYTES = 15
 """The most bytes of a program's name that the kernel keeps."""
 _PATIENCE_S, _PAUSE_S = 1.0, 0.01
@@ -195,8 +194,8 @@ def _put_in_charge(directory: Path) -> None:
     (directory / MODES).mkdir(mode=0o700, exist_ok=True)  # somebody may have removed it
     with open_map(directory, "config") as config, open_map(directory, "procs") as procs:
         value = config_of(directory)._replace(self_pid=os.getpid())
-        config.update(_KEY.pack(0), wire.CONFIG_VALUE.pack(*value))
-        procs.delete(_KEY.pack(os.getpid()))
+        config.update(U32.pack(0), wire.CONFIG_VALUE.pack(*value))
+        procs.delete(U32.pack(os.getpid()))
 
 
 def _unfit(directory: Path, why: str) -> KernelError:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from exporter.common.errors import KernelError
 from exporter.events import wire
-from exporter.kernel.bpf import Map, detach_link
+from exporter.kernel.bpf import U32, Map, detach_link
 from exporter.kernel.locks import changing_modes, is_locked
 from exporter.kernel.maps.registry import JobMode, Registered, Registry
 from exporter.kernel.mounts import find_bpffs
@@ -30,7 +30,6 @@ from exporter.kernel.tracer import mode_of
 from .stop_frames import Gap, stopping
 
 _HOME = re.compile(r"ci-egress(-[0-9]+)?")
-_KEY = struct.Struct("=I")
 _UNREADABLE = (OSError, ValueError, struct.error)
 _HOOKS = frozenset(program.name for program in PROGRAMS if isinstance(program, Hook))
 """The names of the programs without which some acts aren't seen, and so not denied."""
@@ -133,7 +132,7 @@ def jobs_of(instance: Instance) -> list[InstanceJob]:
         with open_map(directory, "jobs") as jobs, open_map(directory, "modes") as modes:
             is_attached = _attached(directory) >= _HOOKS
             return [
-                InstanceJob(instance, scope, job, mode_of(modes.lookup(_KEY.pack(scope))), is_attached)
+                InstanceJob(instance, scope, job, mode_of(modes.lookup(U32.pack(scope))), is_attached)
                 for scope, job in Registry(jobs, partial(changing_modes, directory))
             ]
     except FileNotFoundError:
@@ -187,7 +186,7 @@ def switch(job: InstanceJob, mode: JobMode, *, by: int) -> list[Gap]:
                 open_map(directory, "modes") as modes,
                 changing_modes(directory),
             ):
-                key = _KEY.pack(job.scope)
+                key = U32.pack(job.scope)
                 value = modes.lookup(key)
                 if value is None:
                     what = f"{name} has no policy: there is nothing to {_verb(mode)}"

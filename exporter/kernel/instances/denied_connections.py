@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from exporter.events import wire
 from exporter.events.facts import HOST
-from exporter.kernel.bpf import Map
+from exporter.kernel.bpf import U32, Map
 from exporter.kernel.frames.descriptors import copied, pidfd
 from exporter.kernel.maps.candidates import all_of, held_as
 from exporter.kernel.maps.verdicts import MAPS, Peer, Process, Verdicts
@@ -47,7 +47,6 @@ def _ports(table: Path) -> list[int]:
         return []
 
 
-_KEY = struct.Struct("=I")
 _NO_ADDRESS = struct.pack("=H14x", socket.AF_UNSPEC)
 _SO_PEERNAME, _SO_COOKIE = 28, 57
 _NAME_BYTES = {socket.AF_INET: 16, socket.AF_INET6: 28}
@@ -100,12 +99,12 @@ def _processes(maps: Mapping[str, Map], scope: int) -> Iterator[_Found]:
         proc = value and wire.ProcValue.unpack(value)
         if proc and held_as(proc, found.get, undecided) == scope and (scope != HOST or proc.is_guest):
             early = proc.early if proc.standing >= wire.STANDING_STEP else 0
-            yield _Found(_KEY.unpack(key)[0], Process(proc.held, early))
+            yield _Found(U32.unpack(key)[0], Process(proc.held, early))
 
 
 def _undecided(config: Map) -> int:
     """Return the scope whose policy holds processes that may be a job's; HOST: no policy does."""
-    value = config.lookup(_KEY.pack(0))
+    value = config.lookup(U32.pack(0))
     return HOST if value is None else int(wire.ConfigValue.unpack(value).undecided)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import struct
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,7 +12,7 @@ from typing import NamedTuple
 
 from exporter.common.errors import KernelError
 from exporter.events import wire
-from exporter.kernel.bpf import Map
+from exporter.kernel.bpf import U32, Map
 from exporter.kernel.mounts import MOUNTINFO, devices
 from exporter.policy.compile import Compiled
 from exporter.policy.entries import EXECUTABLES_MAX
@@ -22,7 +21,6 @@ from exporter.policy.executables import find
 _MINOR_BITS = 20
 """The bits of a device's minor number in the kernel's dev_t."""
 _NS = 1_000_000_000
-_BIT = struct.Struct("=I")
 
 
 class Inode(NamedTuple):
@@ -82,7 +80,7 @@ class Executables:
         """Take in the executables that the maps have: an exporter that ended may have named some."""
         self._map, self._names = exe_bits, exe_names
         self._bits: dict[str, int] = {}
-        self._given = {key: _BIT.unpack(value)[0] for key, value in exe_names.items()}
+        self._given = {key: U32.unpack(value)[0] for key, value in exe_names.items()}
         self._masks = dict(_entry(key, value) for key, value in exe_bits.items())
 
     def __len__(self) -> int:
@@ -103,7 +101,7 @@ class Executables:
             if bit == EXECUTABLES_MAX:
                 raise _too_many()
             if key not in self._given:
-                self._names.update(key, _BIT.pack(bit))  # first: no other executable may get this bit
+                self._names.update(key, U32.pack(bit))  # first: no other executable may get this bit
                 self._given[key] = bit
             self._look_for(executable, 1 << bit)
             self._bits[executable] = bit

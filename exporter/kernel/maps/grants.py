@@ -6,14 +6,13 @@ grants over to a new policy, and removes those that are over.
 
 from __future__ import annotations
 
-import struct
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from exporter.common.clock import Rhythm, boot_ns
 from exporter.events import wire
-from exporter.kernel.bpf import Map
+from exporter.kernel.bpf import U32, U64, Map
 
 from .policies import halves
 from .queries import counted_as, governing
@@ -23,8 +22,6 @@ IN_USE_NS = 600_000_000_000
 """The time that a grant is kept after its last use, even if its time to live is over."""
 
 _INTERVAL_S = 10.0
-_SCOPE = struct.Struct("=I")
-_NUMBER = struct.Struct("=Q")
 _ALL_SCOPES = (1 << 32) - 1
 
 
@@ -143,8 +140,8 @@ class Grants:
                     ended.update((counted_as(found.scope), _ALL_SCOPES))
         self._count(ended)
         for scope in scopes if number is None else ():
-            self._made.delete(_SCOPE.pack(scope))
-            self._ended.delete(_SCOPE.pack(scope))
+            self._made.delete(U32.pack(scope))
+            self._ended.delete(U32.pack(scope))
 
     def keep_only(self, numbers: Collection[int]) -> int:
         """Remove the grants under all policies but `numbers`; return how many of them came from answers."""
@@ -207,9 +204,9 @@ class Grants:
 
     def _count(self, ended: Counter[int]) -> None:
         for scope, number in ended.items():
-            before = self._ended.lookup(_SCOPE.pack(scope))
-            total = number + (_NUMBER.unpack(before)[0] if before else 0)
-            self._ended.update(_SCOPE.pack(scope), _NUMBER.pack(total & FOR_GOOD))
+            before = self._ended.lookup(U32.pack(scope))
+            total = number + (U64.unpack(before)[0] if before else 0)
+            self._ended.update(U32.pack(scope), U64.pack(total & FOR_GOOD))
 
 
 def _is_over(value: bytes, now_ns: int, unused_before: int) -> bool:

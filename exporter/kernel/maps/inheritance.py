@@ -13,12 +13,11 @@ from typing import NamedTuple
 
 from exporter.events import wire
 from exporter.events.facts import ProcessKey
-from exporter.kernel.bpf import Map, possible_cpus
+from exporter.kernel.bpf import U32, Map, possible_cpus
 
 from .rings import Ring
 from .windows import Windows
 
-_KEY = struct.Struct("=I")
 _TRIES = 50
 _SEEN = wire.KIND_ACT * wire.COUNTS + wire.COUNT_SEEN
 _LOST = wire.KIND_ACT * wire.COUNTS + wire.COUNT_LOST
@@ -50,7 +49,7 @@ class Running(NamedTuple):
 
 def inherited(maps: Mapping[str, Map], rings: Sequence[Ring], windows: Windows) -> Inherited:
     """Sum up the attempts so far; while more are counted all the time, `gone` may be too small by those."""
-    noted = wire.AccountValue.unpack(maps["account"].lookup(_KEY.pack(0)) or b"")
+    noted = wire.AccountValue.unpack(maps["account"].lookup(U32.pack(0)) or b"")
     counters = maps["counters"]
     for _ in range(_TRIES):
         seen, lost = total(counters, _SEEN), total(counters, _LOST)
@@ -66,7 +65,7 @@ def inherited(maps: Mapping[str, Map], rings: Sequence[Ring], windows: Windows) 
 
 def running(procs: Map, lineage: Ring, scope_of: Callable[[wire.ProcValue], int]) -> Iterator[Running]:
     """Iterate over the processes in `procs`, oldest first, without those whose forks wait on `lineage`."""
-    entries = [(_KEY.unpack(key)[0], wire.ProcValue.unpack(value)) for key, value in procs.items()]
+    entries = [(U32.unpack(key)[0], wire.ProcValue.unpack(value)) for key, value in procs.items()]
     born, execs = set(), dict[ProcessKey, int]()
     for header in lineage.waiting():
         process = ProcessKey(header.pid, header.started_ns)
@@ -84,5 +83,5 @@ def running(procs: Map, lineage: Ring, scope_of: Callable[[wire.ProcValue], int]
 
 def total(counters: Map, index: int) -> int:
     """Return one of the counters, summed up over all CPUs."""
-    value = counters.lookup(_KEY.pack(index)) or b""
+    value = counters.lookup(U32.pack(index)) or b""
     return sum(struct.unpack_from(f"={possible_cpus()}Q", value))

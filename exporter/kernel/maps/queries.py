@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import struct
 from collections import Counter
 from collections.abc import Mapping
 
 from exporter.common.clock import Rhythm, boot_ns
 from exporter.events import wire
-from exporter.kernel.bpf import Map
+from exporter.kernel.bpf import U32, U64, Map
 
 PATIENCE_NS = 15_000_000_000
 """The longest time an answer may take: clients wait 5 s for a resolver, and ask again with the same id."""
 
 _INTERVAL_S = 5.0
-_SCOPE = struct.Struct("=I")
-_NUMBER = struct.Struct("=Q")
 _ALL_SCOPES = (1 << 32) - 1
 
 
@@ -66,14 +63,14 @@ class Queries:
                 removed[_ALL_SCOPES] += 1
         self._count(removed)
         for scope in scopes:
-            self._noted.delete(_SCOPE.pack(scope))
-            self._expired.delete(_SCOPE.pack(scope))
+            self._noted.delete(U32.pack(scope))
+            self._expired.delete(U32.pack(scope))
 
     def _count(self, removed: Counter[int]) -> None:
         for scope, number in removed.items():
-            before = self._expired.lookup(_SCOPE.pack(scope))
-            total = number + (_NUMBER.unpack(before)[0] if before else 0)
-            self._expired.update(_SCOPE.pack(scope), _NUMBER.pack(total))
+            before = self._expired.lookup(U32.pack(scope))
+            total = number + (U64.unpack(before)[0] if before else 0)
+            self._expired.update(U32.pack(scope), U64.pack(total))
 
     def _query(self, key: bytes) -> wire.QueryValue | None:
         """Return a question that waits; None for one that was answered meanwhile."""

@@ -6,17 +6,15 @@ exporter that wrote the maps.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Mapping
 from typing import NamedTuple
 
 from exporter.events import wire
-from exporter.kernel.bpf import Map
+from exporter.kernel.bpf import U32, Map
 from exporter.policy.entries import FINAL, EntryVerdict
 
 MAPS = ("modes", "policy", "alternatives", "granted", "rule_ports")
 
-_NUMBER = struct.Struct("=I")
 _KEY_BITS = 8 * (wire.POLICY_KEY.size - 4)
 _ICMP, _TCP, _ICMPV6, _MPTCP = 1, 6, 58, 262
 _PLAIN = {_ICMPV6: _ICMP, _MPTCP: _TCP}
@@ -87,7 +85,7 @@ class Verdicts:
         return best is not None and EntryVerdict(best.verdict) is EntryVerdict.ALLOW
 
     def _mode(self, scope: int) -> wire.ModeValue | None:
-        value = self._modes.lookup(_NUMBER.pack(scope))
+        value = self._modes.lookup(U32.pack(scope))
         return None if value is None else wire.ModeValue.unpack(value)
 
     def _is_allowed_early(self, address: bytes, classes: tuple[_Class, ...], process: Process) -> bool:
@@ -112,7 +110,7 @@ class Verdicts:
             choice = wire.ChoiceValue.unpack(value)
             if held & choice.needed == choice.needed:
                 return choice if choice.rank else None
-            value = self._alternatives.lookup(_NUMBER.pack(choice.following)) if choice.following else None
+            value = self._alternatives.lookup(U32.pack(choice.following)) if choice.following else None
         return None
 
     def _sets(self, key: wire.GrantedKey) -> int:

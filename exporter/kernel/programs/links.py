@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from exporter.kernel.bpf import bpf, bpf_in, info, link_info, open_pinned
+from exporter.kernel.bpf import U32, bpf, bpf_in, info, link_info, open_pinned
 
 # enum bpf_cmd
 _PROG_BY_ID, _LINK_BY_ID, _LINK_NEXT_ID = 13, 30, 31
@@ -83,7 +83,7 @@ def _links() -> Iterator[int]:
             if error.errno == errno.ENOENT:
                 return
             raise
-        number = struct.unpack_from("=I", request, 4)[0]
+        number = U32.unpack_from(request, 4)[0]
         descriptor = _by_number(_LINK_BY_ID, number)
         if descriptor is not None:
             yield descriptor

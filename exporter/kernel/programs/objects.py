@@ -10,7 +10,7 @@ from enum import IntEnum
 from pathlib import Path
 
 from exporter.events import wire
-from exporter.kernel.bpf import bpf, bpf_in
+from exporter.kernel.bpf import U32, bpf, bpf_in
 from exporter.kernel.compilation.bytecode import MapSpec
 
 from .verifier import refusal
@@ -152,7 +152,7 @@ def replace_program(link: int, program: int) -> None:
 
 def place_program(places: int, place: int, program: int) -> None:
     """Put a program into `places`, a map of programs to tail-call, at the index `place`. Raises OSError."""
-    held = [ctypes.create_string_buffer(struct.pack("=I", number), 4) for number in (place, program)]
+    held = [ctypes.create_string_buffer(U32.pack(number), 4) for number in (place, program)]
     bpf(_MAP_UPDATE_ELEM, struct.pack("=I4xQQQ", places, *map(ctypes.addressof, held), 0))
 
 
