@@ -74,6 +74,13 @@ class Name(NamedTuple):
 Host = Name | IPv4Network | IPv6Network
 
 
+def zones(name: str) -> Iterator[str]:
+    """Yield the zones that `name` is in, nearest first."""
+    while "." in name:
+        name = name.partition(".")[2]
+        yield name
+
+
 class PortClass(NamedTuple):
     """The ports that one entry of a map is about: a port of a protocol, all of a protocol, or all of all."""
 
@@ -82,12 +89,13 @@ class PortClass(NamedTuple):
     port: int
     """ANY_PORT for every port."""
 
-    @property
-    def wider(self) -> PortClass | None:
-        """The next class that includes it: (p, port) → (p, any) → (any, any). None: it is the widest."""
+    def with_wider(self) -> Iterator[PortClass]:
+        """Yield it and the classes that include it, nearest first: (p, port) → (p, any) → (any, any)."""
+        yield self
         if self.port != ANY_PORT:
-            return PortClass(self.protocol, ANY_PORT)
-        return PortClass(Protocol.ANY, ANY_PORT) if self.protocol else None
+            yield PortClass(self.protocol, ANY_PORT)
+        if self.protocol:
+            yield PortClass(Protocol.ANY, ANY_PORT)
 
 
 @dataclass(frozen=True)

@@ -46,10 +46,8 @@ class _Rules:
 
     def about(self, host: Host, wanted: PortClass) -> Iterator[Rule]:
         """Yield the rules for exactly `host` that are about all of `wanted`."""
-        at: PortClass | None = wanted
-        while at is not None:
+        for at in wanted.with_wider():
             yield from self._about.get((host, at), ())
-            at = at.wider
 
     def denying(self, network: Network, wanted: PortClass) -> Iterator[Rule]:
         """Yield the rules that deny `wanted` of all of `network`, for it or for a network around it."""
