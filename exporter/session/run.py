@@ -21,9 +21,7 @@ from exporter.kernel.frames.packet_frames import TURN_S
 from exporter.kernel.instances.loading import Loading
 from exporter.kernel.maps.windows import Coverage
 from exporter.kernel.tracer import Tracer
-from exporter.otlp.courier import Spooling
 from exporter.otlp.environment import ignored_variables, resolve_destinations
-from exporter.otlp.spool_folder import SpoolFolder, default_folder
 from exporter.otlp.telemetry import Telemetry
 from exporter.pipeline.account import Bookkeeping
 from exporter.pipeline.assembly import assemble, begin
@@ -45,7 +43,7 @@ from .job_result import JobResult, policy_notes, tree_hints
 from .left_processes import end_what_is_left
 from .live_view import Ticker, finish, lines, tell_besides
 from .messages import warn
-from .reports import Reporting
+from .outputs import outputs
 from .run_inputs import RunInputs
 from .shared_messages import saying_long_flush, tell_act, tell_fault, warn_of_ignored
 from .signals import SignalRelay
@@ -77,15 +75,9 @@ def trace(
     ready = ready_policy(config, given.policy, job)
     warn_of_unknown(given.baseline, job)
     with ExitStack() as stack:
-        reporting = stack.enter_context(Reporting(config.reports, environment, config.user))
-        spooling = Spooling(SpoolFolder(default_folder(environment, os.geteuid())))
-        telemetry = stack.enter_context(
-            Telemetry(
-                destinations, worker_attributes(job), spooling=spooling, transcript=reporting.transcript
-            )
+        reporting, telemetry = stack.enter_context(
+            outputs(destinations, worker_attributes(job), config.reports, environment, config.user)
         )
-        telemetry.prepare()
-        reporting.prepare()
         tracer = _ready(kernel, config)
         terms = ready.terms if ready else None
         step = step_of(environment, job_env=config.job_env)
