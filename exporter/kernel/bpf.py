@@ -39,7 +39,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 def bpf(command: int, attributes: bytes) -> int:
     """Make the system call. Raises OSError with the kernel's errno. Descriptors are close-on-exec."""
-    return bpf_in(command, ctypes.create_string_buffer(attributes, len(attributes)))
+    return bpf_in(command, _buffer(attributes))
 
 
 def bpf_in(command: int, attributes: ctypes.Array[ctypes.c_char]) -> int:
@@ -54,6 +54,17 @@ def bpf_in(command: int, attributes: ctypes.Array[ctypes.c_char]) -> int:
     return result
 
 
+def succeeds(command: int, attributes: ctypes.Array[ctypes.c_char], unless: int) -> bool:
+    """Make the system call; return False where it fails with the errno `unless`. Raises OSError."""
+    try:
+        bpf_in(command, attributes)
+    except OSError as error:
+        if error.errno == unless:
+            return False
+        raise
+    return True
+
+
 def open_pinned(path: Path) -> int:
     """Open a pinned map, program or link; returns its descriptor, close-on-exec. Raises OSError."""
     name = ctypes.create_string_buffer(os.fsencode(path))
@@ -65,11 +76,7 @@ def detach_link(descriptor: int) -> None:
 
     For links of other kinds, which can't be detached so, it does nothing.
     """
-    try:
-        bpf(_LINK_DETACH, U32.pack(descriptor))
-    except OSError as error:
-        if error.errno != errno.EOPNOTSUPP:
-            raise
+    succeeds(_LINK_DETACH, _buffer(U32.pack(descriptor)), unless=errno.EOPNOTSUPP)
 
 
 class LinkInfo(NamedTuple):
@@ -146,14 +153,7 @@ class Map:
 
         In a per-CPU map it consists of the values of all CPUs, one after the other.
         """
-        value = ctypes.create_string_buffer(self._value_size)
-        try:
-            self._element(_MAP_LOOKUP_ELEM, key, value)
-        except OSError as error:
-            if error.errno == errno.ENOENT:
-                return None
-            raise
-        return value.raw
+        return self._read(_MAP_LOOKUP_ELEM, key)
 
     def update(self, key: bytes, value: bytes) -> None:
         """Set the value under `key`. Raises OSError (E2BIG when the map is full)."""
@@ -164,42 +164,22 @@ class Map:
         remaining = iter(items)
         while batch := list(islice(remaining, _BATCH_MAX)):
             keys, values = (b"".join(parts) for parts in zip(*batch, strict=True))
-            held = [ctypes.create_string_buffer(part, len(part)) for part in (keys, values)]
+            held = [_buffer(keys), _buffer(values)]
             addresses = map(ctypes.addressof, held)
             bpf(_UPDATE_BATCH, _BATCH.pack(0, 0, *addresses, len(batch), self._descriptor, 0, 0))
 
     def delete(self, key: bytes) -> bool:
         """Remove the entry under `key`; return whether there was one."""
-        try:
-            self._element(_MAP_DELETE_ELEM, key, None)
-        except OSError as error:
-            if error.errno == errno.ENOENT:
-                return False
-            raise
-        return True
+        return self._element(_MAP_DELETE_ELEM, key, None, unless=errno.ENOENT)
 
     def take(self, key: bytes) -> bytes | None:
         """Remove the entry under `key` of a hash and return its value, in one step; None if there is none."""
-        value = ctypes.create_string_buffer(self._value_size)
-        try:
-            self._element(_MAP_LOOKUP_AND_DELETE_ELEM, key, value)
-        except OSError as error:
-            if error.errno == errno.ENOENT:
-                return None
-            raise
-        return value.raw
+        return self._read(_MAP_LOOKUP_AND_DELETE_ELEM, key)
 
     def insert(self, key: bytes, value: bytes) -> bool:
         """Set the value under `key` unless there is one; returns whether there was none. Raises OSError."""
-        try:
-            self._element(
-                _MAP_UPDATE_ELEM, key, ctypes.create_string_buffer(value, self._value_size), _NOEXIST
-            )
-        except OSError as error:
-            if error.errno == errno.EEXIST:
-                return False
-            raise
-        return True
+        held = ctypes.create_string_buffer(value, self._value_size)
+        return self._element(_MAP_UPDATE_ELEM, key, held, _NOEXIST, unless=errno.EEXIST)
 
     def push(self, values: Iterable[bytes]) -> None:
         """Push `values` on a stack, one after the other. Raises OSError (E2BIG when it is full)."""
@@ -227,9 +207,8 @@ class Map:
         addresses = [ctypes.addressof(part) for part in (token, keys, values)]
         before = 0
         while True:
-            packed = _BATCH.pack(before, *addresses, _BATCH_MAX, self._descriptor, 0, 0)
-            request = ctypes.create_string_buffer(packed, len(packed))
-            is_last = not _goes_on(command, request)
+            request = _buffer(_BATCH.pack(before, *addresses, _BATCH_MAX, self._descriptor, 0, 0))
+            is_last = not succeeds(command, request, unless=errno.ENOENT)
             number = _BATCH.unpack(request.raw)[4]
             yield keys.raw[: number * self._key_size], values.raw[: number * self._value_size]
             if is_last:
@@ -241,33 +220,35 @@ class Map:
         key: bytes | None = None
         while True:
             following = ctypes.create_string_buffer(self._key_size)
-            try:
-                self._element(_MAP_GET_NEXT_KEY, key, following)
-            except OSError as error:
-                if error.errno == errno.ENOENT:
-                    return
-                raise
+            if not self._element(_MAP_GET_NEXT_KEY, key, following, unless=errno.ENOENT):
+                return
             key = following.raw
             yield key
 
+    def _read(self, command: int, key: bytes) -> bytes | None:
+        value = ctypes.create_string_buffer(self._value_size)
+        return value.raw if self._element(command, key, value, unless=errno.ENOENT) else None
+
     def _element(
-        self, command: int, key: bytes | None, value: ctypes.Array[ctypes.c_char] | None, flags: int = 0
-    ) -> None:
+        self,
+        command: int,
+        key: bytes | None,
+        value: ctypes.Array[ctypes.c_char] | None,
+        flags: int = 0,
+        *,
+        unless: int = 0,
+    ) -> bool:
+        """Do something with one entry; return False where it fails with the errno `unless`."""
         held = ctypes.create_string_buffer(key, self._key_size) if key is not None else None
         address = ctypes.addressof(held) if held is not None else 0
         room = ctypes.addressof(value) if value is not None else 0
-        bpf(command, struct.pack("=I4xQQQ", self._descriptor, address, room, flags))
+        request = _buffer(struct.pack("=I4xQQQ", self._descriptor, address, room, flags))
+        return succeeds(command, request, unless)
 
 
-def _goes_on(command: int, request: ctypes.Array[ctypes.c_char]) -> bool:
-    """Have the kernel fill one batch; return whether there is more behind it."""
-    try:
-        bpf_in(command, request)
-    except OSError as error:
-        if error.errno == errno.ENOENT:
-            return False
-        raise
-    return True
+def _buffer(data: bytes) -> ctypes.Array[ctypes.c_char]:
+    """Return writable memory with `data`, without a NUL behind it."""
+    return ctypes.create_string_buffer(data, len(data))
 
 
 def _split(data: bytes, size: int) -> Iterator[bytes]:

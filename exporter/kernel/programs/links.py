@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from exporter.kernel.bpf import U32, bpf, bpf_in, info, link_info, open_pinned
+from exporter.kernel.bpf import U32, bpf, info, link_info, open_pinned, succeeds
 
 # enum bpf_cmd
 _PROG_BY_ID, _LINK_BY_ID, _LINK_NEXT_ID = 13, 30, 31
@@ -77,12 +77,8 @@ def _links() -> Iterator[int]:
     number = 0
     while True:
         request = ctypes.create_string_buffer(struct.pack("=III", number, 0, 0), 12)
-        try:
-            bpf_in(_LINK_NEXT_ID, request)
-        except OSError as error:
-            if error.errno == errno.ENOENT:
-                return
-            raise
+        if not succeeds(_LINK_NEXT_ID, request, unless=errno.ENOENT):
+            return
         number = U32.unpack_from(request, 4)[0]
         descriptor = _by_number(_LINK_BY_ID, number)
         if descriptor is not None:
