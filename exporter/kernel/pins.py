@@ -8,7 +8,7 @@ import shutil
 import stat
 import struct
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 from exporter.common.errors import KernelError
@@ -20,6 +20,8 @@ from exporter.kernel.maps.candidates import all_of, known_scope
 
 from .dropped_connections import MAPS, abort
 
+UNREADABLE = (OSError, ValueError, struct.error)
+"""The errors of an instance that can't be read."""
 _LEFT = "left"
 """The name of a directory beside the pins, by which an instance stays although its exporter ended."""
 _REMOVALS = 3
@@ -119,7 +121,7 @@ def _try_remove(directory: Path) -> bool:
     """
     try:
         return not is_needed(directory) and remove(directory)
-    except (OSError, ValueError, struct.error):
+    except UNREADABLE:
         return False
 
 
@@ -127,12 +129,20 @@ def is_needed(directory: Path) -> bool:
     """Whether the instance of a dead exporter still does anything for somebody.
 
     Without links it does nothing: its start was interrupted, or it detached by itself with its exporter.
-    Raises OSError, ValueError or struct.error when it can't be read.
+    Raises one of UNREADABLE when it can't be read.
     """
     if not has_links(directory):
         return False
     is_strange = layout_of(directory) not in (0, wire.LAYOUT)
     return is_strange or is_enforcing(directory) or bool(live_processes(directory))
+
+
+def may_be_needed(directory: Path) -> bool:
+    """Whether `is_needed` is true; True, too, for an instance that can't be read."""
+    try:
+        return is_needed(directory)
+    except UNREADABLE:
+        return True
 
 
 def has_links(directory: Path) -> bool:
@@ -227,11 +237,14 @@ def _detach(pin: Path) -> None:
         os.close(descriptor)
 
 
+def map_number(pin: Path) -> int:
+    """Return the kernel's id of a pinned map. Raises OSError."""
+    with closing(Map(pin)) as opened:
+        return opened.number
+
+
 @contextmanager
 def open_map(directory: Path, name: str) -> Iterator[Map]:
     """Open a map of the instance. Raises OSError: FileNotFoundError where it has none of that name."""
-    opened = Map(directory / f"map_{name}")
-    try:
+    with closing(Map(directory / f"map_{name}")) as opened:
         yield opened
-    finally:
-        opened.close()
