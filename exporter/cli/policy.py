@@ -237,16 +237,17 @@ def _verdict(question: ExplainedAct, mode: Mode, decision: Decision) -> str:
 
 def _question(destination: str) -> ExplainedAct:
     """Parse DEST. Raises UsageError when it isn't a single destination."""
+    from exporter.common.documents.problems import InvalidTextError
     from exporter.common.errors import UsageError
     from exporter.common.text import printable
     from exporter.policy.decide import EgressRequest
-    from exporter.policy.endpoints import EndpointError, parse_endpoint, reach
+    from exporter.policy.endpoints import parse_endpoint, reach
     from exporter.policy.model import Effect, Name, Protocol
 
     try:
         endpoint = parse_endpoint(destination)
         protocol, ports = reach(Effect.ALLOW, endpoint.protocol, endpoint.ports)
-    except EndpointError as error:
+    except InvalidTextError as error:
         raise UsageError(error.what, hint=error.fix) from None
     host = endpoint.host
     is_one = not host.is_wildcard if isinstance(host, Name) else host.num_addresses == 1
@@ -278,15 +279,16 @@ def _who(text: str | None) -> Who:
 
     When a project is named, the job counts as known to be of that project. Raises UsageError.
     """
+    from exporter.common.documents.problems import InvalidTextError
     from exporter.common.errors import UsageError
     from exporter.jobs.claims import Who, named
-    from exporter.policy.keys import SectionKeyError, parse_claim
+    from exporter.policy.keys import parse_claim
 
     if text is None:
         return named(None, None)
     try:
         claim = parse_claim(text)
-    except SectionKeyError as error:
+    except InvalidTextError as error:
         raise UsageError(f"--job: {error.what}", hint=error.fix) from None
     return Who((claim,), is_vouched=claim.project is not None)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from exporter.policy.endpoints import EndpointError, parse_endpoint, parse_host
+from exporter.common.documents.problems import InvalidTextError
+from exporter.policy.endpoints import parse_endpoint, parse_host
 from exporter.policy.hosts import parse_single_host
 from exporter.policy.model import ANSWER, DEFAULT, LOOKUPS, LOOPBACK, NOTHING_SENT, Host, Name
 
@@ -25,7 +26,7 @@ def is_of_another_name(rule: str, host: str) -> bool:
         return False
     try:
         found = parse_single_host(host)
-    except EndpointError:
+    except InvalidTextError:
         return False
     return isinstance(found, Name) and not named.covers(found.text)
 
@@ -44,5 +45,5 @@ def _host(text: str) -> Host | None:
     found = _HOST.search(text) if text.startswith("{") else None
     try:
         return parse_host(found[1] or found[2]) if found else parse_endpoint(text).host
-    except EndpointError:
+    except InvalidTextError:
         return None
