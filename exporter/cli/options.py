@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from exporter.common.settings import FailOn, OnDeath, OutputConfig, ProcessSpans
+from exporter.pipeline.process_spans import ProcessSpans
+from exporter.session.settings import FailOn, OnDeath, OutputConfig
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem

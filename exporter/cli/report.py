@@ -22,9 +22,9 @@ from exporter.session.users import command_user
 
 if TYPE_CHECKING:
     from exporter.baseline.model import Baseline
-    from exporter.common.settings import ReportConfig
     from exporter.policy.model import Policy
     from exporter.report.model import Report
+    from exporter.session.settings import ReportConfig
     from exporter.session.users import CommandUser
 
 

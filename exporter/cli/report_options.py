@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import click
 
 from exporter.cli.options import FILE
-from exporter.common.settings import ReportConfig
+from exporter.session.settings import ReportConfig
 
 _F = TypeVar("_F", bound=Callable[..., object])
 _PLACE = "{trace_id}"

@@ -33,11 +33,11 @@ from exporter.cli.options import (
 )
 from exporter.cli.report_options import TO_THE_STEP, report_config, report_options
 from exporter.common.errors import FAIL_ON_STATUS, LOST_STATUS, UsageError
-from exporter.common.settings import FailOn, OnDeath, RunConfig
 from exporter.session.baselines import required_baseline
 from exporter.session.command import HeldCommand, inherited_environment
 from exporter.session.messages import Messages
 from exporter.session.run_inputs import RunInputs
+from exporter.session.settings import FailOn, OnDeath, RunConfig
 from exporter.session.signals import SignalRelay
 from exporter.session.users import command_user
 
@@ -107,7 +107,7 @@ def command(
     warn_of_misplaced(command)
     output = output_config(otlp_dir, process_spans)
     reports = report_config(options)
-    return run(RunConfig(command, output, reports=reports, **options), inherited_environment())
+    return run(RunConfig(command=command, output=output, reports=reports, **options), inherited_environment())
 
 
 def run(config: RunConfig, environment: Mapping[str, str]) -> int:

@@ -30,10 +30,10 @@ from exporter.cli.options import (
 )
 from exporter.cli.report_options import TO_THE_STEP, report_config, report_options
 from exporter.common.errors import UsageError
-from exporter.common.settings import FailOn, OnDeath, WatchConfig
 from exporter.session.baselines import required_baseline
 from exporter.session.command import inherited_environment
 from exporter.session.messages import Messages
+from exporter.session.settings import FailOn, OnDeath, WatchConfig
 from exporter.session.watch.end_folder import end_folder
 from exporter.session.watch.inputs import WatchInputs
 from exporter.session.watch.pid_file import pid_file
@@ -133,7 +133,7 @@ def command(
         raise UsageError("--otlp-dir-limit is given without --otlp-dir", hint="add --otlp-dir DIR")
     limit_mib = otlp_dir_limit_mib or _LIMIT_MIB
     output, reports = output_config(otlp_dir, process_spans), report_config(options)
-    config = WatchConfig(output, otlp_dir_limit_mib=limit_mib, reports=reports, **options)
+    config = WatchConfig(output=output, reports=reports, otlp_dir_limit_mib=limit_mib, **options)
     return watch(config, inherited_environment())
 
 

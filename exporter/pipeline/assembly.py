@@ -13,7 +13,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from exporter.common.clock import Clock
-from exporter.common.settings import ProcessSpans
 from exporter.events.programs import Lookup
 from exporter.otlp.telemetry import Telemetry
 
@@ -23,6 +22,7 @@ from .finder import JobFinder, NoJobFinder
 from .flows import Flows
 from .job import Outlets, TracedJob, View, known_by, silent, traced_job
 from .metrics import Metrics
+from .process_spans import ProcessSpans
 from .recording import Beginning
 from .summary import Summary
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Protocol
 from opentelemetry.sdk.resources import Resource
 
 from exporter.common.clock import Clock
-from exporter.common.settings import ProcessSpans
 from exporter.events.destinations import Destination
 from exporter.events.facts import RULE_OF_ANSWERS, Act, Acted, Aggregated, Flowed, Metered
 from exporter.events.programs import Program
@@ -22,6 +21,7 @@ from exporter.pipeline.alerts import Denials, Novelties, why_novel
 
 from .attempt import Attempt
 from .metrics import JobMetrics, Metrics
+from .process_spans import ProcessSpans
 from .ruling import Terms
 from .spans import Spans
 from .summary import Summary

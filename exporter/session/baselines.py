@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from exporter.common.errors import UsageError
-from exporter.common.settings import FailOn
 
 from .messages import warn
+from .settings import FailOn
 
 if TYPE_CHECKING:
     from exporter.baseline.model import Baseline

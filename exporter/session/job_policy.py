@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 from exporter.common.errors import UsageError
 from exporter.common.net.name_service import dns_obstacles, others_that_ask
-from exporter.common.settings import FailOn, RunConfig, WatchConfig
 from exporter.jobs.model import Job
 from exporter.kernel.maps.registry import JobMode, Registered, ResumableJob, run_hash
 from exporter.pipeline.ruling import Terms, terms_of
@@ -19,6 +18,7 @@ from exporter.policy.sections import effective, withheld
 
 from .fail_on import futile
 from .messages import warn
+from .settings import FailOn, RunConfig, WatchConfig
 
 _ENDPOINTS = "--allowed-endpoints"
 

@@ -6,13 +6,13 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from exporter.common.settings import ReportConfig
 from exporter.otlp.courier import Spooling
-from exporter.otlp.environment import Destinations
+from exporter.otlp.settings import Destinations
 from exporter.otlp.spool_folder import SpoolFolder, default_folder
 from exporter.otlp.telemetry import Telemetry
 
 from .reports import Reporting
+from .settings import ReportConfig
 
 
 @contextmanager

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from exporter.common.errors import UsageError
-from exporter.common.settings import OutputConfig, ReportConfig
 from exporter.otlp.environment import resolve_destinations
 from exporter.otlp.telemetry import Telemetry
 from exporter.pipeline.account import KernelCounts
@@ -22,6 +21,7 @@ from .baselines import warn_of_unknown
 from .job_result import JobResult
 from .messages import warn
 from .reports import STEP_SUMMARY, Reporting
+from .settings import OutputConfig, ReportConfig
 from .shared_messages import saying_long_flush, tell_act
 
 if TYPE_CHECKING:

@@ -12,7 +12,6 @@ from typing import NamedTuple
 from exporter.common.clock import boot_ns, system_clock
 from exporter.common.errors import KernelError
 from exporter.common.net.hosts import all_names
-from exporter.common.settings import RunConfig
 from exporter.events.facts import HOST, Event, ProcessKey
 from exporter.jobs.attributes import worker_attributes
 from exporter.jobs.detect import detect, step_of
@@ -45,6 +44,7 @@ from .live_view import Ticker, finish, lines, tell_besides
 from .messages import warn
 from .outputs import outputs
 from .run_inputs import RunInputs
+from .settings import RunConfig
 from .shared_messages import saying_long_flush, tell_act, tell_fault, warn_of_ignored
 from .signals import SignalRelay
 from .sudo import tell_kept_back

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from exporter.common.settings import RunConfig
+from .settings import RunConfig
 
 if TYPE_CHECKING:
     from exporter.baseline.model import Baseline

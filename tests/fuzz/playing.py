@@ -11,13 +11,13 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricsData, 
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 
-from exporter.common.settings import ProcessSpans
 from exporter.otlp.encoders import json_line_encoder, protobuf_encoder
 from exporter.otlp.records import LogRecord
 from exporter.otlp.settings import Signal
 from exporter.otlp.telemetry import Telemetry
 from exporter.pipeline.account import KernelCounts, Nothing
 from exporter.pipeline.assembly import assemble, begin
+from exporter.pipeline.process_spans import ProcessSpans
 from exporter.pipeline.recording_reader import RecordingReader
 from exporter.pipeline.summary import Summary
 

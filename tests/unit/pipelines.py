@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from exporter.baseline.model import Baseline
-from exporter.common.settings import ProcessSpans
 from exporter.events.arguments import arguments_of
 from exporter.events.facts import Event, Execed, Exited, Forked, ProcessKey, attempts_of
 from exporter.events.programs import Facts, Image, Lookup
@@ -16,6 +15,7 @@ from exporter.otlp.environment import resolve_destinations
 from exporter.otlp.telemetry import Telemetry
 from exporter.pipeline.account import Account, KernelCounts
 from exporter.pipeline.assembly import assemble, begin
+from exporter.pipeline.process_spans import ProcessSpans
 from exporter.pipeline.recording import Beginning
 from exporter.pipeline.summary import Summary
 from tests.unit.records import ACT, EXEC

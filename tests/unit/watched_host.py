@@ -8,7 +8,6 @@ from itertools import count
 from pathlib import Path
 
 from exporter.baseline.model import Baseline
-from exporter.common.settings import ProcessSpans
 from exporter.events.arguments import arguments_of
 from exporter.events.facts import (
     HOST,
@@ -30,6 +29,7 @@ from exporter.otlp.environment import resolve_destinations
 from exporter.otlp.telemetry import Telemetry
 from exporter.pipeline.account import Account, KernelCounts
 from exporter.pipeline.assembly import assemble
+from exporter.pipeline.process_spans import ProcessSpans
 from exporter.pipeline.summary import Summary
 from exporter.session.watch.agents import agent_named, number_of
 from exporter.session.watch.holding import NoPolicyHolder, PolicyHolder

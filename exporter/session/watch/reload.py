@@ -9,12 +9,12 @@ from typing import Any
 
 from exporter.common.errors import CiEgressError, FileError, KernelError, UsageError
 from exporter.common.limits import limit_hint
-from exporter.common.settings import WatchConfig
 from exporter.common.text import counted
 from exporter.pipeline.core import Pipeline
 from exporter.session.baselines import baseline_of
 from exporter.session.job_policy import source_of
 from exporter.session.messages import Messages
+from exporter.session.settings import WatchConfig
 from exporter.session.watch.faults import told_of
 
 from .job_finder import JobWatch

@@ -9,7 +9,6 @@ import pytest
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.trace import StatusCode
 
-from exporter.common.settings import FailOn
 from exporter.events.destinations import destination
 from exporter.events.facts import RULE_OF_LOOKUPS, Act, Acted, Aggregated, Outcome, Verdict
 from exporter.events.programs import Program
@@ -22,6 +21,7 @@ from exporter.pipeline.job import TracedJob
 from exporter.pipeline.ruling import Ruling, Terms, ruling
 from exporter.pipeline.spans import Spans
 from exporter.session.fail_on import failings
+from exporter.session.settings import FailOn
 from tests.unit.records import ACT, AGGREGATE, BASH
 from tests.unit.samples import CLOCK, JOB, attempt, attempt_of, bash, program
 

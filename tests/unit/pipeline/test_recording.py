@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 
 from exporter.common.clock import Clock
 from exporter.common.errors import UsageError
-from exporter.common.settings import ProcessSpans
 from exporter.events.arguments import arguments_of
 from exporter.events.facts import (
     Act,
@@ -26,6 +25,7 @@ from exporter.events.facts import (
 from exporter.events.programs import Facts, Image
 from exporter.events.wire import MESSAGE_ROOM
 from exporter.pipeline.account import KernelCounts
+from exporter.pipeline.process_spans import ProcessSpans
 from exporter.pipeline.recording import Beginning, Ending, Recorder
 from exporter.pipeline.recording_reader import RecordingReader
 from tests.fuzz.draw import Draw

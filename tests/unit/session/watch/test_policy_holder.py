@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from exporter.common.errors import CiEgressError, KernelError
-from exporter.common.settings import OutputConfig, ProcessSpans, WatchConfig
 from exporter.events.facts import HOST
 from exporter.kernel.maps.policies import WrittenPolicy
 from exporter.kernel.maps.registry import JobMode, Registered
 from exporter.pipeline.names import Names
+from exporter.pipeline.process_spans import ProcessSpans
 from exporter.policy.model import Mode
 from exporter.session.job_policy import Source
+from exporter.session.settings import OutputConfig, WatchConfig
 from exporter.session.watch import policy_change
 from exporter.session.watch.policy_change import OVERFLOW
 from exporter.session.watch.policy_holder import WatchPolicyHolder
@@ -466,9 +467,8 @@ def test_a_scope_that_is_over_is_given_no_policy_any_more() -> None:
 def reread_by(holder: WatchPolicyHolder, file: Path, text: str, capsys: pytest.CaptureFixture[str]) -> str:
     """What is said where the policy is `text` by now."""
     file.write_text(text)
-    config = WatchConfig(
-        OutputConfig(None, ProcessSpans.NETWORK), None, strict=False, otlp_dir_limit_mib=1, policy=file
-    )
+    output = OutputConfig(None, ProcessSpans.NETWORK)
+    config = WatchConfig(output=output, job_env=None, otlp_dir_limit_mib=1, policy=file)
     jobs = SimpleNamespace(names_in=lambda _: Names(), change_terms=lambda *_: None)
     pipeline: Any = SimpleNamespace(jobs=jobs)
     reread(config, holder, pipeline, pipeline, lambda: None)
