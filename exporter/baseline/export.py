@@ -11,7 +11,7 @@ from exporter.baseline.model import Baseline, Entry, Task
 from exporter.baseline.sections import Patterns, shown_task
 from exporter.common.documents.scalars import scalar
 from exporter.common.errors import UsageError
-from exporter.common.text import counted
+from exporter.common.text import counted, first_of
 from exporter.policy.compile import check_for_kernel
 from exporter.policy.model import Name, Policy
 from exporter.policy.parse import parse_policy
@@ -99,8 +99,7 @@ def _head(baseline: Baseline) -> Iterator[str]:
     )
     yield from _HEAD.format(size=size).splitlines()
     if servers := _dns_servers(baseline):
-        more = f" and {len(servers) - _SERVERS_MAX} more" if len(servers) > _SERVERS_MAX else ""
-        yield f"# Jobs ask {', '.join(servers[:_SERVERS_MAX])}{more} for names. Machines differ in whom"
+        yield f"# Jobs ask {first_of(servers, _SERVERS_MAX)} for names. Machines differ in whom"
         yield "# they ask: this is for those of the machine that a job runs on."
         yield "resolvers: system"
 

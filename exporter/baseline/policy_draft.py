@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from exporter.common.net.addresses import is_loopback
-from exporter.common.text import printable
+from exporter.common.text import form_of, printable
 from exporter.events.destinations import OTHER
 from exporter.otlp.reading.json import number_of, text_of
 from exporter.policy.endpoints import PORT_MAX
@@ -82,7 +82,7 @@ class Draft:
 
     def lines(self) -> Iterator[str]:
         """Yield the lines of the policy file."""
-        noun = "attempt" if self._attempts == 1 else "attempts"
+        noun = form_of(self._attempts, "attempt")
         yield from _HEAD.format(jobs=self._whose(), attempts=self._attempts, noun=noun).splitlines()
         for reason, attempts in sorted(self.left_out.items()):
             yield f"# In no rule: {attempts:,} × {reason}"

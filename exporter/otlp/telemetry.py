@@ -23,7 +23,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 
 from exporter import __version__
-from exporter.common.text import clean, counted
+from exporter.common.text import clean, counted, form_of
 from exporter.otlp.complaints import ComplaintHandler, Complaints
 from exporter.otlp.courier import Courier, Spooling
 from exporter.otlp.depot import Books
@@ -194,13 +194,13 @@ class Telemetry:
         if left := ", ".join(courier.left for courier in self._couriers if courier.left):
             lines.append(f"{left} wait in {path} for the next start that exports to the same collector")
         if delivered := earlier.exported + earlier.aggregated:
-            were = "was" if delivered == 1 else "were"
+            were = form_of(delivered, "was", "were")
             lines.append(f"{counted(delivered, 'attempt')} of earlier runs {were} delivered from {path}")
         for (_, error_type), number in earlier.dropped.items():
             told = f"{counted(number, 'attempt')} of earlier runs that waited in {path} got lost"
             lines.append(f"{told} ({error_type})")
         if earlier.spooled:
-            wait = "waits" if earlier.spooled == 1 else "wait"
+            wait = form_of(earlier.spooled, "waits", "wait")
             lines.append(f"{counted(earlier.spooled, 'attempt')} of earlier runs {wait} in {path}")
         return lines
 

@@ -204,9 +204,8 @@ class Summary:
     def _left_remarks(self) -> Iterable[str]:
         if self._left_behind:
             number = len(self._left_behind)
-            were = "process was" if number == 1 else "processes were"
             traced = "still" if self._is_left_traced else "no longer"
-            yield f"{number} {were} left behind, {traced} traced:"
+            yield f"{counted(number, 'process was', 'processes were')} left behind, {traced} traced:"
             for program in self._left_behind[:10]:
                 yield f"  {program.process.pid} {printable(command_line(program))}"
 

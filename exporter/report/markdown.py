@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from functools import partial
 from string import hexdigits
 
-from exporter.common.text import counted
+from exporter.common.text import counted, form_of
 from exporter.pipeline.account import Account
 from exporter.pipeline.ruling import DENIED, WOULD_DENY
 from exporter.pipeline.summary_table import Counted
@@ -35,7 +35,7 @@ def completeness(account: Account | None) -> str:
     if account is None:
         return "<p>⚠️ Whether these are all attempts isn't known: there is no account of them.</p>\n"
     told = account.exported + account.aggregated
-    line = f"{account.attempts:,} {counted(account.attempts, 'attempt').partition(' ')[2]}, "
+    line = f"{account.attempts:,} {form_of(account.attempts, 'attempt')}, "
     line += f"{told:,} accounted for"
     missing = list(_missing(account))
     return f"<p>⚠️ {line}: {'; '.join(missing)}.</p>\n" if missing else f"<p>{line}.</p>\n"
