@@ -37,7 +37,7 @@ from exporter.session.baselines import required_baseline
 from exporter.session.command import HeldCommand, inherited_environment
 from exporter.session.messages import Messages
 from exporter.session.run_inputs import RunInputs
-from exporter.session.settings import FailOn, OnDeath, RunConfig
+from exporter.session.settings import OnDeath, RunConfig
 from exporter.session.signals import SignalRelay
 from exporter.session.users import command_user
 
@@ -45,7 +45,7 @@ from .misplaced_options import CommandInFront, a_command, warn_of_doubtful, warn
 
 if TYPE_CHECKING:
     from exporter.kernel.instances.loading import Loading
-    from exporter.policy.model import Policy
+    from exporter.session.job_policy import Source
 
 
 @click.command(
@@ -125,17 +125,11 @@ def run(config: RunConfig, environment: Mapping[str, str]) -> int:
             return _go_on_untraced(config, relay, held)
 
 
-def _requested(config: RunConfig) -> Policy | None:
+def _requested(config: RunConfig) -> Source | None:
     if config.host_enforce and not config.is_host:
         raise UsageError("--host-enforce is given without --host", hint="add --host")
-    if not (
-        config.policy
-        or config.allowed_endpoints is not None
-        or config.enforce
-        or config.fail_on - {FailOn.NOVEL}
-        or config.host_enforce
-    ):
-        return None  # without importing what reads one
+    if not config.asks_for_policy:
+        return None
     from exporter.session.job_policy import requested
 
     return requested(config)

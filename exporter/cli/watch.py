@@ -33,7 +33,7 @@ from exporter.common.errors import UsageError
 from exporter.session.baselines import required_baseline
 from exporter.session.command import inherited_environment
 from exporter.session.messages import Messages
-from exporter.session.settings import FailOn, OnDeath, WatchConfig
+from exporter.session.settings import OnDeath, WatchConfig
 from exporter.session.watch.end_folder import end_folder
 from exporter.session.watch.inputs import WatchInputs
 from exporter.session.watch.pid_file import pid_file
@@ -216,10 +216,8 @@ def _kernel(config: WatchConfig, *, has_policy: bool) -> Iterator[Kernel]:
 
 
 def _policy(config: WatchConfig) -> Source | None:
-    has_policy = config.policy is not None or config.allowed_endpoints is not None
-    needs_one = config.enforce or config.host_enforce or config.fail_on - {FailOn.NOVEL}
-    if not (has_policy or needs_one):
-        return None  # without importing what reads one
+    if not config.asks_for_policy:
+        return None
     from exporter.session.job_policy import source_of
 
     return source_of(config)

@@ -72,7 +72,7 @@ def trace(
     warn_of_ignored(ignored_variables(environment))
     destinations = resolve_destinations(environment, otlp_dir=config.output.otlp_dir)
     job = _job(given, environment)
-    ready = ready_policy(config, given.policy, job)
+    ready = ready_policy(given.source, job, config.fail_on)
     warn_of_unknown(given.baseline, job)
     with ExitStack() as stack:
         reporting, telemetry = stack.enter_context(

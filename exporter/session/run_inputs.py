@@ -10,14 +10,19 @@ from .settings import RunConfig
 if TYPE_CHECKING:
     from exporter.baseline.model import Baseline
     from exporter.policy.model import Policy
+    from exporter.session.job_policy import Source
 
 
 class RunInputs(NamedTuple):
     """The inputs, all read before anything is loaded, so that bad input is refused first."""
 
     config: RunConfig
-    policy: Policy | None
-    """The whole policy, with its sections for all jobs; None without one."""
+    source: Source | None
     baseline: Baseline | None
     on_failure: Callable[[], object]
     """Called once COMMAND has failed, before the summary."""
+
+    @property
+    def policy(self) -> Policy | None:
+        """The whole policy, with its sections for all jobs; None without one."""
+        return self.source.policy if self.source else None
