@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from exporter.kernel.grace_period import thread
+from exporter.kernel.mounts import mounts_in
 
 from .packet_sockets import SocketPlace
 
@@ -110,8 +111,7 @@ def everywhere() -> Iterator[int]:
 
 
 def _mounted() -> list[Path]:
-    lines = (line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines())
-    return [Path(words[4]) for words in lines if words[3].startswith("net:[")]
+    return [mount.path for mount in mounts_in() if mount.root.startswith("net:[")]
 
 
 class LinkNews:
