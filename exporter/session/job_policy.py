@@ -74,16 +74,16 @@ def requested(config: TraceConfig) -> Source | None:
 
     Raises UsageError for a policy that isn't valid, and for options that need a policy and have none.
     """
-    if not config.has_policy:
-        if config.needing_policy:
-            hint = "name one with --policy FILE or --allowed-endpoints TEXT"
-            raise UsageError(f"{config.needing_policy[0]} needs a policy", hint=hint)
-        return None
     from exporter.policy.parse import load_policy, parse_allowed_endpoints
 
     policy = load_policy(config.policy) if config.policy is not None else None
     if config.allowed_endpoints is not None:
         policy = with_endpoints(policy, parse_allowed_endpoints(config.allowed_endpoints))
+    if policy is None:
+        if config.needing_policy:
+            hint = "name one with --policy FILE or --allowed-endpoints TEXT"
+            raise UsageError(f"{config.needing_policy[0]} needs a policy", hint=hint)
+        return None
     ruleset = _ENDPOINTS if config.policy is None else str(config.policy)
     return Source(policy, config.enforce, ruleset, system_resolvers(), config.host_enforce)
 

@@ -81,11 +81,6 @@ class TraceConfig:
     """Whether destinations, or the jobs of a watch, are shown at once on a terminal."""
 
     @property
-    def has_policy(self) -> bool:
-        """Whether an option names the policy."""
-        return self.policy is not None or self.allowed_endpoints is not None
-
-    @property
     def needing_policy(self) -> list[str]:
         """The options that were given and mean nothing without a policy."""
         asked = {"--enforce": self.enforce, "--host-enforce": self.host_enforce}
@@ -95,7 +90,8 @@ class TraceConfig:
     @property
     def asks_for_policy(self) -> bool:
         """Whether what reads a policy has to be imported, if only to say that there is none."""
-        return self.has_policy or bool(self.needing_policy)
+        has_policy = self.policy is not None or self.allowed_endpoints is not None
+        return has_policy or bool(self.needing_policy)
 
 
 @dataclass(frozen=True, kw_only=True)
