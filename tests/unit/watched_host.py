@@ -30,9 +30,10 @@ from exporter.otlp.telemetry import Telemetry
 from exporter.pipeline.account import Account, KernelCounts
 from exporter.pipeline.assembly import assemble
 from exporter.pipeline.process_spans import ProcessSpans
+from exporter.pipeline.ruling import Terms
 from exporter.pipeline.summary import Summary
 from exporter.session.watch.agents import agent_named, number_of
-from exporter.session.watch.holding import NoPolicyHolder, PolicyHolder
+from exporter.session.watch.holding import PolicyHolder
 from exporter.session.watch.job_finder import JobWatch
 from tests.launch import JsonObject, spans_in
 from tests.unit.pipelines import NothingKnown
@@ -53,6 +54,26 @@ def gitlab(run: str = "987", job: str = "4321", **more: str) -> dict[str, str]:
 def block(environ: Mapping[str, str]) -> bytes:
     """As a process is executed with it."""
     return b"".join(f"{name}={value}\0".encode() for name, value in environ.items())
+
+
+class NoPolicyHolder:
+    """A holder for a watch without a policy."""
+
+    def begin(self, _scope: int, _job: Job, _standing: ResumableJob, *, is_new: bool = False) -> None:
+        """Return None: no job has a policy."""
+
+    def over(self, scope: int, standing: ResumableJob) -> None:
+        """Do nothing: the job had no policy."""
+
+    def end(self, scope: int) -> None:
+        """Do nothing: the job had no policy."""
+
+    def overflow(self) -> None:
+        """Return None: jobs that find no room have no policy, either."""
+
+    def others(self) -> Mapping[int, Terms]:
+        """Return no terms."""
+        return {}
 
 
 class Host:

@@ -25,7 +25,7 @@ from exporter.pipeline.procfs import all_pids, owner_of
 from exporter.pipeline.summary import Summary
 
 from .decisions import Decisions
-from .holding import NoPolicyHolder, PolicyHolder
+from .holding import PolicyHolder
 from .jobs_by_scope import JobsByScope
 from .resumed import resumed
 from .roots import Identified, Roots
@@ -57,7 +57,7 @@ class JobWatch:
         *,
         job_env: str | None,
         on_change: Callable[[Job, Summary | None], None],
-        holder: PolicyHolder = NoPolicyHolder(),  # noqa: B008
+        holder: PolicyHolder,
         baseline: Baseline | None = None,
         is_agent: Callable[[ProcessKey], bool] = lambda _: False,
         clock: Callable[[], Clock] = system_clock,

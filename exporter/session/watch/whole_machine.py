@@ -16,7 +16,7 @@ from exporter.pipeline.job import Outlets, known_by, traced_job
 from exporter.pipeline.procfs import all_pids, is_running
 from exporter.pipeline.summary import Summary
 
-from .holding import NoPolicyHolder, PolicyHolder
+from .holding import PolicyHolder
 from .jobs_by_scope import WITHOUT_ROOM
 from .roots import Roots
 
@@ -47,7 +47,7 @@ class MachineWatch:
         job_env: str | None,
         apart: Container[ProcessKey],
         on_change: Callable[[Job, Summary | None], None],
-        holder: PolicyHolder = NoPolicyHolder(),  # noqa: B008
+        holder: PolicyHolder,
         baseline: Baseline | None = None,
         ends_by_token: bool = False,
         pids: Callable[[], Collection[int]] = all_pids,
