@@ -24,7 +24,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from exporter.policy.model import (
-    LOOPBACK,
     Address,
     Effect,
     JobPolicy,
@@ -104,19 +103,6 @@ def decide(
         if rule is not winner
     )
     return Decision(winner.effect if winner else Effect.DENY, winner, others)
-
-
-def may_create(policy: JobPolicy, protocol: int, *, resolvers: Iterable[Address] = ()) -> bool:
-    """Whether a raw or ping socket of `protocol` can be of use: some rule allows it to something else.
-
-    Loopback alone doesn't count, unless the policy names it.
-    """
-    plain = EgressRequest(None, protocol).plain.protocol
-    return any(
-        rule.effect is Effect.ALLOW and rule.protocol in (Protocol.ANY, plain)
-        for rule in policy.all_rules(resolvers)
-        if rule not in LOOPBACK
-    )
 
 
 def may_ask(policy: JobPolicy, name: str) -> bool:

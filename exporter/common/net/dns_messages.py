@@ -78,14 +78,6 @@ def parse_reply(message: bytes, *, is_cut: bool) -> Reply:
         return Reply(question, tuple(_addresses(name, records)))
 
 
-def question_name(message: bytes) -> str | None:
-    """Return the name that `message` asks for; None when it has no question that can be read."""
-    try:
-        return parse_question(message).name
-    except MessageError:
-        return None
-
-
 def is_host_name(name: str) -> bool:
     """Whether `name` may be a host's: letters, digits, `-` and `_`, in lower case."""
     return len(name) <= _HOST_NAME_MAX and _HOST_NAME.fullmatch(name) is not None

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from exporter.common.clock import boot_ns
-from exporter.common.net.dns_messages import question_name
+from exporter.common.net.dns_messages import parse_question
 from exporter.events.facts import Answered, Asked
 from exporter.pipeline.names import Names
 from tests.kernel.lab import Lab, Network
@@ -67,7 +67,7 @@ def test_every_address_has_the_name_that_was_asked_for(
     assert resolve(configured, "WWW.Registry.example", options) == ADDRESSES
     events = lookups.drain()
     asked = [event for event in events if isinstance(event, Asked)]
-    assert [question_name(event.message) for event in asked] == ["www.registry.example"] * 2
+    assert [parse_question(event.message).name for event in asked] == ["www.registry.example"] * 2
     assert {event.protocol for event in asked} == {6 if options == "use-vc" else 17}
     assert {event.resolver for event in asked} == {packed(network.peer)}
     names = take_in(events)
