@@ -12,10 +12,11 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 
 from exporter.otlp.encoders import json_line_encoder, protobuf_encoder
+from exporter.otlp.ledger import LedgerTotals
 from exporter.otlp.records import LogRecord
 from exporter.otlp.settings import Signal
 from exporter.otlp.telemetry import Telemetry
-from exporter.pipeline.account import KernelCounts, Nothing
+from exporter.pipeline.account import KernelCounts
 from exporter.pipeline.assembly import assemble, begin
 from exporter.pipeline.process_spans import ProcessSpans
 from exporter.pipeline.recording_reader import RecordingReader
@@ -27,7 +28,7 @@ class _Kept:
 
     resource = Resource({"service.name": "ci-egress"})
 
-    earlier = Nothing()
+    earlier = LedgerTotals()
 
     def __init__(self, meter: Meter) -> None:
         self.meter = meter
@@ -36,8 +37,8 @@ class _Kept:
         self.attempts = 0
 
     @property
-    def account(self) -> Nothing:
-        return Nothing(self.attempts)
+    def account(self) -> LedgerTotals:
+        return LedgerTotals(self.attempts)
 
     def add_producer(self, _: object) -> None:
         """None of its metrics are looked at."""

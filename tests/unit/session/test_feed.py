@@ -88,7 +88,7 @@ class Live:
     def __init__(self, *batches: list[bytes], attempts: int = 0, flows: Sized = ()) -> None:
         self.tracer = FakeTracer(*batches)
         self.events: list[Event] = []
-        self.books = Bookkeeping(lambda: KernelCounts(attempts, 0), LedgerTotals)
+        self.books = Bookkeeping(lambda: KernelCounts(attempts, 0), LedgerTotals, lambda: 0, LedgerTotals)
         self.faults: list[str] = []
         self.handle = self.events.append
         self._flows = flows
