@@ -108,7 +108,6 @@ class Host:
             baseline=baseline,
             is_agent=self._agents.__contains__,
             clock=lambda: CLOCK,
-            pids=lambda: self._alive,
         )
         self.pipeline = assembly.pipeline(NothingKnown(), self.jobs)
         self.jobs.begin(self.pipeline, self.now_ns)
@@ -187,6 +186,7 @@ class Host:
         while self.now_ns < end_ns:
             self.now_ns = min(self.now_ns + SECOND, end_ns)
             self.jobs.look_around(self.now_ns)
+            self.pipeline.table.reap(self._alive, self.now_ns)
             while self.jobs.end_some(self.now_ns):
                 pass
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Protocol
 
-from exporter.common.clock import boot_ns, system_clock
+from exporter.common.clock import Rhythm, boot_ns, system_clock
 from exporter.common.errors import FAIL_ON_STATUS, LOST_STATUS
 from exporter.common.net.hosts import all_names
 from exporter.common.systemd import notify
@@ -24,7 +24,7 @@ from exporter.otlp.telemetry import Telemetry
 from exporter.pipeline.account import Account
 from exporter.pipeline.assembly import assemble
 from exporter.pipeline.job import Outlets
-from exporter.pipeline.procfs import Proc
+from exporter.pipeline.procfs import Proc, all_pids
 from exporter.session.fail_on import futile
 from exporter.session.feed import LiveSource, find_everyone, kernel_counts
 from exporter.session.guards.checks import Guards, Owner, frame_warnings
@@ -58,7 +58,7 @@ from .takeover import Takeover
 from .whole_machine import SCOPE as MACHINE
 from .whole_machine import MachineWatch
 
-_LOOK_AROUND_S = 1.0
+_LOOK_AROUND_S, _REAP_S = 1.0, 10.0
 _BUSY_INTERVAL_S, _IDLE_INTERVAL_S = 0.005, 0.02
 
 
@@ -168,6 +168,7 @@ class _Daemon:
         self._source.decide_first(self._decide, self.missed.make_up)
         self._sleep = tracer.sleep if policy else time.sleep
         self._pause_s = _IDLE_INTERVAL_S
+        self._reaping = Rhythm(_REAP_S, at_once=False)
 
     def begin(self) -> None:
         """Find the processes that run already, or go on with those of an instance that was adopted."""
@@ -198,13 +199,12 @@ class _Daemon:
             lambda: self._tracer.note(self._books.settled),
             lambda: self._heed(asked),
         ]
-        looked_s = time.monotonic()
+        looking = Rhythm(_LOOK_AROUND_S, at_once=False)
         self._tracer.frames.most_s = TURN_S
         while not (asked.end or self._guards.is_left_alone):
             for part in turn:
                 self._faults.stand(part)
-            if time.monotonic() - looked_s >= _LOOK_AROUND_S:
-                looked_s = time.monotonic()
+            if looking.is_time():
                 for part in self._looks():
                     self._faults.stand(part)
                     self._faults.stand(self._source.decide)
@@ -321,11 +321,17 @@ class _Daemon:
         return [
             self._tracer.scopes.sweep,
             lambda: self._jobs.look_around(boot_ns()),
+            self._reap,
             lambda: self._holder.look(lambda scopes: self._tracer.scopes.close(scopes, self._source.take)),
             self._guards.look_for_agent,
             self._guards.tick,
             self._tell_problems,
         ]
+
+    def _reap(self) -> None:
+        """End the programs whose exit records got lost."""
+        if self._reaping.is_time():
+            self._pipeline.table.reap(all_pids(), boot_ns())
 
     def _tell_problems(self) -> None:
         for problem in (*self.missed.news(), *self._telemetry.complaints()):
