@@ -7,7 +7,7 @@ import secrets
 import shutil
 import stat
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
@@ -17,6 +17,8 @@ from exporter.kernel.bpf import U32, Map, detach_link, open_pinned
 from exporter.kernel.frames.clsact import FILTERS, filter_name, remove_filters
 from exporter.kernel.locks import MODES, lock, locked
 from exporter.kernel.maps.candidates import all_of, known_scope
+from exporter.kernel.maps.modes import enforced
+from exporter.kernel.maps.procs import latest_procs
 
 from .dropped_connections import MAPS, abort
 
@@ -177,8 +179,7 @@ def is_of_watch(directory: Path) -> bool:
 def is_enforcing(directory: Path) -> bool:
     """Whether some policy of the instance is enforced; False for one whose start was interrupted."""
     with suppress(FileNotFoundError), open_map(directory, "modes") as modes:
-        values = filter(None, map(modes.lookup, list(modes)))
-        return any(wire.ModeValue.unpack(value).is_enforcing for value in values)
+        return bool(enforced(modes))
     return False
 
 
@@ -190,15 +191,9 @@ def live_processes(directory: Path) -> list[int]:
     with suppress(FileNotFoundError):
         with open_map(directory, "candidates") as candidates, open_map(directory, "procs") as procs:
             found = all_of(candidates)
-            pids = [U32.unpack(key)[0] for key in procs if _is_of_a_job(procs.lookup(key), found)]
+            pids = [pid for pid, proc in latest_procs(procs, procs) if known_scope(proc, found.get)]
         return [pid for pid in pids if Path(f"/proc/{pid}").exists()]
     return []
-
-
-def _is_of_a_job(value: bytes | None, found: Mapping[bytes, int]) -> bool:
-    """Whether an entry of `procs` is of a job's process; None is one that ended meanwhile."""
-    proc = value and wire.ProcValue.unpack(value)
-    return bool(proc and known_scope(proc, found.get))
 
 
 def remove(directory: Path, tell: Callable[[str], object] = lambda _: None) -> bool:

@@ -22,6 +22,7 @@ from exporter.kernel.maps.executables import Executables
 from exporter.kernel.maps.fork_counts import Forks
 from exporter.kernel.maps.grants import Grants
 from exporter.kernel.maps.inheritance import Inherited, inherited, total
+from exporter.kernel.maps.modes import enforced, mode_of
 from exporter.kernel.maps.policies import Policies
 from exporter.kernel.maps.queries import Queries
 from exporter.kernel.maps.registry import JobMode, Registered, Registry
@@ -188,11 +189,11 @@ class Tracer:
 
     def mode(self, scope: int) -> JobMode:
         """Return the mode that the kernel applies to `scope` now."""
-        return mode_of(self._modes.lookup(U32.pack(scope)))
+        return mode_of(self._modes, scope)
 
     def denies(self) -> bool:
         """Whether any policy is enforced."""
-        return any(mode_of(value) is JobMode.ENFORCE for _, value in self._modes.items())
+        return bool(enforced(self._modes))
 
     def is_attached(self) -> bool:
         """Whether all programs are where they were attached, as of now."""
@@ -272,11 +273,3 @@ class Tracer:
     def finish(self, handle: Handler) -> None:
         """Hand over the last acts that the kernel only counted. Call it once, when detached and drained."""
         self._windows.finish(handle)
-
-
-def mode_of(value: bytes | None) -> JobMode:
-    """Return the mode in an entry of the map `modes`; None stands for no entry."""
-    if value is None:
-        return JobMode.NONE
-    mode = wire.ModeValue.unpack(value)
-    return JobMode.ENFORCE if mode.is_enforcing else JobMode.AUDIT

@@ -15,8 +15,9 @@ from pathlib import Path
 
 from exporter.common.errors import KernelError
 from exporter.events import wire
-from exporter.kernel.bpf import U32, detach_link
+from exporter.kernel.bpf import detach_link
 from exporter.kernel.locks import changing_modes, is_locked
+from exporter.kernel.maps.modes import mode_entry, mode_of, put_mode
 from exporter.kernel.maps.registry import JobMode, Registered, Registry
 from exporter.kernel.mounts import find_bpffs
 from exporter.kernel.pins import (
@@ -34,7 +35,6 @@ from exporter.kernel.programs.hooks import PROGRAMS
 from exporter.kernel.programs.kinds import Hook
 from exporter.kernel.programs.links import Link, attached_links, attached_pins
 from exporter.kernel.requirements import tracing_capabilities
-from exporter.kernel.tracer import mode_of
 
 from .stop_frames import Gap, stopping
 
@@ -140,7 +140,7 @@ def jobs_of(instance: Instance) -> list[InstanceJob]:
         with open_map(directory, "jobs") as jobs, open_map(directory, "modes") as modes:
             is_attached = _attached(directory) >= _HOOKS
             return [
-                InstanceJob(instance, scope, job, mode_of(modes.lookup(U32.pack(scope))), is_attached)
+                InstanceJob(instance, scope, job, mode_of(modes, scope), is_attached)
                 for scope, job in Registry(jobs, partial(changing_modes, directory))
             ]
     except FileNotFoundError:
@@ -189,17 +189,14 @@ def switch(job: InstanceJob, mode: JobMode, *, by: int) -> list[Gap]:
                 open_map(directory, "modes") as modes,
                 changing_modes(directory),
             ):
-                key = U32.pack(job.scope)
-                value = modes.lookup(key)
-                if value is None:
+                before = mode_entry(modes, job.scope)
+                if before is None:
                     what = f"{name} has no policy: there is nothing to {_verb(mode)}"
                     raise KernelError(what, hint="start it with --policy FILE or --allowed-endpoints TEXT")
                 gaps = stop_frames(LOCKED_S)  # before it is in force: then no frame leaves, whoever is killed
                 # The choice before the mode: whoever sees the mode knows who chose it.
                 Registry(jobs, partial(changing_modes, directory)).switch(job.scope, mode, by)
-                before = wire.ModeValue.unpack(value)
-                is_enforcing = int(mode is JobMode.ENFORCE)
-                modes.update(key, wire.MODE_VALUE.pack(*before._replace(is_enforcing=is_enforcing)))
+                put_mode(modes, job.scope, before._replace(is_enforcing=int(mode is JobMode.ENFORCE)))
     except UNREADABLE as error:
         raise KernelError(f"{name} can't be changed: {error}", hint=_hint(job.instance)) from None
     if not job.is_attached:

@@ -23,6 +23,7 @@ from exporter.events.facts import HOST
 from exporter.kernel.bpf import U32, Map
 from exporter.kernel.frames.descriptors import copied, pidfd
 from exporter.kernel.maps.candidates import all_of, held_as
+from exporter.kernel.maps.procs import latest_procs
 from exporter.kernel.maps.verdicts import MAPS, Peer, Process, Verdicts
 from exporter.kernel.pins import open_map
 from exporter.policy.entries import EntryVerdict
@@ -94,12 +95,10 @@ def _processes(maps: Mapping[str, Map], scope: int) -> Iterator[_Found]:
     """
     found, procs = all_of(maps["candidates"]), maps["procs"]
     undecided = _undecided(maps["config"])
-    for key in list(procs):
-        value = procs.lookup(key)
-        proc = value and wire.ProcValue.unpack(value)
-        if proc and held_as(proc, found.get, undecided) == scope and (scope != HOST or proc.is_guest):
+    for pid, proc in latest_procs(procs, list(procs)):
+        if held_as(proc, found.get, undecided) == scope and (scope != HOST or proc.is_guest):
             early = proc.early if proc.standing >= wire.STANDING_STEP else 0
-            yield _Found(U32.unpack(key)[0], Process(proc.held, early))
+            yield _Found(pid, Process(proc.held, early))
 
 
 def _undecided(config: Map) -> int:

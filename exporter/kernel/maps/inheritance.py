@@ -15,6 +15,7 @@ from exporter.events import wire
 from exporter.events.facts import ProcessKey
 from exporter.kernel.bpf import U32, Map, possible_cpus
 
+from .procs import all_procs
 from .rings import Ring
 from .windows import Windows
 
@@ -65,7 +66,7 @@ def inherited(maps: Mapping[str, Map], rings: Sequence[Ring], windows: Windows) 
 
 def running(procs: Map, lineage: Ring, scope_of: Callable[[wire.ProcValue], int]) -> Iterator[Running]:
     """Iterate over the processes in `procs`, oldest first, without those whose forks wait on `lineage`."""
-    entries = [(U32.unpack(key)[0], wire.ProcValue.unpack(value)) for key, value in procs.items()]
+    entries = list(all_procs(procs))
     born, execs = set(), dict[ProcessKey, int]()
     for header in lineage.waiting():
         process = ProcessKey(header.pid, header.started_ns)

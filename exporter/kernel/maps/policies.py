@@ -16,6 +16,7 @@ from exporter.policy.entries import AddressKey, Choice, NameKey
 
 from .executables import Executables
 from .free_entries import FreeEntries
+from .modes import mode_entry, put_mode
 from .registry import Registry
 
 _HEAD_BITS, _NAME_HEAD_BITS = 64, 32
@@ -75,7 +76,7 @@ class Policies:
         policy = self._with_executables(policy)
         fingerprint = _fingerprint(policy)
         if scope is not None and self._known:
-            mode = self._mode(scope)
+            mode = mode_entry(self._modes, scope)
             for same in (mode.policy, mode.next_policy) if mode else ():
                 if same in self._known and self._known[same].fingerprint == fingerprint:
                     self._written[same] = written = WrittenPolicy(same, policy, self._known.pop(same).base)
@@ -119,19 +120,19 @@ class Policies:
         """
         with self._registry.changing():
             is_enforcing = self._registry.wants_enforcing(scope, policy.mode)
-            value = wire.MODE_VALUE.pack(
+            entry = wire.ModeValue(
                 number, 0, is_enforcing, bool(policy.names), policy.portless, policy.refuses_lookups
             )
-            self._modes.update(U32.pack(scope), value)
+            put_mode(self._modes, scope, entry)
 
     def prepare(self, scope: int, number: int, policy: Compiled) -> None:
         """Have grants to `scope` made for `policy`, too, written as `number`, until it takes over."""
         with self._registry.changing():
-            mode = self._mode(scope)
+            mode = mode_entry(self._modes, scope)
             if mode is not None:
                 has_names = mode.has_names or bool(policy.names)
                 after = mode._replace(next_policy=number, has_names=int(has_names))
-                self._modes.update(U32.pack(scope), wire.MODE_VALUE.pack(*after))
+                put_mode(self._modes, scope, after)
 
     def release(self, scope: int) -> None:
         """Hold `scope` to no policy any more."""
@@ -171,7 +172,7 @@ class Policies:
 
     def is_held(self, scope: int, number: int) -> bool:
         """Whether `scope` is held to the policy written as `number`."""
-        mode = self._mode(scope)
+        mode = mode_entry(self._modes, scope)
         return mode is not None and mode.policy == number
 
     def _remove(
@@ -190,10 +191,6 @@ class Policies:
         self._used -= len(entries)
         self._rooms.give(rooms[0] + 1, rooms[1])
         self._all.delete(key)
-
-    def _mode(self, scope: int) -> wire.ModeValue | None:
-        value = self._modes.lookup(U32.pack(scope))
-        return None if value is None else wire.ModeValue.unpack(value)
 
     def _with_executables(self, policy: Compiled) -> Compiled:
         try:

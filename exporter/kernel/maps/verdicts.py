@@ -13,6 +13,8 @@ from exporter.events import wire
 from exporter.kernel.bpf import U32, Map
 from exporter.policy.entries import FINAL, EntryVerdict
 
+from .modes import mode_entry
+
 MAPS = ("modes", "policy", "alternatives", "granted", "rule_ports")
 
 _KEY_BITS = 8 * (wire.POLICY_KEY.size - 4)
@@ -63,7 +65,7 @@ class Verdicts:
 
     def decide(self, scope: int, peer: Peer, process: Process) -> PolicyAnswer | None:
         """Return the answer of the policy of `scope` on an act of `process` with `peer`; None without one."""
-        mode = self._mode(scope)
+        mode = mode_entry(self._modes, scope)
         if mode is None:
             return None
         classes = _classes(peer)
@@ -84,13 +86,9 @@ class Verdicts:
         best = self._best(policy, peer.address, _classes(peer), held=0)
         return best is not None and EntryVerdict(best.verdict) is EntryVerdict.ALLOW
 
-    def _mode(self, scope: int) -> wire.ModeValue | None:
-        value = self._modes.lookup(U32.pack(scope))
-        return None if value is None else wire.ModeValue.unpack(value)
-
     def _is_allowed_early(self, address: bytes, classes: tuple[_Class, ...], process: Process) -> bool:
         """Whether a name that the step had looked up before its job was known allows it."""
-        strictest = self._mode(wire.SCOPE_WITHOUT_ROOM)
+        strictest = mode_entry(self._modes, wire.SCOPE_WITHOUT_ROOM)
         if strictest is None:
             return False
         granted = wire.GrantedKey(process.early, strictest.policy, address)
