@@ -54,7 +54,7 @@ def take_in(events: list[Asked | Answered]) -> Names:
     names = Names()
     for event in events:
         if isinstance(event, Asked):
-            names.asked(event)
+            assert names.asked(event)
         else:
             names.answered(event)
     return names
@@ -73,7 +73,6 @@ def test_every_address_has_the_name_that_was_asked_for(
     names = take_in(events)
     assert {names.name_of(packed(address), boot_ns()) for address in ADDRESSES} == {"www.registry.example"}
     assert names.name_of(packed(network.peer), boot_ns()) is None
-    assert (names.counts.unparsed, names.counts.unasked) == (0, 0)
 
 
 @pytest.mark.parametrize("options", ["", "use-vc", "single-request"])
@@ -87,7 +86,6 @@ def test_a_resolver_behind_nat_is_known_by_the_address_that_is_asked(
     assert {event.resolver for event in events} == {packed(network.evil)}
     names = take_in(events)
     assert {names.name_of(packed(address), boot_ns()) for address in ADDRESSES} == {"www.registry.example"}
-    assert (names.counts.unparsed, names.counts.unasked) == (0, 0)
 
 
 def test_an_answer_too_large_for_udp_is_read_over_tcp(lookups: Lookups, configured: Lab) -> None:
@@ -96,4 +94,3 @@ def test_an_answer_too_large_for_udp_is_read_over_tcp(lookups: Lookups, configur
     assert {event.protocol for event in events} == {6, 17}
     names = take_in(events)
     assert {names.name_of(packed(address), boot_ns()) for address in MANY} == {"many.example"}
-    assert names.counts.unasked == 0
