@@ -7,12 +7,12 @@ import logging
 import os
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
 from exporter.cli.groups import Commands
-from exporter.cli.options import NAME
+from exporter.cli.options import NAME, options
 from exporter.common.console import write
 from exporter.common.errors import KernelError
 from exporter.common.text import printable
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from exporter.kernel.instances.control import Instance, InstanceJob
     from exporter.kernel.maps.registry import JobMode
 
-_F = TypeVar("_F", bound=Callable[..., object])
 _WORDS = {"AUDIT": "audit", "ENFORCE": "enforce"}
 """The names of JobMode, spelled as in policy files."""
 _NOT_READ = (
@@ -37,26 +36,23 @@ _STATUSES = (
 )
 
 
-def _selectors(function: _F) -> _F:
-    for option in (
-        click.option(
-            "--instance",
-            "instance_id",
-            type=NAME,
-            metavar="ID",
-            shell_complete=instance_ids,
-            help="Only this one; its id's beginning is enough.",
-        ),
-        click.option(
-            "--job",
-            type=NAME,
-            metavar="PATTERN",
-            shell_complete=job_names,
-            help="Only jobs of this PIPELINE or PIPELINE/TASK, as in 'release/*'.",
-        ),
-    ):
-        function = option(function)
-    return function
+_selectors = options(
+    click.option(
+        "--job",
+        type=NAME,
+        metavar="PATTERN",
+        shell_complete=job_names,
+        help="Only jobs of this PIPELINE or PIPELINE/TASK, as in 'release/*'.",
+    ),
+    click.option(
+        "--instance",
+        "instance_id",
+        type=NAME,
+        metavar="ID",
+        shell_complete=instance_ids,
+        help="Only this one; its id's beginning is enough.",
+    ),
+)
 
 
 @click.group("enforce", cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

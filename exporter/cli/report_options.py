@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from exporter.cli.options import FILE
+from exporter.cli.options import FILE, options
 from exporter.session.settings import ReportConfig
 
 _F = TypeVar("_F", bound=Callable[..., object])
@@ -49,7 +49,7 @@ def report_options(summary_default: str = "") -> Callable[[_F], _F]:
 
     `summary_default` says, in the help, where the summary goes by itself.
     """
-    options = (
+    return options(
         click.option(
             "--report",
             type=FILE,
@@ -69,13 +69,6 @@ def report_options(summary_default: str = "") -> Callable[[_F], _F]:
             help=f"Link to traces, with {_PLACE} where the id goes: https://jaeger.example/trace/{_PLACE}.",
         ),
     )
-
-    def decorate(function: _F) -> _F:
-        for option in reversed(options):
-            function = option(function)
-        return function
-
-    return decorate
 
 
 def report_config(options: dict[str, Any]) -> ReportConfig:

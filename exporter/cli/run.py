@@ -20,15 +20,11 @@ import click
 from exporter.cli.options import (
     FILE,
     NAME,
-    baseline_option,
     death_option,
-    fail_on_option,
     host_enforce_option,
-    live_option,
-    metric_lineage_option,
+    judging_options,
     output_config,
     output_options,
-    policy_options,
     strict_option,
 )
 from exporter.cli.report_options import TO_THE_STEP, report_config, report_options
@@ -73,11 +69,7 @@ if TYPE_CHECKING:
 @click.option(
     "--job-env", type=NAME, metavar="NAME", help="The variable that holds the job's id, on other CI systems."
 )
-@policy_options
-@baseline_option
-@fail_on_option
-@live_option
-@metric_lineage_option
+@judging_options
 @death_option
 @click.argument(
     "command",

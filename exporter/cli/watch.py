@@ -16,16 +16,11 @@ from exporter.cli.options import (
     FILE,
     NAME,
     Mebibytes,
-    agent_option,
-    baseline_option,
     death_option,
-    fail_on_option,
     host_enforce_option,
-    live_option,
-    metric_lineage_option,
+    judging_options,
     output_config,
     output_options,
-    policy_options,
     strict_option,
 )
 from exporter.cli.report_options import TO_THE_STEP, report_config, report_options
@@ -101,13 +96,17 @@ _LIMIT_MIB = 1536
     metavar="SHA256",
     help="The SHA-256 of that token, a text of yours that nobody can guess.",
 )
-@policy_options
-@baseline_option
-@fail_on_option
-@live_option
-@metric_lineage_option
+@judging_options
 @host_enforce_option
-@agent_option
+@click.option(
+    "--agent",
+    "agents",
+    type=NAME,
+    multiple=True,
+    metavar="UNIT|PATH|USER",
+    help="Who starts jobs here, besides the agents that are known: a unit (NAME.service), an executable, "
+    "or user:NAME. Where a policy is enforced, what they make is held from its fork on. Repeatable.",
+)
 def command(
     *,
     otlp_dir: Path | None,
