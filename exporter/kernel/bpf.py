@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import platform
 import struct
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
@@ -13,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from exporter.common.errors import KernelError
+from .libc import system_call
 
 U32, U64 = struct.Struct("=I"), struct.Struct("=Q")
 """The layouts of keys and values that are one number."""
@@ -33,9 +32,6 @@ _NOEXIST = 1
 _BATCH = struct.Struct("=QQQQIIQQ")
 _BATCH_MAX = 1024
 
-_NUMBERS = {"x86_64": 321, "aarch64": 280}
-_libc = ctypes.CDLL(None, use_errno=True)
-
 
 def bpf(command: int, attributes: bytes) -> int:
     """Make the system call. Raises OSError with the kernel's errno. Descriptors are close-on-exec."""
@@ -44,14 +40,7 @@ def bpf(command: int, attributes: bytes) -> int:
 
 def bpf_in(command: int, attributes: ctypes.Array[ctypes.c_char]) -> int:
     """Make the system call with a command that writes into `attributes`; see `bpf`."""
-    number = _NUMBERS.get(platform.machine())
-    if number is None:
-        raise KernelError(f"{platform.machine()} is not supported", hint="x86_64 and aarch64 are")
-    result: int = _libc.syscall(number, command, attributes, len(attributes))
-    if result < 0:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
-    return result
+    return system_call("bpf", command, attributes, len(attributes))
 
 
 def succeeds(command: int, attributes: ctypes.Array[ctypes.c_char], unless: int) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from exporter.kernel.grace_period import thread
+from exporter.kernel.libc import LIBC, checked
 from exporter.kernel.mounts import mounts_in
 
 from .packet_sockets import SocketPlace
@@ -87,9 +87,7 @@ class NamespaceThread:
 
 
 def _enter(namespace: int) -> None:
-    if ctypes.CDLL(None, use_errno=True).setns(namespace, _CLONE_NEWNET):
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
+    checked(LIBC.setns(namespace, _CLONE_NEWNET))
 
 
 def everywhere() -> Iterator[int]:

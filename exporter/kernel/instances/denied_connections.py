@@ -8,7 +8,6 @@ opened: those accepted at a listening port are left alone.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import socket
 import struct
@@ -22,6 +21,7 @@ from exporter.events import wire
 from exporter.events.facts import HOST
 from exporter.kernel.bpf import U32, Map
 from exporter.kernel.frames.descriptors import copied, pidfd
+from exporter.kernel.libc import LIBC
 from exporter.kernel.maps.candidates import all_of, held_as
 from exporter.kernel.maps.procs import latest_procs
 from exporter.kernel.maps.verdicts import MAPS, Peer, Process, Verdicts
@@ -55,7 +55,6 @@ _NAME_BYTES = {socket.AF_INET: 16, socket.AF_INET6: 28}
 _TCP_CLOSE = 7
 _MPTCP, _UDPLITE = 262, 136
 _STREAMS, _DATAGRAMS = {socket.IPPROTO_TCP, _MPTCP}, {socket.IPPROTO_UDP, _UDPLITE}
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 class EndedConnections(NamedTuple):
@@ -174,7 +173,7 @@ def _peer(opened: socket.socket) -> Peer | None:
 
 def _end(opened: socket.socket) -> None:
     """End the connection of a socket. Raises OSError."""
-    if _libc.connect(opened.fileno(), _NO_ADDRESS, len(_NO_ADDRESS)) != 0:
+    if LIBC.connect(opened.fileno(), _NO_ADDRESS, len(_NO_ADDRESS)) != 0:
         # Some kernels refuse while another thread waits for the socket.
         opened.shutdown(socket.SHUT_RDWR)
-        _libc.connect(opened.fileno(), _NO_ADDRESS, len(_NO_ADDRESS))
+        LIBC.connect(opened.fileno(), _NO_ADDRESS, len(_NO_ADDRESS))
