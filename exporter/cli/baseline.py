@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -70,15 +69,14 @@ def diff(old: Path, new: Path, *, as_json: bool) -> int:
     """  # noqa: D301 - click wants a real backspace
     from exporter.baseline.compare import compare, difference_fields, difference_lines
     from exporter.baseline.parse import load_baseline
-    from exporter.common.console import write
+    from exporter.common.console import print_lines
     from exporter.common.text import json_line
 
     difference = compare(load_baseline(old), load_baseline(new))
     if as_json:
-        lines = [json_line(difference_fields(difference))]
+        print_lines(json_line(difference_fields(difference)))
     else:
-        lines = _bounded(list(difference_lines(difference)))
-    write(sys.stdout, "".join(f"{line}\n" for line in lines))
+        print_lines(*_bounded(list(difference_lines(difference))))
     return 0 if difference.is_none else _DIFFER_STATUS
 
 
@@ -101,7 +99,7 @@ def export(file: Path, output: Path | None) -> int:
     """  # noqa: D301 - click wants a real backspace
     from exporter.baseline.export import as_policy
     from exporter.baseline.export import export as make
-    from exporter.common.console import write
+    from exporter.common.console import print_lines
     from exporter.common.documents.output import write_lines
 
     made = make(_known(file))
@@ -112,7 +110,7 @@ def export(file: Path, output: Path | None) -> int:
     ):
         _warn(what, counts)
     if output is None:
-        write(sys.stdout, "".join(f"{line}\n" for line in made.lines))
+        print_lines(*made.lines)
     else:
         write_lines(output, made.lines)
     return 0

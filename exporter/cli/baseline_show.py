@@ -175,7 +175,7 @@ def _shared_lines(dry_run: DryRun) -> Iterator[str]:
 
 
 def _print_json(told: list[_Pipeline], dry_run: DryRun | None) -> None:
-    from exporter.common.console import write
+    from exporter.common.console import print_lines
     from exporter.common.text import json_line
 
     fields = {
@@ -188,7 +188,7 @@ def _print_json(told: list[_Pipeline], dry_run: DryRun | None) -> None:
             "left_out": dict(dry_run.left_out),
         },
     }
-    write(sys.stdout, f"{json_line(fields)}\n")
+    print_lines(json_line(fields))
 
 
 def _fields(pipeline: _Pipeline) -> dict[str, object]:

@@ -13,7 +13,7 @@ import click
 
 from exporter.cli.groups import Commands
 from exporter.cli.options import NAME, options
-from exporter.common.console import write
+from exporter.common.console import print_lines
 from exporter.common.errors import KernelError
 from exporter.common.text import printable
 from exporter.session.messages import Messages
@@ -269,7 +269,7 @@ def _told(job: InstanceJob | None) -> tuple[str, str, str, str]:
 
 
 def _say(text: str) -> None:
-    write(sys.stdout, printable(text, limit=500) + "\n")
+    print_lines(printable(text, limit=500))
 
 
 def caller() -> int:

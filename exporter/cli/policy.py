@@ -156,7 +156,7 @@ def init(paths: tuple[Path, ...]) -> int:
     ci-egress policy init runs/1207 runs/1208 > policy.yaml
     """  # noqa: D301 - click wants a real backspace
     from exporter.baseline.policy_draft import draft
-    from exporter.common.console import write
+    from exporter.common.console import print_lines
     from exporter.common.errors import UsageError
     from exporter.otlp.reading.files import egress_spans_in, span_files
 
@@ -167,7 +167,7 @@ def init(paths: tuple[Path, ...]) -> int:
             f"no egress span, as traces.jsonl has them, in {', '.join(map(str, paths))}",
             hint="name files or folders that `ci-egress run --otlp-dir` wrote of a job that connects",
         )
-    write(sys.stdout, "".join(f"{line}\n" for line in made.lines()))
+    print_lines(*made.lines())
     return 0
 
 
