@@ -48,15 +48,12 @@ class FollowedProcesses:
         self._is_adopted = is_adopted
         self.is_detached = is_detached
 
-    def follow(self, process: ProcessKey, scope: int, held: int = 0) -> None:
-        """Make `process` the root of the job `scope`: from now on it and its descendants are traced.
-
-        `held` is the mask from `executables.held_by`, for a process whose execs weren't seen.
-        """
+    def follow(self, process: ProcessKey, scope: int) -> None:
+        """Make `process` the root of the job `scope`: from now on it and its descendants are traced."""
         self._windows.follow(scope)
         self._forks.follow(scope)
         self._frames.arrived(process, scope)
-        value = wire.PROC_VALUE.pack(process.started_ns, scope, *[0] * 5, held, *[0] * 7)
+        value = wire.PROC_VALUE.pack(process.started_ns, scope, *[0] * 13)
         self._procs.update(U32.pack(process.pid), value)
 
     def find(self, process: ProcessKey, standing: int = wire.STANDING_NONE, agent: int = 0) -> bool:

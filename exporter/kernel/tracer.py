@@ -18,7 +18,6 @@ from exporter.events import wire
 from exporter.kernel.bpf import U32, Map
 from exporter.kernel.frames.packet_frames import Frames
 from exporter.kernel.locks import changing_modes
-from exporter.kernel.maps.executables import Executables
 from exporter.kernel.maps.fork_counts import Forks
 from exporter.kernel.maps.grants import Grants
 from exporter.kernel.maps.inheritance import Inherited, inherited, total
@@ -147,11 +146,6 @@ class Tracer:
         """Hold possible members of jobs to the policy of `scope` until their job is known; 0: to none."""
         self._windows.hold_undecided(scope)
         self.frames.undecided = scope
-
-    @property
-    def executables(self) -> Executables:
-        """The executables that the policies name."""
-        return self._policies.executables
 
     def sleep(self, most_s: float) -> None:
         """Sleep for `most_s`; where there are policies, only until a process of no job executes something."""

@@ -38,18 +38,17 @@ class Inode(NamedTuple):
         return divmod(self.ctime_ns, _NS)
 
 
-def inode_at(path: Path, mountinfo: Path) -> Inode | None:
+def inode_at(path: Path) -> Inode | None:
     """Identify the file at `path`, following links; None where there is none, or it can't be identified.
 
     Neither device nor number are taken from stat(2), which gives another device on Btrfs and overlayfs.
-    `mountinfo` is the mountinfo of a process that has the file's mount.
     """
     try:
         with _opened(path) as descriptor:
             status = os.fstat(descriptor)
             shown = Path(f"/proc/self/fdinfo/{descriptor}").read_text()
         fields = dict(line.split(":", 1) for line in shown.splitlines() if ":" in line)
-        device = devices(mountinfo).get(int(fields["mnt_id"]))
+        device = devices(MOUNTINFO).get(int(fields["mnt_id"]))
     except (OSError, KernelError):
         return None
     if device is None:
@@ -142,28 +141,6 @@ class Executables:
             self._map.delete(key)
         self._masks = now
 
-    def mask(self, executables: Iterable[str]) -> int:
-        """Return the mask of a process with all of `executables` in its chain.
-
-        Raises KeyError for one that no policy names.
-        """
-        mask = 0
-        for executable in executables:
-            mask |= 1 << self._bits[executable]
-        return mask
-
-    def held_by(self, pids: Iterable[int]) -> int:
-        """Return the mask of a process that ran before it was traced; `pids` are its chain within its job.
-
-        It goes by /proc/PID/exe as it is now; a process that is gone, or runs a file that no policy names,
-        adds no bit.
-        """
-        held = 0
-        for pid in pids:
-            inode = inode_at(Path(f"/proc/{pid}/exe"), Path(f"/proc/{pid}/mountinfo"))
-            held |= self._masks.get(inode, 0) if inode else 0
-        return held
-
     def _look_for(self, executable: str, bit: int) -> None:
         for inode in _files_of(executable):
             # One that was changed since another policy named it counts for this one alone.
@@ -178,7 +155,7 @@ def _files_of(executable: str) -> list[Inode]:
     """Find the files that count as `executable`. Raises KernelError."""
     found = []
     for path in find(executable).files:
-        inode = inode_at(path, MOUNTINFO)
+        inode = inode_at(path)
         if inode is None:
             what = f"cannot tell which file {path} is"
             raise KernelError(what, hint=f"see that {MOUNTINFO} shows its mount")
