@@ -11,12 +11,13 @@ from exporter.baseline.model import Baseline, Entry, Task
 from exporter.baseline.sections import Patterns, shown_task
 from exporter.common.documents.scalars import scalar
 from exporter.common.errors import UsageError
+from exporter.common.net.dns_messages import DNS_PORT
 from exporter.common.text import counted, first_of
 from exporter.policy.compile import check_for_kernel
 from exporter.policy.model import Name, Policy
 from exporter.policy.parse import parse_policy
 from exporter.policy.problems import PolicyError
-from exporter.policy.rule_texts import ANY, DNS_PORT, chains_text, has_ports, rule_text, scheme_of
+from exporter.policy.rule_texts import ANY, chains_text, has_ports, rule_text, scheme_of
 
 _NO_PORT = "port 0, which no rule can name"
 _TOLD_MAX = 100

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from exporter.common.net.addresses import is_loopback
+from exporter.common.net.dns_messages import DNS_PORT
 from exporter.common.text import form_of, printable
 from exporter.events.destinations import OTHER
 from exporter.otlp.reading.json import number_of, text_of
 from exporter.policy.endpoints import PORT_MAX
 from exporter.policy.hosts import recorded_host
-from exporter.policy.rule_texts import ANY, DNS_PORT, TEXT_MAX, chains_text, has_ports, rule_text, scheme_of
+from exporter.policy.rule_texts import ANY, TEXT_MAX, chains_text, has_ports, rule_text, scheme_of
 
 _LINEAGES_MAX = 1000
 _DESTINATIONS_MAX = 20_000

@@ -23,6 +23,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from exporter.common.net.addresses import plain_protocol
 from exporter.policy.model import (
     Address,
     Effect,
@@ -34,8 +35,6 @@ from exporter.policy.model import (
     Rule,
     plain_address,
 )
-
-_ICMPV6, _MPTCP = 58, 262
 
 
 class EgressRequest(NamedTuple):
@@ -52,8 +51,7 @@ class EgressRequest(NamedTuple):
     def plain(self) -> EgressRequest:
         """The same with IPv4 for IPv4-mapped addresses, icmp for ipv6-icmp, tcp for MPTCP."""
         address = None if self.address is None else plain_address(self.address)
-        protocol = {_ICMPV6: int(Protocol.ICMP), _MPTCP: int(Protocol.TCP)}.get(self.protocol, self.protocol)
-        return EgressRequest(address, protocol, self.port)
+        return EgressRequest(address, plain_protocol(self.protocol), self.port)
 
 
 class LosingRule(NamedTuple):

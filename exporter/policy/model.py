@@ -8,6 +8,8 @@ from enum import Enum, IntEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from typing import TYPE_CHECKING, NamedTuple
 
+from exporter.common.net.dns_messages import DNS_PORT
+
 if TYPE_CHECKING:
     from exporter.policy.keys import Key
 
@@ -240,7 +242,7 @@ def resolvers_rule(source: str, line: int | None, column: int | None) -> Rule:
         Effect.ALLOW,
         nowhere,
         Protocol.UDP,
-        (53,),
+        (DNS_PORT,),
         source=source,
         line=line,
         column=column,

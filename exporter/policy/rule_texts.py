@@ -11,7 +11,6 @@ ANY = "any"
 CHAINS_SHOWN = 3
 TEXT_MAX = 120
 """The most characters of a name in a comment."""
-DNS_PORT = 53
 _SCHEMES = {"tcp": "tcp", "udp": "udp", "icmp": "icmp", "ipv6-icmp": "icmp"}
 _WITH_PORTS = ("tcp", "udp")
 

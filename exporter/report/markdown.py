@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from functools import partial
 from string import hexdigits
 
@@ -18,6 +17,7 @@ from exporter.pipeline.summary_table import Counted
 from exporter.report.additions import additions
 from exporter.report.blocks import Section, fitted, folded, listed, pasted
 from exporter.report.inert import code, escaped, size
+from exporter.report.model import shown_time
 from exporter.report.sheet import Sheet, destinations
 from exporter.report.tables import ALL_MARKS, NEW, table
 from exporter.report.verdict import Headline, counts, verdict
@@ -111,11 +111,8 @@ def _jobs(judged: Sequence[tuple[Headline, Sheet]], trace_url: str | None, limit
 
 def _began(sheet: Sheet) -> str:
     """Return a job's start, which tells jobs of the same title apart."""
-    try:
-        began = datetime.fromtimestamp(sheet.began_ns // 10**9, UTC)
-    except (OverflowError, OSError, ValueError):
-        return ""
-    return f" {began:%Y-%m-%d %H:%M:%S} UTC" if sheet.began_ns else ""
+    began = shown_time(sheet.began_ns)
+    return f" {began}" if began else ""
 
 
 def _more_jobs(sheets: Sequence[Sheet]) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from exporter.common.net.addresses import plain_protocol
 from exporter.events import wire
 from exporter.kernel.bpf import U32, Map
 from exporter.policy.entries import FINAL, EntryVerdict
@@ -18,8 +19,6 @@ from .modes import mode_entry
 MAPS = ("modes", "policy", "alternatives", "granted", "rule_ports")
 
 _KEY_BITS = 8 * (wire.POLICY_KEY.size - 4)
-_ICMP, _TCP, _ICMPV6, _MPTCP = 1, 6, 58, 262
-_PLAIN = {_ICMPV6: _ICMP, _MPTCP: _TCP}
 
 
 class Peer(NamedTuple):
@@ -149,7 +148,7 @@ class Verdicts:
 
 
 def _classes(peer: Peer) -> tuple[_Class, ...]:
-    protocol = _PLAIN.get(peer.protocol, peer.protocol)
+    protocol = plain_protocol(peer.protocol)
     return _Class(peer.port, protocol), _Class(0, protocol), _Class(0, 0)
 
 
