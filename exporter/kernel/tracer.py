@@ -137,11 +137,6 @@ class Tracer:
         self.before = inherited(opened, self._rings, self._windows) if is_adopted else Inherited()
         """The attempts that the kernel counted for earlier exporters, by what became of them."""
 
-    @property
-    def window(self) -> int:
-        """The number of the current window for acts that are only counted."""
-        return self._windows.number
-
     def hold_undecided(self, scope: int) -> None:
         """Hold possible members of jobs to the policy of `scope` until their job is known; 0: to none."""
         self._windows.hold_undecided(scope)
