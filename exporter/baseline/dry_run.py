@@ -81,6 +81,16 @@ class DryRun:
         self._waiting: list[_Waiting] = []
         self._places = self._runs = 0
 
+    @property
+    def number_of_runs(self) -> int:
+        """Runs that are judged."""
+        return sum(len(verdicts.runs) for verdicts in self.pipelines.values())
+
+    @property
+    def number_of_denied(self) -> int:
+        """Runs that the policy would have broken."""
+        return sum(len(verdicts.denied_runs) for verdicts in self.pipelines.values())
+
     def add(self, span: Mapping[str, Any], at_ns: int = 0) -> None:
         """Take in the attributes of an egress span that began at `at_ns`."""
         attempts = number_of(span.get("egress.attempts")) or 1

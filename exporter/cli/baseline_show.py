@@ -139,8 +139,8 @@ def _verdict_lines(dry_run: DryRun) -> Iterator[str]:
     from exporter.baseline.sections import shown_task
     from exporter.common.text import counted, printable
 
-    runs = counted(_number_of_runs(dry_run), "run")
-    yield f"enforcing would have denied {_number_of_denied(dry_run)} of {runs}"
+    runs = counted(dry_run.number_of_runs, "run")
+    yield f"enforcing would have denied {dry_run.number_of_denied} of {runs}"
     places = [place for verdicts in dry_run.pipelines.values() for place in verdicts.places.most_common()]
     for (task, where), attempts in places[:_PLACES_MAX]:
         yield f"  {shown_task(task)}: {printable(where)}  {counted(attempts, 'attempt')}"
@@ -183,8 +183,8 @@ def _print_json(told: list[_Pipeline], dry_run: DryRun | None) -> None:
         "dry_run": None
         if dry_run is None
         else {
-            "runs": _number_of_runs(dry_run),
-            "denied_runs": _number_of_denied(dry_run),
+            "runs": dry_run.number_of_runs,
+            "denied_runs": dry_run.number_of_denied,
             "left_out": dict(dry_run.left_out),
         },
     }
@@ -218,14 +218,6 @@ def _verdict_fields(verdicts: PipelineVerdicts) -> dict[str, object]:
             for (task, where, rule), attempts in verdicts.shared.most_common()
         ],
     }
-
-
-def _number_of_runs(dry_run: DryRun) -> int:
-    return sum(len(verdicts.runs) for verdicts in dry_run.pipelines.values())
-
-
-def _number_of_denied(dry_run: DryRun) -> int:
-    return sum(len(verdicts.denied_runs) for verdicts in dry_run.pipelines.values())
 
 
 def _shown(pipeline: str | None) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
@@ -17,6 +16,7 @@ from exporter.common.console import print_lines
 from exporter.common.errors import KernelError
 from exporter.common.text import printable
 from exporter.session.messages import Messages
+from exporter.session.users import caller
 
 from .completion_names import instance_ids, job_names
 
@@ -270,9 +270,3 @@ def _told(job: InstanceJob | None) -> tuple[str, str, str, str]:
 
 def _say(text: str) -> None:
     print_lines(printable(text, limit=500))
-
-
-def caller() -> int:
-    """Return the id of the user who called: the one behind sudo, else the one that this process runs as."""
-    behind = os.environ.get("SUDO_UID", "") if os.geteuid() == 0 else ""
-    return int(behind) if behind.isascii() and behind.isdigit() else os.getuid()
