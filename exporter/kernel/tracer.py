@@ -50,31 +50,31 @@ PINNED_MAPS = [
 
 
 class Counts:
-    """The kernel's counts so far, by kind of record (wire.KIND_*)."""
+    """The kernel's counts so far, by kind of record (wire.KIND_*); each is read when it is asked for."""
 
-    def __init__(self, values: list[int]) -> None:
-        """`values` in the order of the counters map."""
-        self._values = values
+    def __init__(self, count: Callable[[int, int], int]) -> None:
+        """`count` returns one of a kind's counts (wire.COUNT_*)."""
+        self._count = count
 
     def seen(self, kind: int) -> int:
         """How often an event of this kind happened in a job."""
-        return self._values[kind * wire.COUNTS + wire.COUNT_SEEN]
+        return self._count(kind, wire.COUNT_SEEN)
 
     def lost(self, kind: int) -> int:
         """How often the ring had no room for a record of this kind."""
-        return self._values[kind * wire.COUNTS + wire.COUNT_LOST]
+        return self._count(kind, wire.COUNT_LOST)
 
     def untracked(self) -> int:
         """The processes without room in the table of processes: their scope is found by their ancestors."""
-        return self._values[wire.KIND_FORK * wire.COUNTS + wire.COUNT_UNTRACKED]
+        return self._count(wire.KIND_FORK, wire.COUNT_UNTRACKED)
 
     def unmetered(self) -> int:
         """How often there was no room to count the bytes of a datagram."""
-        return self._values[wire.KIND_BYTES * wire.COUNTS + wire.COUNT_UNTRACKED]
+        return self._count(wire.KIND_BYTES, wire.COUNT_UNTRACKED)
 
     def ungranted(self) -> int:
         """The addresses that rules for names would have granted, and for which there was no room."""
-        return self._values[wire.KIND_DNS * wire.COUNTS + wire.COUNT_UNGRANTED]
+        return self._count(wire.KIND_DNS, wire.COUNT_UNGRANTED)
 
 
 class Tracer:
@@ -170,8 +170,7 @@ class Tracer:
 
     def note(self, settled: int) -> None:
         """Note, in case this process is killed, how many attempts it has reported or given up."""
-        lost = total(self._counters, wire.KIND_ACT * wire.COUNTS + wire.COUNT_LOST)
-        value = wire.ACCOUNT_VALUE.pack(self.before.settled + settled, lost)
+        value = wire.ACCOUNT_VALUE.pack(self.before.settled + settled, self.counts().lost(wire.KIND_ACT))
         if value != self._noted:
             self._noted = value
             self.maps["account"].update(U32.pack(0), value)
@@ -216,7 +215,7 @@ class Tracer:
 
     def lost_environments(self) -> int:
         """Return how many environments found no room so far."""
-        return total(self._counters, wire.KIND_ENVIRONMENT * wire.COUNTS + wire.COUNT_LOST)
+        return self.counts().lost(wire.KIND_ENVIRONMENT)
 
     def has_counted_open(self) -> bool:
         """Whether there are connects that were only counted and whose outcome isn't known yet."""
@@ -224,7 +223,7 @@ class Tracer:
 
     def counts(self) -> Counts:
         """Return the kernel's counts, summed up over all CPUs."""
-        return Counts([total(self._counters, index) for index in range(wire.KINDS * wire.COUNTS)])
+        return Counts(partial(total, self._counters))
 
     def lost(self) -> Mapping[str, frozenset[str]]:
         """Return the names of programs and pins that aren't as they were, by the kind of their loss."""

@@ -200,8 +200,7 @@ def losses(tracer: Tracer) -> list[str]:
     counts = tracer.counts()
     lines = []
     for kind, what in _LOSABLE.items():
-        if counts.lost(kind):
-            lost = counts.lost(kind)
+        if lost := counts.lost(kind):
             were = "was" if lost == 1 else "were"
             lines.append(f"{counted(lost, what)} of {counts.seen(kind)} {were} lost: the ring was full")
     if counts.unmetered():
@@ -221,8 +220,8 @@ def losses(tracer: Tracer) -> list[str]:
 def kernel_counts(tracer: Tracer) -> KernelCounts:
     """Return the kernel's counts of attempts, without those that an earlier exporter settled or lost."""
     counts, before = tracer.counts(), tracer.before
-    lost = counts.lost(wire.KIND_ACT) - before.lost
-    return KernelCounts(counts.seen(wire.KIND_ACT) - before.settled - before.lost, lost)
+    attempts = counts.seen(wire.KIND_ACT) - before.settled - before.lost
+    return KernelCounts(attempts, counts.lost(wire.KIND_ACT) - before.lost)
 
 
 def find_everyone(

@@ -20,8 +20,6 @@ from .rings import Ring
 from .windows import Windows
 
 _TRIES = 50
-_SEEN = wire.KIND_ACT * wire.COUNTS + wire.COUNT_SEEN
-_LOST = wire.KIND_ACT * wire.COUNTS + wire.COUNT_LOST
 
 
 class Inherited(NamedTuple):
@@ -53,10 +51,10 @@ def inherited(maps: Mapping[str, Map], rings: Sequence[Ring], windows: Windows) 
     noted = wire.AccountValue.unpack(maps["account"].lookup(U32.pack(0)) or b"")
     counters = maps["counters"]
     for _ in range(_TRIES):
-        seen, lost = total(counters, _SEEN), total(counters, _LOST)
+        seen, lost = _seen_and_lost(counters)
         waiting = sum(header.kind == wire.KIND_ACT for ring in rings for header in ring.waiting())
         waiting += windows.attempts
-        if (seen, lost) == (total(counters, _SEEN), total(counters, _LOST)):
+        if (seen, lost) == _seen_and_lost(counters):
             break
     taken = max(0, seen - lost - waiting)
     # An exporter may have reported records that it hadn't freed yet: they come once more.
@@ -82,7 +80,13 @@ def running(procs: Map, lineage: Ring, scope_of: Callable[[wire.ProcValue], int]
             yield Running(process, exec_id, scope_of(proc), is_past=first is not None)
 
 
-def total(counters: Map, index: int) -> int:
-    """Return one of the counters, summed up over all CPUs."""
-    value = counters.lookup(U32.pack(index)) or b""
+def _seen_and_lost(counters: Map) -> tuple[int, int]:
+    """Return how many acts there were, and how many of them the rings had no room for."""
+    act = wire.KIND_ACT
+    return total(counters, act, wire.COUNT_SEEN), total(counters, act, wire.COUNT_LOST)
+
+
+def total(counters: Map, kind: int, what: int) -> int:
+    """Return one of the counters of a kind of record, summed up over all CPUs."""
+    value = counters.lookup(U32.pack(kind * wire.COUNTS + what)) or b""
     return sum(struct.unpack_from(f"={possible_cpus()}Q", value))

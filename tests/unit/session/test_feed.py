@@ -78,8 +78,7 @@ class FakeTracer:
         self.is_detached = True
 
     def counts(self) -> Counts:
-        indexes = [(kind, what) for kind in range(wire.KINDS) for what in range(wire.COUNTS)]
-        return Counts([self._counts.get(index, 0) for index in indexes])
+        return Counts(lambda kind, what: self._counts.get((kind, what), 0))
 
 
 class Live:
