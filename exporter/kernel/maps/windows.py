@@ -103,8 +103,9 @@ class Windows:
 
     def hold_undecided(self, scope: int) -> None:
         """Hold possible members of jobs to the policy of `scope` until their job is known; 0: to none."""
-        self._undecided = scope
-        self._configure()
+        if scope != self._undecided:
+            self._undecided = scope
+            self._configure()
 
     def follow_jobs_alone(self) -> None:
         """Have processes that aren't followed yet stay so, and the environments of no job's unread."""
