@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from exporter.cli.groups import Commands
-from exporter.cli.options import DOCUMENT, FILE
 from exporter.session.messages import warn
+
+from .groups import Commands
+from .options import DOCUMENT, FILE
 
 if TYPE_CHECKING:
     from exporter.baseline.model import Baseline

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from exporter.cli.options import DOCUMENT, FILE, NAME, OTLP_PATH
-from exporter.cli.progress import progress
 from exporter.session.messages import Messages
+
+from .options import DOCUMENT, FILE, NAME, OTLP_PATH
+from .progress import progress
 
 if TYPE_CHECKING:
     from exporter.baseline.model import Baseline

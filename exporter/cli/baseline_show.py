@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from exporter.cli.options import DOCUMENT, OTLP_PATH
-from exporter.cli.progress import progress
 from exporter.session.messages import Messages
+
+from .options import DOCUMENT, OTLP_PATH
+from .progress import progress
 
 if TYPE_CHECKING:
     from exporter.baseline.dry_run import DryRun, PipelineVerdicts

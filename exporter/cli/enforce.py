@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from exporter.cli.groups import Commands
-from exporter.cli.options import NAME, options
 from exporter.common.console import print_lines
 from exporter.common.errors import KernelError
 from exporter.common.text import printable
@@ -19,6 +17,8 @@ from exporter.session.messages import Messages
 from exporter.session.users import caller
 
 from .completion_names import instance_ids, job_names
+from .groups import Commands
+from .options import NAME, options
 
 if TYPE_CHECKING:
     from exporter.kernel.instances.control import Instance, InstanceJob

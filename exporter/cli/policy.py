@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from exporter.cli.groups import Commands
-from exporter.cli.options import DOCUMENT, NAME, OTLP_PATH
 from exporter.session.messages import Messages
+
+from .groups import Commands
+from .options import DOCUMENT, NAME, OTLP_PATH
 
 if TYPE_CHECKING:
     from exporter.policy.decide import Decision

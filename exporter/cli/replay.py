@@ -7,11 +7,12 @@ from typing import Any
 
 import click
 
-from exporter.cli.options import FILE, baseline_option, output_config, output_options
-from exporter.cli.report_options import report_config, report_options
 from exporter.session.baselines import baseline_of
 from exporter.session.command import inherited_environment
 from exporter.session.messages import Messages
+
+from .options import FILE, baseline_option, output_config, output_options
+from .report_options import report_config, report_options
 
 
 @click.command(

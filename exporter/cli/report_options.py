@@ -8,8 +8,9 @@ from urllib.parse import urlsplit
 
 import click
 
-from exporter.cli.options import FILE, options
 from exporter.session.settings import ReportConfig
+
+from .options import FILE, options
 
 _F = TypeVar("_F", bound=Callable[..., object])
 _PLACE = "{trace_id}"

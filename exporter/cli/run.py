@@ -17,17 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from exporter.cli.options import (
-    FILE,
-    NAME,
-    death_option,
-    host_enforce_option,
-    judging_options,
-    output_config,
-    output_options,
-    strict_option,
-)
-from exporter.cli.report_options import TO_THE_STEP, report_config, report_options
 from exporter.common.errors import FAIL_ON_STATUS, LOST_STATUS, UsageError
 from exporter.session.baselines import required_baseline
 from exporter.session.command import HeldCommand, inherited_environment
@@ -38,6 +27,17 @@ from exporter.session.signals import SignalRelay
 from exporter.session.users import command_user
 
 from .misplaced_options import CommandInFront, a_command, warn_of_doubtful, warn_of_misplaced
+from .options import (
+    FILE,
+    NAME,
+    death_option,
+    host_enforce_option,
+    judging_options,
+    output_config,
+    output_options,
+    strict_option,
+)
+from .report_options import TO_THE_STEP, report_config, report_options
 
 if TYPE_CHECKING:
     from exporter.kernel.instances.loading import Loading

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from exporter.cli.options import NAME
 from exporter.common.console import print_lines
 from exporter.common.errors import UsageError
 from exporter.session.messages import Messages, warn
 from exporter.session.users import caller
 
 from .completion_names import instance_ids
+from .options import NAME
 
 if TYPE_CHECKING:
     from exporter.kernel.instances.control import Instance

@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from exporter.cli.options import (
+from exporter.common.errors import UsageError
+from exporter.session.baselines import required_baseline
+from exporter.session.command import inherited_environment
+from exporter.session.messages import Messages
+from exporter.session.settings import OnDeath, WatchConfig
+from exporter.session.watch.end_folder import end_folder
+from exporter.session.watch.inputs import WatchInputs
+from exporter.session.watch.pid_file import pid_file
+from exporter.session.watch.requests import requests
+
+from .options import (
     DIGEST,
     DIRECTORY,
     FILE,
@@ -23,16 +33,7 @@ from exporter.cli.options import (
     output_options,
     strict_option,
 )
-from exporter.cli.report_options import TO_THE_STEP, report_config, report_options
-from exporter.common.errors import UsageError
-from exporter.session.baselines import required_baseline
-from exporter.session.command import inherited_environment
-from exporter.session.messages import Messages
-from exporter.session.settings import OnDeath, WatchConfig
-from exporter.session.watch.end_folder import end_folder
-from exporter.session.watch.inputs import WatchInputs
-from exporter.session.watch.pid_file import pid_file
-from exporter.session.watch.requests import requests
+from .report_options import TO_THE_STEP, report_config, report_options
 
 if TYPE_CHECKING:
     from exporter.jobs.model import Job

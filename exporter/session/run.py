@@ -30,15 +30,15 @@ from exporter.pipeline.procfs import Proc, started_ns
 from exporter.pipeline.recording import Beginning, Ending, Recorder
 from exporter.pipeline.spans import traceparent
 from exporter.pipeline.summary import Summary
-from exporter.session.guards.checks import Guards, Owner, frame_warnings
-from exporter.session.left_instances import tell_leftovers
 
 from .baselines import warn_of_unknown
 from .command import HeldCommand
 from .fail_on import failings
 from .feed import LiveSource, find_everyone, kernel_counts, losses, wait
+from .guards.checks import Guards, Owner, frame_warnings
 from .job_policy import ReadyPolicy, ready_policy, registered
 from .job_result import JobResult, policy_notes, tree_hints
+from .left_instances import tell_leftovers
 from .left_processes import end_what_is_left
 from .live_view import Ticker, finish, lines, tell_besides
 from .messages import warn

@@ -10,7 +10,8 @@ from .settings import RunConfig
 if TYPE_CHECKING:
     from exporter.baseline.model import Baseline
     from exporter.policy.model import Policy
-    from exporter.session.job_policy import Source
+
+    from .job_policy import Source
 
 
 class RunInputs(NamedTuple):

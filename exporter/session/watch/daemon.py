@@ -42,11 +42,11 @@ from exporter.session.shared_messages import (
     warn_of_ignored,
 )
 from exporter.session.survival import go_first
-from exporter.session.watch.faults import Faults
-from exporter.session.watch.inputs import WatchInputs
 
 from .agents import Above
 from .announcements import Announcements
+from .faults import Faults
+from .inputs import WatchInputs
 from .job_finder import JobWatch
 from .lost_records import LostRecords, read_environment
 from .policy_holder import WatchPolicyHolder

@@ -15,8 +15,8 @@ from exporter.session.baselines import baseline_of
 from exporter.session.job_policy import source_of
 from exporter.session.messages import Messages
 from exporter.session.settings import WatchConfig
-from exporter.session.watch.faults import told_of
 
+from .faults import told_of
 from .job_finder import JobWatch
 from .policy_holder import WatchPolicyHolder
 from .whole_machine import MachineWatch
