@@ -7,13 +7,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from exporter.baseline.entries import ANY
-from exporter.baseline.model import Baseline, Entry, Task
-from exporter.baseline.sections import shown_task
 from exporter.common.text import first_of, printable
 from exporter.events.programs import Lineage
 from exporter.policy.model import Name
 from exporter.policy.rule_texts import chains_text
+
+from .entries import ANY
+from .model import Baseline, Entry, Task
+from .sections import shown_task
 
 NAMES_SHOWN = 5
 

@@ -7,14 +7,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
-from exporter.baseline.acts import identity_of
-from exporter.baseline.judge import Judge, Recorded
-from exporter.baseline.model import Task
-from exporter.baseline.neighbours import Neighbours
-from exporter.baseline.seen import NotLearntError, Run
 from exporter.common.net.addresses import endpoint
 from exporter.otlp.reading.json import number_of, text_of
 from exporter.policy.model import Address, Effect, Policy
+
+from .acts import identity_of
+from .judge import Judge, Recorded
+from .model import Task
+from .neighbours import Neighbours
+from .seen import NotLearntError, Run
 
 ATTRIBUTES = frozenset(
     {

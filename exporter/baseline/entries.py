@@ -8,7 +8,6 @@ from datetime import date
 from sys import intern
 from typing import TypeVar
 
-from exporter.baseline.model import Entry, Task
 from exporter.common.documents.fields import Fields, is_empty, read_fields, read_text, wrong_kind
 from exporter.common.documents.problems import InvalidTextError, Problems, shown
 from exporter.common.documents.tree import Listing, Node, Scalar
@@ -16,6 +15,8 @@ from exporter.common.net.addresses import is_transport, transport_has_ports
 from exporter.events.programs import Lineage
 from exporter.policy.endpoints import PORT_MAX
 from exporter.policy.hosts import parse_single_host
+
+from .model import Entry, Task
 
 KEYS = (
     *("pipeline", "task", "destination", "port", "transport"),

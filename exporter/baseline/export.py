@@ -7,8 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from exporter.baseline.model import Baseline, Entry, Task
-from exporter.baseline.sections import Patterns, shown_task
 from exporter.common.documents.scalars import scalar
 from exporter.common.errors import UsageError
 from exporter.common.net.dns_messages import DNS_PORT
@@ -18,6 +16,9 @@ from exporter.policy.model import Name, Policy
 from exporter.policy.parse import parse_policy
 from exporter.policy.problems import PolicyError
 from exporter.policy.rule_texts import ANY, chains_text, has_ports, rule_text, scheme_of
+
+from .model import Baseline, Entry, Task
+from .sections import Patterns, shown_task
 
 _NO_PORT = "port 0, which no rule can name"
 _TOLD_MAX = 100

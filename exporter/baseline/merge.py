@@ -6,11 +6,12 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 
-from exporter.baseline.fold import FoldedEntry, fold, together
-from exporter.baseline.model import Baseline, Entry, History, NamedDestination, Subject, Task
-from exporter.baseline.seen import CHAINS_MAX, Contact, First, TaskSeen
 from exporter.policy.hosts import parse_single_host
 from exporter.policy.model import Name, zones
+
+from .fold import FoldedEntry, fold, together
+from .model import Baseline, Entry, History, NamedDestination, Subject, Task
+from .seen import CHAINS_MAX, Contact, First, TaskSeen
 
 
 class BaselineMerge:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from exporter.baseline.model import Baseline, Entry, NamedDestination, Task
 from exporter.events.destinations import Destination
 from exporter.events.programs import Lineage
 from exporter.policy.model import Name, plain_address, zones
+
+from .model import Baseline, Entry, NamedDestination, Task
 
 _REMEMBERED_MAX = 4096
 """The most destinations whose entries are cached; a job can make up more."""

@@ -14,12 +14,13 @@ from dataclasses import dataclass, field
 
 from exporter.common.limits import limit_hint
 from exporter.common.text import counted
-from exporter.otlp.complaints import Complaints
-from exporter.otlp.depot import CORRUPT, Books, Depot, Waiting
-from exporter.otlp.ledger import EXPORT, SPOOL, LedgerEntry
-from exporter.otlp.pauses import LAST_PAUSE_S, LAST_TRIES, pauses_s
-from exporter.otlp.sinks import MisdirectedError, Receipt, SendError, Sink, SpoolError
-from exporter.otlp.spool_folder import SpoolFolder
+
+from .complaints import Complaints
+from .depot import CORRUPT, Books, Depot, Waiting
+from .ledger import EXPORT, SPOOL, LedgerEntry
+from .pauses import LAST_PAUSE_S, LAST_TRIES, pauses_s
+from .sinks import MisdirectedError, Receipt, SendError, Sink, SpoolError
+from .spool_folder import SpoolFolder
 
 WINDOW = 2
 PATIENCE_S = 1.0

@@ -21,8 +21,9 @@ from exporter.common.safe_files import (
     require_ours_alone,
     write_new,
 )
-from exporter.otlp.settings import Rotation
-from exporter.otlp.sinks import Receipt, SendError, error_type_of
+
+from .settings import Rotation
+from .sinks import Receipt, SendError, error_type_of
 
 _FILE_MODE = 0o644
 _DIRECTORY_MODE = 0o755

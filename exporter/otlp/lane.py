@@ -9,11 +9,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from exporter.common.text import counted
-from exporter.otlp.complaints import Complaints
-from exporter.otlp.courier import Courier
-from exporter.otlp.ledger import Ledger, LedgerEntry
-from exporter.otlp.pauses import LAST_PAUSE_S, LAST_TRIES, pauses_s
-from exporter.otlp.sinks import SendError, Sink
+
+from .complaints import Complaints
+from .courier import Courier
+from .ledger import Ledger, LedgerEntry
+from .pauses import LAST_PAUSE_S, LAST_TRIES, pauses_s
+from .sinks import SendError, Sink
 
 BATCH = 512
 

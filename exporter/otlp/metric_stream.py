@@ -13,13 +13,12 @@ from opentelemetry.sdk.metrics import MeterProvider, TraceBasedExemplarFilter
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricsData
 from opentelemetry.sdk.resources import Resource
 
-from exporter.otlp.complaints import Complaints
-from exporter.otlp.courier import Courier
-from exporter.otlp.encoders import SCOPE
-from exporter.otlp.pauses import LAST_TRIES
-from exporter.otlp.sinks import SendError, Sink
-
+from .complaints import Complaints
+from .courier import Courier
+from .encoders import SCOPE
 from .histograms import Producer
+from .pauses import LAST_TRIES
+from .sinks import SendError, Sink
 
 _LAST_PAUSE_S = 0.5
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
-from exporter.otlp.settings import Endpoint
+from .settings import Endpoint
 
 _SHORTEST_TIMEOUT_S = 0.05
 

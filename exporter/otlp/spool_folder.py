@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from exporter.common.safe_files import UnsafeFolderError, require_ours_alone, write_new
-from exporter.otlp.settings import Endpoint
-from exporter.otlp.sinks import SpoolError, error_type_of
+
+from .settings import Endpoint
+from .sinks import SpoolError, error_type_of
 
 DEFAULT_LIMIT_BYTES = 256 << 20
 OUTDATED_DAYS = 7

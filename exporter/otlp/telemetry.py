@@ -24,21 +24,21 @@ from opentelemetry.sdk.trace import ReadableSpan
 
 from exporter import __version__
 from exporter.common.text import clean, counted, form_of
-from exporter.otlp.complaints import ComplaintHandler, Complaints
-from exporter.otlp.courier import Courier, Spooling
-from exporter.otlp.depot import Books
-from exporter.otlp.environment import DEFAULT_DIRECTORY
-from exporter.otlp.lane import LOG_RECORDS, SPANS, Cargo, Lane
-from exporter.otlp.ledger import Ledger, LedgerEntry, LedgerTotals
-from exporter.otlp.metric_stream import MetricStream
-from exporter.otlp.records import LogRecord
-from exporter.otlp.routes import FileCallbacks, open_sinks
-from exporter.otlp.settings import Destinations, Signal
-from exporter.otlp.sinks import Sink, SpoolError
-from exporter.otlp.transcript import Transcript
 
+from .complaints import ComplaintHandler, Complaints
+from .courier import Courier, Spooling
+from .depot import Books
+from .environment import DEFAULT_DIRECTORY
 from .file_sink import keep_from_git
 from .histograms import Producer
+from .lane import LOG_RECORDS, SPANS, Cargo, Lane
+from .ledger import Ledger, LedgerEntry, LedgerTotals
+from .metric_stream import MetricStream
+from .records import LogRecord
+from .routes import FileCallbacks, open_sinks
+from .settings import Destinations, Signal
+from .sinks import Sink, SpoolError
+from .transcript import Transcript
 
 FLUSH_TIMEOUT_S = 10.0
 _SHARE_FOR_SPANS = 0.7

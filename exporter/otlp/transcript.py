@@ -9,10 +9,10 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from exporter.otlp.encoders import json_line_encoder
-from exporter.otlp.ledger import Ledger, LedgerTotals
-from exporter.otlp.settings import DEFAULT_TIMEOUT_S, Signal
-from exporter.otlp.sinks import Receipt, SendError, Sink, SpoolError, error_type_of
+from .encoders import json_line_encoder
+from .ledger import Ledger, LedgerTotals
+from .settings import DEFAULT_TIMEOUT_S, Signal
+from .sinks import Receipt, SendError, Sink, SpoolError, error_type_of
 
 LIMIT_BYTES = 256 << 20
 _LARGEST_LINE = 1 << 20

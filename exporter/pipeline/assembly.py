@@ -67,7 +67,7 @@ def assemble(  # noqa: PLR0913 - each is another thing that callers differ in
     return Assembly(Outlets(telemetry, metrics, clock, process_spans, say, view), books, flows)
 
 
-def begin(pipeline: Pipeline, beginning: Beginning, job: TracedJob, *, takes_rest: bool = True) -> None:
-    """Begin `job`, whose root runs already; with `takes_rest` it gets the events of all other scopes, too."""
-    pipeline.jobs.begin(beginning.scope, job, takes_rest=takes_rest)
+def begin(pipeline: Pipeline, beginning: Beginning, job: TracedJob) -> None:
+    """Begin `job`, whose root runs already; it gets the events of scopes that have no job of their own, too."""
+    pipeline.jobs.begin(beginning.scope, job, takes_rest=True)
     pipeline.table.seed(beginning.root, beginning.scope, beginning.at_ns, beginning.step)

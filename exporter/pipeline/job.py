@@ -17,8 +17,8 @@ from exporter.jobs.attributes import resource_attributes
 from exporter.jobs.model import Job
 from exporter.otlp.attributes import LayeredSpan
 from exporter.otlp.telemetry import Telemetry
-from exporter.pipeline.alerts import Denials, Novelties, why_novel
 
+from .alerts import Denials, Novelties, why_novel
 from .attempt import Attempt
 from .metrics import JobMetrics, Metrics
 from .process_spans import ProcessSpans

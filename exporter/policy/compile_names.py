@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from exporter.common.documents.problems import Problems
-from exporter.policy.decide import precedence
-from exporter.policy.endpoints import NAME_MAX
-from exporter.policy.entries import RULE_SETS_MAX, STEPS_MAX, NameKey, PortKey, Step
-from exporter.policy.model import ANY_LOOKUP, Effect, Lookups, Name, PortClass, Rule, zones
+
+from .decide import precedence
+from .endpoints import NAME_MAX
+from .entries import RULE_SETS_MAX, STEPS_MAX, NameKey, PortKey, Step
+from .model import ANY_LOOKUP, Effect, Lookups, Name, PortClass, Rule, zones
 
 
 class _Say(NamedTuple):

@@ -24,17 +24,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from exporter.common.net.addresses import plain_protocol
-from exporter.policy.model import (
-    Address,
-    Effect,
-    JobPolicy,
-    Mode,
-    Name,
-    PortClass,
-    Protocol,
-    Rule,
-    plain_address,
-)
+
+from .model import Address, Effect, JobPolicy, Mode, Name, PortClass, Protocol, Rule, plain_address
 
 
 class EgressRequest(NamedTuple):

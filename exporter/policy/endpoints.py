@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from exporter.common.documents.problems import InvalidTextError, shown
 from exporter.common.net.dns_messages import is_host_name
-from exporter.policy.model import Effect, Host, Name, Network, Protocol
+
+from .model import Effect, Host, Name, Network, Protocol
 
 if TYPE_CHECKING:
     from publicsuffixlist import PublicSuffixList

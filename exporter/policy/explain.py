@@ -10,12 +10,13 @@ from exporter.common.documents.problems import InvalidTextError
 from exporter.common.errors import UsageError
 from exporter.common.text import printable
 from exporter.jobs.claims import Who, named
-from exporter.policy.decide import Decision, EgressRequest, LosingRule, decide, is_for
-from exporter.policy.endpoints import parse_endpoint, reach
-from exporter.policy.keys import parse_claim
-from exporter.policy.model import DEFAULT, Effect, JobPolicy, Mode, Name, Policy, Protocol
-from exporter.policy.resolvers import system_resolvers
-from exporter.policy.sections import effective, withheld
+
+from .decide import Decision, EgressRequest, LosingRule, decide, is_for
+from .endpoints import parse_endpoint, reach
+from .keys import parse_claim
+from .model import DEFAULT, Effect, JobPolicy, Mode, Name, Policy, Protocol
+from .resolvers import system_resolvers
+from .sections import effective, withheld
 
 _LOCALHOST = "localhost"
 

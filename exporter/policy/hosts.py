@@ -7,8 +7,9 @@ from functools import lru_cache
 from urllib.parse import urlsplit
 
 from exporter.common.documents.problems import InvalidTextError, shown
-from exporter.policy.endpoints import NAME_MAX, parse_host
-from exporter.policy.model import Address, Name
+
+from .endpoints import NAME_MAX, parse_host
+from .model import Address, Name
 
 _KEPT_MAX = 16_384
 _WITH_PORT = re.compile(r"([^:]+|\[[0-9a-fA-F:.]+\]):([0-9]{1,5})", re.ASCII)

@@ -14,8 +14,9 @@ from typing import NamedTuple
 from exporter.common.documents.problems import InvalidTextError, shown
 from exporter.jobs.claims import Claim
 from exporter.jobs.providers import PROVIDERS
-from exporter.policy.model import job_names
 from exporter.redact.names import REDACTED
+
+from .model import job_names
 
 _BY_NAME = {provider.name: provider for provider in PROVIDERS}
 _PIECE = re.compile(r"\[!?\]?[^\]]*\]|.", re.DOTALL)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from exporter.common.net.dns_messages import DNS_PORT
 
 if TYPE_CHECKING:
-    from exporter.policy.keys import Key
+    from .keys import Key
 
 ANY_PORT = 0
 """Stands for every port: a rule can't name port 0."""

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Network, ip_network
 
 from exporter.common.documents.problems import Problems, shown
-from exporter.policy.model import ANY_PORT, Effect, Host, Name, Network, Policy, PortClass, Protocol, Rule
+
+from .model import ANY_PORT, Effect, Host, Name, Network, Policy, PortClass, Protocol, Rule
 
 _COMPARED_MAX = 64
 """The most rules for one host and port class that are compared; more of them don't compile anyway."""

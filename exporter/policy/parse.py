@@ -18,12 +18,13 @@ from exporter.common.documents.fields import (
 )
 from exporter.common.documents.problems import InvalidTextError, Problems, shown
 from exporter.common.documents.tree import DocumentKind, Listing, Mapping, Node, Scalar
-from exporter.policy import overlaps, rules
-from exporter.policy.hosts import parse_single_host
-from exporter.policy.keys import Key, parse_key
-from exporter.policy.model import Effect, Lookups, Mode, Name, Policy, Rule, Section, resolvers_rule
-from exporter.policy.problems import PolicyError
-from exporter.policy.rules import read_mapping_rule, read_scalar_rule
+
+from . import overlaps, rules
+from .hosts import parse_single_host
+from .keys import Key, parse_key
+from .model import Effect, Lookups, Mode, Name, Policy, Rule, Section, resolvers_rule
+from .problems import PolicyError
+from .rules import read_mapping_rule, read_scalar_rule
 
 KIND = DocumentKind(
     "policy",

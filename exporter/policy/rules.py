@@ -10,8 +10,9 @@ from typing import TypeVar
 from exporter.common.documents.fields import Fields, read_text
 from exporter.common.documents.problems import InvalidTextError, Problems, shown
 from exporter.common.documents.tree import Listing, Mapping, Node, Scalar
-from exporter.policy.endpoints import parse_endpoint, parse_host, parse_port, parse_protocol, reach
-from exporter.policy.model import Effect, Host, Rule
+
+from .endpoints import parse_endpoint, parse_host, parse_port, parse_protocol, reach
+from .model import Effect, Host, Rule
 
 KEYS = ("host", "ports", "protocol", "lineage")
 """The keys of the long form."""

@@ -6,9 +6,10 @@ import re
 from functools import lru_cache
 
 from exporter.common.documents.problems import InvalidTextError
-from exporter.policy.endpoints import parse_endpoint, parse_host
-from exporter.policy.hosts import parse_single_host
-from exporter.policy.model import ANSWER, DEFAULT, LOOKUPS, LOOPBACK, NOTHING_SENT, Host, Name
+
+from .endpoints import parse_endpoint, parse_host
+from .hosts import parse_single_host
+from .model import ANSWER, DEFAULT, LOOKUPS, LOOPBACK, NOTHING_SENT, Host, Name
 
 _REMEMBERED_MAX = 4096
 _TEXT_MAX = 2048

@@ -14,13 +14,14 @@ from exporter.common.text import counted, form_of
 from exporter.pipeline.account import Account
 from exporter.pipeline.ruling import DENIED, WOULD_DENY
 from exporter.pipeline.summary_table import Counted
-from exporter.report.additions import additions
-from exporter.report.blocks import Section, fitted, folded, listed, pasted
-from exporter.report.inert import code, escaped, size
-from exporter.report.model import shown_time
-from exporter.report.sheet import Sheet, destinations
-from exporter.report.tables import ALL_MARKS, NEW, table
-from exporter.report.verdict import Headline, counts, verdict
+
+from .additions import additions
+from .blocks import Section, fitted, folded, listed, pasted
+from .inert import code, escaped, size
+from .model import shown_time
+from .sheet import Sheet, destinations
+from .tables import ALL_MARKS, NEW, table
+from .verdict import Headline, counts, verdict
 
 _KINDS_MAX = 20
 _PENDING = {

@@ -13,7 +13,8 @@ from exporter.jobs.model import Job
 from exporter.pipeline.ruling import is_shared_with_another, shared_remarks
 from exporter.pipeline.summary import FAILED, Summary, Tally
 from exporter.pipeline.summary_table import Counted, Rows, SummaryKey, Traffic, ordered, shared_of
-from exporter.report.model import JobReport, ReportedAct, in_utc
+
+from .model import JobReport, ReportedAct, in_utc
 
 if TYPE_CHECKING:
     from exporter.baseline.model import Baseline

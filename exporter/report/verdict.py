@@ -11,7 +11,8 @@ from exporter.common.text import counted, form_of
 from exporter.pipeline.blind_spots import NOTHING_SEEN
 from exporter.pipeline.ruling import DENIED, VERDICT_WORDS, WOULD_DENY
 from exporter.pipeline.summary_table import Counted
-from exporter.report.sheet import Sheet, attempts_of, destinations
+
+from .sheet import Sheet, attempts_of, destinations
 
 
 class Headline(NamedTuple):

@@ -13,11 +13,12 @@ from exporter.common.text import clean, printable
 from exporter.pipeline.ruling import ALLOWED, shared_remarks
 from exporter.pipeline.summary import FAILED
 from exporter.report.model import shown_time
-from exporter.report.page.drafts import added, drafted
-from exporter.report.page.rows import RowCounts, RowKey, Table, table_of
-from exporter.report.page.tree import Tree, tree_of
 from exporter.report.preview import previewed_job
 from exporter.report.what_if import WhatIf
+
+from .drafts import added, drafted
+from .rows import RowCounts, RowKey, Table, table_of
+from .tree import Tree, tree_of
 
 if TYPE_CHECKING:
     from exporter.baseline.model import Baseline
