@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
+from exporter.common.descriptors import closing_fd
 from exporter.common.errors import KernelError
 from exporter.events import wire
 from exporter.kernel.bpf import U32, Map, detach_link, open_pinned
@@ -107,11 +108,9 @@ def sweep(home: Path) -> list[Path]:
         held = lock(directory, blocking=False)
         if held is None:
             continue
-        try:
+        with closing_fd(held):
             if _try_remove(directory):
                 swept.append(directory)
-        finally:
-            os.close(held)
     return swept
 
 
@@ -215,21 +214,13 @@ def remove(directory: Path, tell: Callable[[str], object] = lambda _: None) -> b
         remove_filters(filter_name(directory.name))
     for _ in range(_REMOVALS):
         for pin in sorted(directory.glob("link_*")):
-            with suppress(OSError):
-                _detach(pin)
+            with suppress(OSError), closing_fd(open_pinned(pin)) as link:
+                detach_link(link)
         with suppress(OSError):
             shutil.rmtree(directory)
         if not directory.exists():
             return True
     return False
-
-
-def _detach(pin: Path) -> None:
-    descriptor = open_pinned(pin)
-    try:
-        detach_link(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def map_number(pin: Path) -> int:

@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
+from exporter.common.descriptors import closing_fd
 from exporter.kernel.grace_period import thread
 from exporter.kernel.libc import LIBC, checked
 from exporter.kernel.mounts import mounts_in
@@ -35,11 +36,8 @@ def number_at(place: Place) -> int:
     """Return the number of the namespace that is found at `place`. Raises OSError."""
     if isinstance(place, Path):
         return place.stat().st_ino
-    descriptor = place.opened()
-    try:
+    with closing_fd(place.opened()) as descriptor:
         return os.fstat(descriptor).st_ino
-    finally:
-        os.close(descriptor)
 
 
 def inside(namespace: int, function: Callable[[], _T]) -> _T:
@@ -97,15 +95,12 @@ def everywhere() -> Iterator[int]:
     """
     seen = set()
     for path in [*Path("/proc").glob("[0-9]*/task/*/ns/net"), *_mounted()]:
-        with suppress(OSError):  # it has ended
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                number = os.fstat(descriptor).st_ino
-                if number not in seen:
-                    seen.add(number)
-                    yield descriptor
-            finally:
-                os.close(descriptor)
+        # An error: it has ended.
+        with suppress(OSError), closing_fd(os.open(path, os.O_RDONLY | os.O_CLOEXEC)) as descriptor:
+            number = os.fstat(descriptor).st_ino
+            if number not in seen:
+                seen.add(number)
+                yield descriptor
 
 
 def _mounted() -> list[Path]:

@@ -17,11 +17,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 from exporter.common.clock import boot_ns
+from exporter.common.descriptors import closing_fd
 from exporter.common.errors import KernelError
 from exporter.events import wire
 from exporter.events.facts import ProcessKey, Tampered, Tampering
@@ -276,8 +277,7 @@ class Frames:
         """Keep sockets from sending past the program, by denying the options for that. Raises OSError."""
         if _OPTIONS in self._links:
             return
-        cgroup = os.open(cgroup2_root(), os.O_RDONLY | os.O_DIRECTORY)
-        with _closed(cgroup):
+        with closing_fd(os.open(cgroup2_root(), os.O_RDONLY | os.O_DIRECTORY)) as cgroup:
             attach = partial(attach_to_cgroup, cgroup=cgroup, attach_type=AttachType.SETSOCKOPT)
             with suppress(FileExistsError):  # another process was quicker, and this one denies, too
                 self._links.attach(_OPTIONS, attach)
@@ -312,11 +312,3 @@ class Frames:
 def _told_of(process: ProcessKey, exec_id: int, scope: int) -> Tampered:
     """Return the event that would report a process, if there is anything to report."""
     return Tampered(boot_ns(), process, exec_id, 0, 0, scope, Tampering.FRAMES, 0, 1)
-
-
-@contextmanager
-def _closed(descriptor: int) -> Iterator[int]:
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)

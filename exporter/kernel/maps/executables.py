@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from exporter.common.descriptors import closing_fd
 from exporter.common.errors import KernelError
 from exporter.events import wire
 from exporter.kernel.bpf import U32, Map
@@ -44,7 +44,8 @@ def inode_at(path: Path) -> Inode | None:
     Neither device nor number are taken from stat(2), which gives another device on Btrfs and overlayfs.
     """
     try:
-        with _opened(path) as descriptor:
+        # Without needing any right to read it.
+        with closing_fd(os.open(path, os.O_PATH | os.O_CLOEXEC)) as descriptor:
             status = os.fstat(descriptor)
             shown = Path(f"/proc/self/fdinfo/{descriptor}").read_text()
         fields = dict(line.split(":", 1) for line in shown.splitlines() if ":" in line)
@@ -55,16 +56,6 @@ def inode_at(path: Path) -> Inode | None:
         return None
     kernel_device = os.major(device) << _MINOR_BITS | os.minor(device)
     return Inode(kernel_device, int(fields["ino"]), status.st_ctime_ns)
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[int]:
-    """Open `path` without needing any right to read it."""
-    descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
 
 
 class Executables:

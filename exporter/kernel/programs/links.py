@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import os
 import struct
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from exporter.common.descriptors import closing_fd
 from exporter.kernel.bpf import U32, bpf, info, link_info, open_pinned, succeeds
 
 # enum bpf_cmd
@@ -35,24 +35,17 @@ def attached_pins(directory: Path) -> frozenset[str]:
     """Return the names of the programs whose links are pinned in `directory` and attached."""
     names = []
     for pin in directory.glob("link_*"):
-        with suppress(OSError):
-            descriptor = open_pinned(pin)
-            try:
-                if link_info(descriptor).is_attached:
-                    names.append(pin.name.removeprefix("link_"))
-            finally:
-                os.close(descriptor)
+        with suppress(OSError), closing_fd(open_pinned(pin)) as descriptor:
+            if link_info(descriptor).is_attached:
+                names.append(pin.name.removeprefix("link_"))
     return frozenset(names)
 
 
 def pinned_links(directory: Path) -> Iterator[tuple[str, Link]]:
     """Iterate over the links of `attached_pins`, each with its name. Raises OSError if one can't be read."""
     for name in sorted(attached_pins(directory)):
-        descriptor = open_pinned(directory / f"link_{name}")
-        try:
+        with closing_fd(open_pinned(directory / f"link_{name}")) as descriptor:
             yield name, Link(descriptor, *_program(link_info(descriptor).program_id))
-        finally:
-            os.close(descriptor)
 
 
 def attached_links() -> Iterator[Link]:
@@ -62,15 +55,13 @@ def attached_links() -> Iterator[Link]:
     """
     known: dict[int, tuple[str, frozenset[int]]] = {}
     for descriptor in _links():
-        try:
+        with closing_fd(descriptor):
             link = link_info(descriptor)
             if not (link.is_detachable and link.is_attached):
                 continue
             if link.program_id not in known:
                 known[link.program_id] = _program(link.program_id)
             yield Link(descriptor, *known[link.program_id])
-        finally:
-            os.close(descriptor)
 
 
 def _links() -> Iterator[int]:
@@ -89,12 +80,10 @@ def _program(number: int) -> tuple[str, frozenset[int]]:
     descriptor = _by_number(_PROG_BY_ID, number)
     if descriptor is None:
         return "", frozenset()
-    try:
-        room = (ctypes.c_uint32 * _MAPS_MAX)()
-        asked = _PROGRAM_INFO.pack(0, 0, 0, 0, 0, 0, 0, 0, _MAPS_MAX, ctypes.addressof(room), b"")
+    room = (ctypes.c_uint32 * _MAPS_MAX)()
+    asked = _PROGRAM_INFO.pack(0, 0, 0, 0, 0, 0, 0, 0, _MAPS_MAX, ctypes.addressof(room), b"")
+    with closing_fd(descriptor):
         *_, maps, _, name = info(descriptor, _PROGRAM_INFO, asked)
-    finally:
-        os.close(descriptor)
     return name.split(b"\0", 1)[0].decode(errors="replace"), frozenset(room[: min(maps, _MAPS_MAX)])
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from enum import IntEnum
 from pathlib import Path
 
+from exporter.common.descriptors import closing_fd
 from exporter.events import wire
 from exporter.kernel.bpf import U32, bpf, bpf_in
 from exporter.kernel.compilation.bytecode import MapSpec
@@ -75,11 +76,8 @@ def create_map(spec: MapSpec) -> int:
     if spec.type != _SK_STORAGE:
         return bpf(_MAP_CREATE, _MAP.pack(*sizes, name, 0, 0, 0))
     # The only type that the kernel doesn't make without the types of key and value.
-    types = _load_btf(_btf_of(spec.value_size, _LOCKS.get(spec.name)))
-    try:
+    with closing_fd(_load_btf(_btf_of(spec.value_size, _LOCKS.get(spec.name)))) as types:
         return bpf(_MAP_CREATE, _MAP.pack(*sizes, name, types, _KEY_TYPE, _VALUE_TYPE))
-    finally:
-        os.close(types)
 
 
 def load_program(
