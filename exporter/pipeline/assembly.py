@@ -68,6 +68,6 @@ def assemble(  # noqa: PLR0913 - each is another thing that callers differ in
 
 
 def begin(pipeline: Pipeline, beginning: Beginning, job: TracedJob) -> None:
-    """Begin `job`, whose root runs already; it gets the events of scopes that have no job of their own, too."""
+    """Begin `job`, whose root runs already; it gets the events of scopes without a job of their own, too."""
     pipeline.jobs.begin(beginning.scope, job, takes_rest=True)
     pipeline.table.seed(beginning.root, beginning.scope, beginning.at_ns, beginning.step)

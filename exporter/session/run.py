@@ -45,7 +45,7 @@ from .messages import warn
 from .outputs import outputs
 from .run_inputs import RunInputs
 from .settings import RunConfig
-from .shared_messages import saying_long_flush, tell_act, tell_fault, warn_of_ignored
+from .shared_messages import saying_long_flush, tell_act, warn_of_ignored
 from .signals import SignalRelay
 from .sudo import tell_kept_back
 from .survival import go_first
@@ -156,7 +156,7 @@ def _assembled(  # noqa: PLR0913, PLR0917 - it puts just these together
     traced = assembly.job(beginning, summary, given.baseline)
     pipeline = assembly.pipeline(recorder or Proc())
     handle = _handler(pipeline, recorder)
-    source = LiveSource(tracer, handle, books, flows, on_fault=tell_fault)
+    source = LiveSource(tracer, handle, books, flows)
     owner = Owner(traced.spans.resource, traced.spans.job_context, warned=summary.warned)
     guards = Guards(tracer, outlets, books, handle, owner)
     return _Run(tracer, beginning, books, traced, pipeline, recorder, handle, source, guards)

@@ -66,8 +66,8 @@ def run(
             telemetry, lambda: KernelCounts(attempts, 0), beginning.clock, process_spans, say=say
         )
         pipeline = assembly.pipeline(lookup or NothingKnown())
-        for one in (beginning, *others):
-            begin(pipeline, one, assembly.job(one, Summary({}), baseline), takes_rest=one is beginning)
+        for one in (*others, beginning):  # the last one gets the events of no job
+            begin(pipeline, one, assembly.job(one, Summary({}), baseline))
         for event in events:
             attempts += attempts_of(event)
             pipeline.handle(event)

@@ -34,13 +34,7 @@ from exporter.session.live_view import Ticker, screen, shown
 from exporter.session.messages import Messages, warn
 from exporter.session.outputs import outputs
 from exporter.session.reports import Reporting
-from exporter.session.shared_messages import (
-    drops,
-    saying_long_flush,
-    tell_act_of,
-    tell_fault,
-    warn_of_ignored,
-)
+from exporter.session.shared_messages import drops, saying_long_flush, tell_act_of, warn_of_ignored
 from exporter.session.survival import go_first
 
 from .agents import Above
@@ -154,7 +148,7 @@ class _Daemon:
         self._steps = Steps(tracer, agents, config.job_env, above)
         self._jobs = self._watch_for_jobs(given, environment, outlets)
         self._pipeline = assembly.pipeline(Proc(), self._jobs)
-        self._source = LiveSource(tracer, self._handle, self._books, flows, on_fault=tell_fault)
+        self._source = LiveSource(tracer, self._handle, self._books, flows)
         self._takeover: Takeover | None = None
         if isinstance(self._jobs, JobWatch):
             self._takeover = Takeover(tracer, outlets, self._pipeline, self._jobs, self._holder, self._books)
