@@ -167,7 +167,7 @@ class _Daemon:
     def begin(self) -> None:
         """Find the processes that run already, or go on with those of an instance that was adopted."""
         self._steps.begin()
-        self._holder.start(self._guards.steering)
+        self._holder.start(self._guards.steering, self._pipeline.jobs, self._source.catch_up)
         self._jobs.begin(self._pipeline, boot_ns())
         if self._takeover is not None and self._tracer.is_adopted:
             self._takeover.begin(self._source.take)
@@ -222,7 +222,7 @@ class _Daemon:
             self._guards.end_was_forged()
         if asked.reread:
             asked.reread = False
-            reread(self._config, self._holder, self._jobs, self._pipeline, self._source.catch_up)
+            reread(self._config, self._holder, self._jobs, self._source.catch_up)
 
     def end_job(self, asked: Requests) -> None:
         """End processes that steps of the machine's job left, if it is over and its policy is enforced.
