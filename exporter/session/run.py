@@ -20,7 +20,9 @@ from exporter.kernel.frames.packet_frames import TURN_S
 from exporter.kernel.instances.loading import Loading
 from exporter.kernel.maps.windows import Coverage
 from exporter.kernel.tracer import Tracer
+from exporter.otlp.courier import Spooling
 from exporter.otlp.environment import ignored_variables, resolve_destinations
+from exporter.otlp.spool_folder import SpoolFolder, default_folder
 from exporter.otlp.telemetry import Telemetry
 from exporter.pipeline.account import Bookkeeping
 from exporter.pipeline.assembly import assemble, begin
@@ -42,7 +44,7 @@ from .left_instances import tell_leftovers
 from .left_processes import end_what_is_left
 from .live_view import Ticker, finish, lines, tell_besides
 from .messages import warn
-from .outputs import outputs
+from .reports import Reporting
 from .run_inputs import RunInputs
 from .settings import RunConfig
 from .shared_messages import saying_long_flush, tell_act, warn_of_ignored
@@ -75,9 +77,15 @@ def trace(
     ready = ready_policy(given.source, job, config.fail_on)
     warn_of_unknown(given.baseline, job)
     with ExitStack() as stack:
-        reporting, telemetry = stack.enter_context(
-            outputs(destinations, worker_attributes(job), config.reports, environment, config.user)
+        reporting = stack.enter_context(Reporting(config.reports, environment, config.user))
+        spooling = Spooling(SpoolFolder(default_folder(environment, os.geteuid())))
+        telemetry = stack.enter_context(
+            Telemetry(
+                destinations, worker_attributes(job), spooling=spooling, transcript=reporting.transcript
+            )
         )
+        telemetry.prepare()
+        reporting.prepare()
         tracer = _ready(kernel, config)
         terms = ready.terms if ready else None
         step = step_of(environment, job_env=config.job_env)

@@ -6,6 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from functools import partial
 from typing import Protocol
 
@@ -18,8 +19,10 @@ from exporter.jobs.attributes import worker_attributes
 from exporter.kernel.frames.packet_frames import TURN_S
 from exporter.kernel.maps.windows import Coverage
 from exporter.kernel.tracer import Tracer
+from exporter.otlp.courier import Spooling
 from exporter.otlp.environment import ignored_variables, resolve_destinations
 from exporter.otlp.settings import Rotation
+from exporter.otlp.spool_folder import SpoolFolder, default_folder
 from exporter.otlp.telemetry import Telemetry
 from exporter.pipeline.account import Account
 from exporter.pipeline.assembly import assemble
@@ -32,7 +35,6 @@ from exporter.session.left_instances import tell_leftovers
 from exporter.session.left_processes import end_what_is_left, held_unless_asked
 from exporter.session.live_view import Ticker, screen, shown
 from exporter.session.messages import Messages, warn
-from exporter.session.outputs import outputs
 from exporter.session.reports import Reporting
 from exporter.session.shared_messages import drops, saying_long_flush, tell_act_of, warn_of_ignored
 from exporter.session.survival import go_first
@@ -81,8 +83,15 @@ def run(
     rotation = Rotation.within(config.otlp_dir_limit_mib << 20)
     destinations = resolve_destinations(environment, otlp_dir=config.output.otlp_dir, rotation=rotation)
     go_first()
-    identity = worker_attributes(given.job) if given.job else {}
-    with outputs(destinations, identity, config.reports, environment) as (reporting, telemetry):
+    with ExitStack() as stack:
+        spooling = Spooling(SpoolFolder(default_folder(environment, os.geteuid())))
+        identity = worker_attributes(given.job) if given.job else {}
+        reporting = stack.enter_context(Reporting(config.reports, environment))
+        telemetry = stack.enter_context(
+            Telemetry(destinations, identity, spooling=spooling, transcript=reporting.transcript)
+        )
+        telemetry.prepare()
+        reporting.prepare()
         tracer = kernel.ready(Coverage(is_host=True, reads_environments=True))
         daemon = _Daemon(given, environment, tracer, telemetry, reporting)
         tell_leftovers()
