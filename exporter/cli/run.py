@@ -104,8 +104,8 @@ def command(
 
 def run(config: RunConfig, environment: Mapping[str, str]) -> int:
     """Run COMMAND and trace it; returns the exit status. Raises CiEgressError when COMMAND wasn't started."""
-    baseline = required_baseline(config.baseline, config.fail_on)
-    given = RunInputs(config, _requested(config), baseline, partial(warn_of_doubtful, config.command))
+    policy, baseline = _requested(config), required_baseline(config.baseline, config.fail_on)
+    given = RunInputs(config, policy, baseline, partial(warn_of_doubtful, config.command))
     user = command_user(config.user, environment, euid=os.geteuid())
     with SignalRelay() as relay, HeldCommand(config.command, user=user, signals=relay.inherited) as held:
         try:

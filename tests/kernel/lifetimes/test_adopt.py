@@ -418,7 +418,7 @@ def test_what_does_not_fit_is_refused_and_stays_as_it_is(host: Host, steps: Step
 _CHANGED = """
 import sys
 from pathlib import Path
-from exporter import wire
+from exporter.events import wire
 from exporter.kernel.bpf import Map
 config = Map(Path("/sys/fs/bpf/ci-egress", sys.argv[1], "map_config"))
 value = wire.ConfigValue.unpack(config.lookup(bytes(4)))

@@ -51,7 +51,7 @@ GO_ON = struct.pack("=BBhi", 0xB7, 0, 0, -1) + struct.pack("=BBhi", 0x95, 0, 0, 
 LOOK_STEP_BY_STEP = """
 import signal, sys, threading
 from pathlib import Path
-from exporter.kernel import objects
+from exporter.kernel.programs import objects
 from exporter.kernel.bpf import Map
 from exporter.kernel.frames.packet_frames import Frames
 

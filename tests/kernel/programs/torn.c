@@ -66,8 +66,8 @@ static long now_ms(void)
 }
 
 /*
- * For as many milliseconds as the plan's count, and LEAST_ROUNDS however busy the machine is; what a
- * send comes to is the kernel's matter.
+ * For as many milliseconds as the plan's count, and LEAST_ROUNDS however busy the machine is; what
+ * a send comes to is the kernel's matter.
  */
 static void send_meanwhile(const struct plan *plan, const struct msghdr *message,
 			   void *(*change)(void *))
