@@ -26,16 +26,17 @@ from benchmarks.records import build, connects, ring_of
 from benchmarks.sink import collector
 from benchmarks.workshop import BenchmarkError, Workshop
 from exporter.common.clock import boot_ns, system_clock
-from exporter.common.settings import ProcessSpans
 from exporter.events import wire
 from exporter.events.decode import Decoder
 from exporter.events.facts import ProcessKey
 from exporter.jobs.detect import detect
 from exporter.kernel.maps.rings import Handler, Ring, drain
-from exporter.otlp import Telemetry, resolve_destinations
+from exporter.otlp.environment import resolve_destinations
+from exporter.otlp.telemetry import Telemetry
 from exporter.pipeline.account import KernelCounts
 from exporter.pipeline.assembly import assemble, begin
 from exporter.pipeline.core import Pipeline
+from exporter.pipeline.process_spans import ProcessSpans
 from exporter.pipeline.procfs import Proc, started_ns
 from exporter.pipeline.recording import Beginning
 from exporter.pipeline.summary import Summary

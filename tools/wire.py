@@ -22,6 +22,13 @@ from tools.generated import ROOT, write_or_check
 HEADER = ROOT / "bpf" / "egress.h"
 TARGET = ROOT / "exporter" / "events" / "wire.py"
 
+_WITHOUT_FIELDS = frozenset(
+    {
+        *("agent_key", "exe_name_key", "flow_key", "flow_value", "last_peer", "late_key"),
+        *("query_key", "tamper_key", "tamper_value", "unit_key"),
+    }
+)
+"""Structs that user space only makes, or leaves to the kernel: of these it reads no field by its name."""
 _CODES = {1: "B", 2: "H", 4: "I", 8: "Q"}
 _TRANSPARENT = {"DW_TAG_typedef", "DW_TAG_const_type", "DW_TAG_volatile_type"}
 
@@ -133,6 +140,9 @@ def _render_struct(name: str, size: int, fields: tuple[Field, ...]) -> list[str]
     text = "<" + "".join(field.format for field in fields)
     if struct.calcsize(text) != size:
         raise SystemExit(f"struct {name} has a gap the compiler made: spell it out as `pad`")
+    packing = f'{name.upper()} = struct.Struct("{text}")'
+    if name in _WITHOUT_FIELDS:
+        return [packing, ""]
     names = [field for field in fields if field.name != "pad"]
     title = "".join(part.title() for part in name.split("_"))
     return [
@@ -148,7 +158,7 @@ def _render_struct(name: str, size: int, fields: tuple[Field, ...]) -> list[str]
         f"        return cls._make({name.upper()}.unpack(data))",
         "",
         "",
-        f'{name.upper()} = struct.Struct("{text}")',
+        packing,
         "",
     ]
 

@@ -7,8 +7,6 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
-from exporter.baseline.model import NamedDestination, Task
-from exporter.baseline.seen import NotLearntError, Run, Seen, day_of
 from exporter.common.net.addresses import is_loopback, is_transport, transport_has_ports
 from exporter.common.text import clean
 from exporter.events.destinations import OTHER, SOCKET
@@ -18,6 +16,9 @@ from exporter.otlp.reading.spans import EgressSpan
 from exporter.policy.endpoints import PORT_MAX
 from exporter.policy.hosts import recorded_host
 from exporter.policy.model import ANSWER
+
+from .model import NamedDestination, Task
+from .seen import NotLearntError, Run, Seen, day_of
 
 ATTRIBUTES = frozenset(
     {

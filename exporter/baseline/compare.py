@@ -7,13 +7,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from exporter.baseline.entries import ANY
-from exporter.baseline.model import Baseline, Entry, Task
-from exporter.baseline.sections import shown_task
-from exporter.common.text import printable
+from exporter.common.text import first_of, printable
 from exporter.events.programs import Lineage
 from exporter.policy.model import Name
 from exporter.policy.rule_texts import chains_text
+
+from .entries import ANY
+from .model import Baseline, Entry, Task
+from .sections import shown_task
 
 NAMES_SHOWN = 5
 
@@ -159,10 +160,9 @@ def _changed(change: Change) -> str:
 
 def _folded(fold: Fold) -> str:
     names = [str(entry.host) for entry in fold.names]
-    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
     by = f"; now also {_chains(fold.gained)}" if fold.gained != [] else ""
     zone = str(fold.wildcard.host).removeprefix("*.")
-    return f"any name below {zone} is known now, in place of {', '.join(names[:NAMES_SHOWN])}{more}{by}"
+    return f"any name below {zone} is known now, in place of {first_of(names, NAMES_SHOWN)}{by}"
 
 
 def _fields(entry: Entry) -> dict[str, object]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from datetime import date
 from typing import NamedTuple
 
-from exporter.baseline.fold import FoldedEntry
-from exporter.baseline.model import Baseline, Entry, History, Task
-from exporter.baseline.notes import Made, notes
-from exporter.baseline.parse import ENTRIES_MAX, KIND
-from exporter.baseline.seen import Run, Runs, Seen, day_of
 from exporter.common.errors import UsageError
 
+from .fold import FoldedEntry
 from .merge import BaselineMerge, firsts, widened
+from .model import Baseline, Entry, History, Task
+from .notes import Made, notes
+from .parse import ENTRIES_MAX, KIND
+from .seen import Run, Runs, Seen, day_of
 
 
 class Learnt(NamedTuple):

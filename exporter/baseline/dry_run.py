@@ -7,14 +7,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
-from exporter.baseline.acts import identity_of
-from exporter.baseline.judge import Judge, Recorded
-from exporter.baseline.model import Task
-from exporter.baseline.neighbours import Neighbours
-from exporter.baseline.seen import NotLearntError, Run
 from exporter.common.net.addresses import endpoint
 from exporter.otlp.reading.json import number_of, text_of
 from exporter.policy.model import Address, Effect, Policy
+
+from .acts import identity_of
+from .judge import Judge, Recorded
+from .model import Task
+from .neighbours import Neighbours
+from .seen import NotLearntError, Run
 
 ATTRIBUTES = frozenset(
     {
@@ -80,6 +81,16 @@ class DryRun:
         self._neighbours = Neighbours()
         self._waiting: list[_Waiting] = []
         self._places = self._runs = 0
+
+    @property
+    def number_of_runs(self) -> int:
+        """Runs that are judged."""
+        return sum(len(verdicts.runs) for verdicts in self.pipelines.values())
+
+    @property
+    def number_of_denied(self) -> int:
+        """Runs that the policy would have broken."""
+        return sum(len(verdicts.denied_runs) for verdicts in self.pipelines.values())
 
     def add(self, span: Mapping[str, Any], at_ns: int = 0) -> None:
         """Take in the attributes of an egress span that began at `at_ns`."""

@@ -8,14 +8,15 @@ from datetime import date
 from sys import intern
 from typing import TypeVar
 
-from exporter.baseline.model import Entry, Task
-from exporter.common.documents.fields import Fields, is_empty, read_fields, wrong_kind
-from exporter.common.documents.problems import Problems, shown
+from exporter.common.documents.fields import Fields, is_empty, read_fields, read_text, wrong_kind
+from exporter.common.documents.problems import InvalidTextError, Problems, shown
 from exporter.common.documents.tree import Listing, Node, Scalar
 from exporter.common.net.addresses import is_transport, transport_has_ports
 from exporter.events.programs import Lineage
-from exporter.policy.endpoints import PORT_MAX, EndpointError
+from exporter.policy.endpoints import PORT_MAX
 from exporter.policy.hosts import parse_single_host
+
+from .model import Entry, Task
 
 KEYS = (
     *("pipeline", "task", "destination", "port", "transport"),
@@ -74,14 +75,14 @@ def read_count(fields: Fields, key: str, least: int, problems: Problems) -> int 
 
     def parse(text: str) -> int:
         if not _COUNT.fullmatch(text) or int(text) < least:
-            raise EndpointError(f"`{key}` can't be {shown(text)}", f"it is a number from {least} on")
+            raise InvalidTextError(f"`{key}` can't be {shown(text)}", f"it is a number from {least} on")
         return int(text)
 
     return _value(fields, key, parse, problems)
 
 
 def _value(fields: Fields, key: str, parse: Callable[[str], _T], problems: Problems) -> _T | None:
-    """Read a text by `parse`, which may raise EndpointError. Returns None where it is missing or wrong."""
+    """Read a text by `parse`, which may raise InvalidTextError. Returns None where it is missing or wrong."""
     node = fields.get(key)
     if node is None:
         return None
@@ -90,23 +91,20 @@ def _value(fields: Fields, key: str, parse: Callable[[str], _T], problems: Probl
     elif not node.text and node.is_plain:
         problems.add(node, f"`{key}` is empty", "write something behind it, or remove it")
     else:
-        try:
-            return parse(node.text)
-        except EndpointError as error:
-            problems.add(node, error.what, error.fix)
+        return read_text(node, parse, problems)
     return None
 
 
 def _name(text: str) -> str:
     if not text:
-        raise EndpointError("an empty name", "remove the key for a job that has none")
+        raise InvalidTextError("an empty name", "remove the key for a job that has none")
     return intern(text)
 
 
 def _transport(text: str) -> str:
     if not is_transport(text):
         fix = "name it as `network.transport` does, in lower case: tcp, udp, icmp, ipv6-icmp, sctp, udplite"
-        raise EndpointError(f"unknown transport {shown(text)}", fix)
+        raise InvalidTextError(f"unknown transport {shown(text)}", fix)
     return intern(text)
 
 
@@ -125,9 +123,9 @@ def _port(node: Node, fields: Fields, transport: str | None, problems: Problems)
 def _port_number(text: str) -> int:
     """Read a port. 0 is valid here: programs connect UDP sockets to it to find out the route."""
     if not (text.isdecimal() and text.isascii()):
-        raise EndpointError(f"port {shown(text)} is not a port", f"ports are 0 to {PORT_MAX}")
+        raise InvalidTextError(f"port {shown(text)} is not a port", f"ports are 0 to {PORT_MAX}")
     if len(text) > len(str(PORT_MAX)) or int(text) > PORT_MAX:
-        raise EndpointError(f"port {shown(text)} is out of range", f"ports are 0 to {PORT_MAX}")
+        raise InvalidTextError(f"port {shown(text)} is out of range", f"ports are 0 to {PORT_MAX}")
     return int(text)
 
 
@@ -135,7 +133,7 @@ def _date(text: str) -> date:
     try:
         return date.fromisoformat(text if _DATE.fullmatch(text) else "")
     except ValueError:
-        raise EndpointError(f"{shown(text)} is no date", "write year, month and day: 2026-11-24") from None
+        raise InvalidTextError(f"{shown(text)} is no date", "write year, month and day: 2026-11-24") from None
 
 
 def _lineages(node: Node, problems: Problems) -> frozenset[Lineage] | None:

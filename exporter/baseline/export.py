@@ -7,16 +7,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from exporter.baseline.model import Baseline, Entry, Task
-from exporter.baseline.sections import Patterns, shown_task
 from exporter.common.documents.scalars import scalar
 from exporter.common.errors import UsageError
-from exporter.common.text import counted
+from exporter.common.net.dns_messages import DNS_PORT
+from exporter.common.text import counted, first_of
 from exporter.policy.compile import check_for_kernel
 from exporter.policy.model import Name, Policy
 from exporter.policy.parse import parse_policy
 from exporter.policy.problems import PolicyError
-from exporter.policy.rule_texts import ANY, DNS_PORT, chains_text, has_ports, rule_text, scheme_of
+from exporter.policy.rule_texts import ANY, chains_text, has_ports, rule_text, scheme_of
+
+from .model import Baseline, Entry, Task
+from .sections import Patterns, shown_task
 
 _NO_PORT = "port 0, which no rule can name"
 _TOLD_MAX = 100
@@ -99,8 +101,7 @@ def _head(baseline: Baseline) -> Iterator[str]:
     )
     yield from _HEAD.format(size=size).splitlines()
     if servers := _dns_servers(baseline):
-        more = f" and {len(servers) - _SERVERS_MAX} more" if len(servers) > _SERVERS_MAX else ""
-        yield f"# Jobs ask {', '.join(servers[:_SERVERS_MAX])}{more} for names. Machines differ in whom"
+        yield f"# Jobs ask {first_of(servers, _SERVERS_MAX)} for names. Machines differ in whom"
         yield "# they ask: this is for those of the machine that a job runs on."
         yield "resolvers: system"
 

@@ -13,10 +13,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from exporter.baseline.model import NamedDestination
-from exporter.baseline.seen import Contact, TaskSeen
 from exporter.policy.hosts import parse_single_host
 from exporter.policy.model import Address, Name
+
+from .model import NamedDestination
+from .seen import Contact, TaskSeen
 
 if TYPE_CHECKING:
     from publicsuffixlist import PublicSuffixList

@@ -6,13 +6,14 @@ from collections.abc import Iterable
 from ipaddress import ip_address
 from typing import NamedTuple
 
-from exporter.baseline.model import Task
 from exporter.common.net.addresses import protocol_of
 from exporter.events.programs import Lineage
 from exporter.jobs.claims import recorded
 from exporter.policy.decide import Decision, EgressRequest, decide
 from exporter.policy.model import ANSWER, NOTHING_SENT, Address, JobPolicy, Policy
 from exporter.policy.sections import effective
+
+from .model import Task
 
 REMEMBERED_MAX = 65_536
 _UNKNOWN = -1

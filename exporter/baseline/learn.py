@@ -17,11 +17,12 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from exporter.baseline.acts import ATTRIBUTES, add_span
-from exporter.baseline.seen import Seen
 from exporter.common.errors import UsageError
 from exporter.common.text import printable
 from exporter.otlp.reading.files import egress_spans_in
+
+from .acts import ATTRIBUTES, add_span
+from .seen import Seen
 
 if TYPE_CHECKING:
     from multiprocessing.sharedctypes import Synchronized

@@ -6,11 +6,12 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 
-from exporter.baseline.fold import FoldedEntry, fold, together
-from exporter.baseline.model import Baseline, Entry, History, NamedDestination, Subject, Task
-from exporter.baseline.seen import CHAINS_MAX, Contact, First, TaskSeen
 from exporter.policy.hosts import parse_single_host
-from exporter.policy.model import Name
+from exporter.policy.model import Name, zones
+
+from .fold import FoldedEntry, fold, together
+from .model import Baseline, Entry, History, NamedDestination, Subject, Task
+from .seen import CHAINS_MAX, Contact, First, TaskSeen
 
 
 class BaselineMerge:
@@ -47,9 +48,7 @@ class BaselineMerge:
         own = self.entries.get(Subject(name, host, where.port, where.transport))
         if own is not None or not isinstance(host, Name):
             return own
-        zone = host.text
-        while "." in zone:
-            zone = zone.partition(".")[2]
+        for zone in zones(host.text):
             found = self.entries.get(Subject(name, Name(zone, is_wildcard=True), where.port, where.transport))
             if found is not None and _knows(found, met):
                 return found

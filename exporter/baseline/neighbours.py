@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
-from exporter.baseline.judge import Recorded
 from exporter.policy.hosts import recorded_host
 from exporter.policy.sharing import name_in
+
+from .judge import Recorded
 
 MET_MAX = 65_536
 """The most pairs of a name and an address, of all jobs together; further ones are ignored."""

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
 from typing import NamedTuple
 
-from exporter.baseline.model import Entry
-from exporter.baseline.sections import shown_task
-from exporter.baseline.seen import CHAINS_MAX, NO_ROOM, Contact, Seen
 from exporter.common.text import counted
+
+from .model import Entry
+from .sections import shown_task
+from .seen import CHAINS_MAX, NO_ROOM, Contact, Seen
 
 _NOTES_MAX = 20
 """The most notes of one kind; further ones are only counted."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from exporter.baseline.model import Baseline, Entry, NamedDestination, Task
 from exporter.events.destinations import Destination
 from exporter.events.programs import Lineage
-from exporter.policy.model import Name, plain_address
+from exporter.policy.model import Name, plain_address, zones
+
+from .model import Baseline, Entry, NamedDestination, Task
 
 _REMEMBERED_MAX = 4096
 """The most destinations whose entries are cached; a job can make up more."""
@@ -89,9 +90,8 @@ class Novelty:
         where = NamedDestination(host, port, transport)
         if where in self._exact:
             yield self._exact[where]
-        while self._below and "." in host:
-            host = host.partition(".")[2]
-            where = NamedDestination(host, port, transport)
+        for zone in zones(host) if self._below else ():
+            where = NamedDestination(zone, port, transport)
             if where in self._below:
                 yield self._below[where]
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from exporter.baseline.entries import read_count, read_date, read_entry, read_task
-from exporter.baseline.model import Baseline, Entry, History, Subject
 from exporter.common.documents import tree
 from exporter.common.documents.fields import Fields, check_version, is_another, read_fields, wrong_kind
 from exporter.common.documents.problems import DocumentError, Problems, shown
 from exporter.common.documents.tree import DocumentKind, Listing, Node
+
+from .entries import read_count, read_date, read_entry, read_task
+from .model import Baseline, Entry, History, Subject
 
 CHECK_HINT = "`ci-egress baseline show` shows them without starting anything"
 """The hint where an invalid file kept a command from starting anything."""

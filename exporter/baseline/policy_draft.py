@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from exporter.common.net.addresses import is_loopback
-from exporter.common.text import printable
+from exporter.common.net.dns_messages import DNS_PORT
+from exporter.common.text import form_of, printable
 from exporter.events.destinations import OTHER
 from exporter.otlp.reading.json import number_of, text_of
 from exporter.policy.endpoints import PORT_MAX
 from exporter.policy.hosts import recorded_host
-from exporter.policy.rule_texts import ANY, DNS_PORT, TEXT_MAX, chains_text, has_ports, rule_text, scheme_of
+from exporter.policy.rule_texts import ANY, TEXT_MAX, chains_text, has_ports, rule_text, scheme_of
 
 _LINEAGES_MAX = 1000
 _DESTINATIONS_MAX = 20_000
@@ -82,7 +83,7 @@ class Draft:
 
     def lines(self) -> Iterator[str]:
         """Yield the lines of the policy file."""
-        noun = "attempt" if self._attempts == 1 else "attempts"
+        noun = form_of(self._attempts, "attempt")
         yield from _HEAD.format(jobs=self._whose(), attempts=self._attempts, noun=noun).splitlines()
         for reason, attempts in sorted(self.left_out.items()):
             yield f"# In no rule: {attempts:,} × {reason}"

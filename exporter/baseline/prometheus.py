@@ -7,14 +7,15 @@ from datetime import UTC, date, datetime, timedelta
 from itertools import islice
 from typing import Protocol
 
-from exporter.baseline.acts import DENIED, TOGETHER, chain_of, task_of, where_of
-from exporter.baseline.parse import ENTRIES_MAX
-from exporter.baseline.prometheus_api import Answer, PrometheusError, PrometheusSeries
-from exporter.baseline.seen import NotLearntError, Seen
 from exporter.common.net.addresses import is_loopback
 from exporter.common.text import counted
 from exporter.events.destinations import OTHER
 from exporter.events.programs import Lineage
+
+from .acts import DENIED, TOGETHER, chain_of, task_of, where_of
+from .parse import ENTRIES_MAX
+from .prometheus_api import Answer, PrometheusError, PrometheusSeries
+from .seen import NotLearntError, Seen
 
 _METRIC = "cicd_egress_connections_total"
 _LABELS = (

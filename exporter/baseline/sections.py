@@ -6,9 +6,10 @@ import re
 from collections import Counter
 from collections.abc import Collection
 
-from exporter.baseline.model import Task
 from exporter.common.text import printable
 from exporter.policy.model import job_names
+
+from .model import Task
 
 _NO_NAMES = "a job without names can't be told from others"
 _PIPELINE = "a section for its jobs without a task would be for those of all its tasks"

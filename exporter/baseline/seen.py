@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from datetime import date
 from itertools import compress
 
-from exporter.baseline.model import NamedDestination, Task
-from exporter.baseline.parse import ENTRIES_MAX
 from exporter.events.programs import Lineage
+
+from .model import NamedDestination, Task
+from .parse import ENTRIES_MAX
 
 CHAINS_MAX = 64
 """The most chains to one destination that are told apart; beyond them, any chain is accepted."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from textwrap import wrap
 
-from exporter.baseline.entries import ANY
-from exporter.baseline.model import Baseline, Entry, History
-from exporter.baseline.parse import KIND, BaselineError, parse_baseline
 from exporter.common.documents.scalars import listed, scalar
 from exporter.common.errors import UsageError
 from exporter.common.text import printable
 from exporter.events.programs import Lineage
+
+from .entries import ANY
+from .model import Baseline, Entry, History
+from .parse import KIND, BaselineError, parse_baseline
 
 NAMES_SHOWN = 50
 """The most names that the comment above a wildcard lists."""

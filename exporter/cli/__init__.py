@@ -11,13 +11,14 @@ from typing import Any
 import click
 
 from exporter import __version__
-from exporter.cli.groups import Commands
 from exporter.common.console import forgiving
 from exporter.common.errors import CiEgressError, UsageError
 from exporter.common.limits import limits_told
 from exporter.common.systemd import notify
 from exporter.common.text import printable
 from exporter.session.messages import Messages
+
+from .groups import Commands, hint
 
 _STATUS_MAX = 1000
 
@@ -118,8 +119,6 @@ def _fail(error: CiEgressError) -> int:
 def _usage_error(error: click.ClickException) -> UsageError:
     context = getattr(error, "ctx", None)
     path = context.command_path if context else _called(sys.argv[1:])
-    from exporter.cli.groups import hint
-
     what = " ".join(error.format_message().split()).rstrip(".")
     return UsageError(what, hint=hint(error, path, cli))
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import importlib
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from exporter.cli.groups import Commands
-from exporter.cli.options import DOCUMENT, FILE
+from exporter.session.messages import warn
+
+from .groups import Commands
+from .options import DOCUMENT, FILE
 
 if TYPE_CHECKING:
     from exporter.baseline.model import Baseline
@@ -69,15 +70,14 @@ def diff(old: Path, new: Path, *, as_json: bool) -> int:
     """  # noqa: D301 - click wants a real backspace
     from exporter.baseline.compare import compare, difference_fields, difference_lines
     from exporter.baseline.parse import load_baseline
-    from exporter.common.console import write
+    from exporter.common.console import print_lines
     from exporter.common.text import json_line
 
     difference = compare(load_baseline(old), load_baseline(new))
     if as_json:
-        lines = [json_line(difference_fields(difference))]
+        print_lines(json_line(difference_fields(difference)))
     else:
-        lines = _bounded(list(difference_lines(difference)))
-    write(sys.stdout, "".join(f"{line}\n" for line in lines))
+        print_lines(*_bounded(list(difference_lines(difference))))
     return 0 if difference.is_none else _DIFFER_STATUS
 
 
@@ -100,7 +100,7 @@ def export(file: Path, output: Path | None) -> int:
     """  # noqa: D301 - click wants a real backspace
     from exporter.baseline.export import as_policy
     from exporter.baseline.export import export as make
-    from exporter.common.console import write
+    from exporter.common.console import print_lines
     from exporter.common.documents.output import write_lines
 
     made = make(_known(file))
@@ -111,7 +111,7 @@ def export(file: Path, output: Path | None) -> int:
     ):
         _warn(what, counts)
     if output is None:
-        write(sys.stdout, "".join(f"{line}\n" for line in made.lines))
+        print_lines(*made.lines)
     else:
         write_lines(output, made.lines)
     return 0
@@ -134,7 +134,6 @@ def _bounded(lines: list[str]) -> list[str]:
 
 def _warn(what: str, counts: Counter[str]) -> None:
     from exporter.common.text import counted
-    from exporter.session.shared_messages import warn
 
     for reason, count in counts.most_common():
         warn(f"{counted(count, 'entry', 'entries')} {what}: {reason}")

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from exporter.cli.options import DOCUMENT, FILE, NAME, OTLP_PATH
-from exporter.cli.progress import progress
 from exporter.session.messages import Messages
+
+from .options import DOCUMENT, FILE, NAME, OTLP_PATH
+from .progress import progress
 
 if TYPE_CHECKING:
     from exporter.baseline.model import Baseline
@@ -69,7 +69,7 @@ def learn(paths: tuple[Path, ...], *, onto: Path | None, output: Path | None, **
     from exporter.baseline.model import Baseline
     from exporter.baseline.parse import load_baseline
     from exporter.baseline.write import readable_lines
-    from exporter.common.console import write
+    from exporter.common.console import print_lines
     from exporter.common.documents.output import write_lines
 
     asked = _Asked(paths, **sources)
@@ -80,7 +80,7 @@ def learn(paths: tuple[Path, ...], *, onto: Path | None, output: Path | None, **
         Messages.current().say(note)
     lines = readable_lines(learnt.baseline)
     if output is None:
-        write(sys.stdout, "".join(f"{line}\n" for line in lines))
+        print_lines(*lines)
     else:
         write_lines(output, lines)
         Messages.current().say(f"{output}: {_size(before, learnt.baseline, is_onto=onto is not None)}")

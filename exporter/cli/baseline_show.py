@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from exporter.cli.options import DOCUMENT, OTLP_PATH
-from exporter.cli.progress import progress
 from exporter.session.messages import Messages
+
+from .options import DOCUMENT, OTLP_PATH
+from .progress import progress
 
 if TYPE_CHECKING:
     from exporter.baseline.dry_run import DryRun, PipelineVerdicts
@@ -139,8 +140,8 @@ def _verdict_lines(dry_run: DryRun) -> Iterator[str]:
     from exporter.baseline.sections import shown_task
     from exporter.common.text import counted, printable
 
-    runs = counted(_number_of_runs(dry_run), "run")
-    yield f"enforcing would have denied {_number_of_denied(dry_run)} of {runs}"
+    runs = counted(dry_run.number_of_runs, "run")
+    yield f"enforcing would have denied {dry_run.number_of_denied} of {runs}"
     places = [place for verdicts in dry_run.pipelines.values() for place in verdicts.places.most_common()]
     for (task, where), attempts in places[:_PLACES_MAX]:
         yield f"  {shown_task(task)}: {printable(where)}  {counted(attempts, 'attempt')}"
@@ -175,7 +176,7 @@ def _shared_lines(dry_run: DryRun) -> Iterator[str]:
 
 
 def _print_json(told: list[_Pipeline], dry_run: DryRun | None) -> None:
-    from exporter.common.console import write
+    from exporter.common.console import print_lines
     from exporter.common.text import json_line
 
     fields = {
@@ -183,12 +184,12 @@ def _print_json(told: list[_Pipeline], dry_run: DryRun | None) -> None:
         "dry_run": None
         if dry_run is None
         else {
-            "runs": _number_of_runs(dry_run),
-            "denied_runs": _number_of_denied(dry_run),
+            "runs": dry_run.number_of_runs,
+            "denied_runs": dry_run.number_of_denied,
             "left_out": dict(dry_run.left_out),
         },
     }
-    write(sys.stdout, f"{json_line(fields)}\n")
+    print_lines(json_line(fields))
 
 
 def _fields(pipeline: _Pipeline) -> dict[str, object]:
@@ -218,14 +219,6 @@ def _verdict_fields(verdicts: PipelineVerdicts) -> dict[str, object]:
             for (task, where, rule), attempts in verdicts.shared.most_common()
         ],
     }
-
-
-def _number_of_runs(dry_run: DryRun) -> int:
-    return sum(len(verdicts.runs) for verdicts in dry_run.pipelines.values())
-
-
-def _number_of_denied(dry_run: DryRun) -> int:
-    return sum(len(verdicts.denied_runs) for verdicts in dry_run.pipelines.values())
 
 
 def _shown(pipeline: str | None) -> str:

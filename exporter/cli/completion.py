@@ -41,7 +41,7 @@ def _answer(shell: str) -> str:
     """Return the completions of the words in COMP_WORDS, a line each; none if they make no sense."""
     from click.shell_completion import get_completion_class
 
-    from exporter.cli import cli
+    from . import cli
 
     if not {"COMP_WORDS", "COMP_CWORD"} <= os.environ.keys():
         return ""

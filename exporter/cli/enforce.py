@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from exporter.cli.groups import Commands
-from exporter.cli.options import NAME
-from exporter.common.console import write
+from exporter.common.console import print_lines
 from exporter.common.errors import KernelError
 from exporter.common.text import printable
 from exporter.session.messages import Messages
+from exporter.session.users import caller
 
 from .completion_names import instance_ids, job_names
+from .groups import Commands
+from .options import NAME, options
 
 if TYPE_CHECKING:
     from exporter.kernel.instances.control import Instance, InstanceJob
     from exporter.kernel.maps.registry import JobMode
 
-_F = TypeVar("_F", bound=Callable[..., object])
 _WORDS = {"AUDIT": "audit", "ENFORCE": "enforce"}
 """The names of JobMode, spelled as in policy files."""
 _NOT_READ = (
@@ -37,26 +36,23 @@ _STATUSES = (
 )
 
 
-def _selectors(function: _F) -> _F:
-    for option in (
-        click.option(
-            "--instance",
-            "instance_id",
-            type=NAME,
-            metavar="ID",
-            shell_complete=instance_ids,
-            help="Only this one; its id's beginning is enough.",
-        ),
-        click.option(
-            "--job",
-            type=NAME,
-            metavar="PATTERN",
-            shell_complete=job_names,
-            help="Only jobs of this PIPELINE or PIPELINE/TASK, as in 'release/*'.",
-        ),
-    ):
-        function = option(function)
-    return function
+_selectors = options(
+    click.option(
+        "--job",
+        type=NAME,
+        metavar="PATTERN",
+        shell_complete=job_names,
+        help="Only jobs of this PIPELINE or PIPELINE/TASK, as in 'release/*'.",
+    ),
+    click.option(
+        "--instance",
+        "instance_id",
+        type=NAME,
+        metavar="ID",
+        shell_complete=instance_ids,
+        help="Only this one; its id's beginning is enough.",
+    ),
+)
 
 
 @click.group("enforce", cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -273,10 +269,4 @@ def _told(job: InstanceJob | None) -> tuple[str, str, str, str]:
 
 
 def _say(text: str) -> None:
-    write(sys.stdout, printable(text, limit=500) + "\n")
-
-
-def caller() -> int:
-    """Return the id of the user who called: the one behind sudo, else the one that this process runs as."""
-    behind = os.environ.get("SUDO_UID", "") if os.geteuid() == 0 else ""
-    return int(behind) if behind.isascii() and behind.isdigit() else os.getuid()
+    print_lines(printable(text, limit=500))

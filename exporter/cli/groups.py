@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
-
-
-import shlex
 
 _COMPARED_MAX = 100
 """The most characters of a name that are compared: the time for it grows with their square."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import click
 
 from exporter.common.text import printable
-from exporter.session.messages import Messages
+from exporter.session.messages import warn
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -69,10 +68,9 @@ def warn_of_misplaced(command: tuple[str, ...]) -> None:
     """Warn of options that COMMAND gets and that may have been meant for this program."""
     if names := dict.fromkeys(click.get_current_context().meta["misplaced"]):
         program = printable(command[0])
-        Messages.current().say(
+        warn(
             f"{', '.join(names)} behind COMMAND: {program} gets that, ci-egress doesn't; put it before "
-            f"COMMAND, or say that it is {program}'s: ci-egress run -- {program} …",
-            level=logging.WARNING,
+            f"COMMAND, or say that it is {program}'s: ci-egress run -- {program} …"
         )
 
 
@@ -81,8 +79,7 @@ def warn_of_doubtful(command: tuple[str, ...]) -> None:
     context = click.get_current_context(silent=True)
     if context and (names := dict.fromkeys(context.meta.get("doubtful", ()))):
         program, these = printable(command[0]), ", ".join(names)
-        Messages.current().say(
+        warn(
             f"{program} failed, which got {these}; if that was meant for ci-egress, put it before COMMAND: "
-            f"ci-egress run {next(iter(names))} … -- {program} …",
-            level=logging.WARNING,
+            f"ci-egress run {next(iter(names))} … -- {program} …"
         )

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from exporter.common.settings import FailOn, OnDeath, OutputConfig, ProcessSpans
+from exporter.pipeline.process_spans import ProcessSpans
+from exporter.session.settings import FailOn, OnDeath, OutputConfig
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -109,147 +110,105 @@ class Mebibytes(click.IntRange):
     name = "number of MiB"
 
 
-def output_options(function: _F) -> _F:
-    """Add the options for the telemetry's destination, its spans, and the messages on stderr."""
-    for option in reversed(
-        (
-            click.option(
-                "--otlp-dir",
-                type=DIRECTORY,
-                metavar="DIR",
-                help="Write OTLP JSON lines to traces.jsonl, metrics.jsonl and logs.jsonl in DIR. Without it "
-                "and without OTEL_EXPORTER_OTLP_ENDPOINT they go to ./ci-egress.",
-            ),
-            click.option(
-                "--process-spans",
-                type=click.Choice([mode.value for mode in ProcessSpans]),
-                default="network",
-                show_default=True,
-                help="Programs with a span: those with egress and their ancestors, all, or none.",
-            ),
-            click.option("--json-log", is_flag=True, help="What ci-egress says on stderr, as JSON lines."),
-            click.option(
-                "-v",
-                "--verbose",
-                is_flag=True,
-                help="With an error, show what a tool said about it, such as the kernel's verifier.",
-            ),
-        )
-    ):
-        function = option(function)
-    return function
+def options(*each: Callable[[_F], _F]) -> Callable[[_F], _F]:
+    """Return a decorator that adds the options `each`; the help has them in this order."""
+
+    def decorate(function: _F) -> _F:
+        for option in reversed(each):
+            function = option(function)
+        return function
+
+    return decorate
 
 
-def strict_option(function: _F) -> _F:
-    """Add `--strict`: lost telemetry is a failure."""
-    return click.option(
-        "--strict", is_flag=True, help="End with status 92 when telemetry was lost, if all else went well."
-    )(function)
-
-
-def death_option(function: _F) -> _F:
-    """Add `--on-exporter-death`: what becomes of the kernel's programs when ci-egress is killed."""
-    return click.option(
-        "--on-exporter-death",
-        type=click.Choice([choice.value for choice in OnDeath]),
-        callback=lambda _, __, value: OnDeath(value),
-        default="closed",
+output_options = options(
+    click.option(
+        "--otlp-dir",
+        type=DIRECTORY,
+        metavar="DIR",
+        help="Write OTLP JSON lines to traces.jsonl, metrics.jsonl and logs.jsonl in DIR. Without it "
+        "and without OTEL_EXPORTER_OTLP_ENDPOINT they go to ./ci-egress.",
+    ),
+    click.option(
+        "--process-spans",
+        type=click.Choice([mode.value for mode in ProcessSpans]),
+        default="network",
         show_default=True,
-        help="When ci-egress is killed: what it denies stays denied, or its programs are detached with it.",
-    )(function)
-
-
-def policy_options(function: _F) -> _F:
-    """Add the options for what jobs may connect to."""
-    for option in reversed(
-        (
-            click.option(
-                "--policy",
-                type=DOCUMENT,
-                metavar="FILE",
-                help="What jobs may connect to. In mode audit, what FILE would deny is told and goes on.",
-            ),
-            click.option("--enforce", is_flag=True, help="Deny it: the connect or send fails with EPERM."),
-            click.option(
-                "--allowed-endpoints",
-                type=NAME,
-                metavar="TEXT",
-                help="Destinations that are allowed (with those of FILE), with blanks between.",
-            ),
-        )
-    ):
-        function = option(function)
-    return function
-
-
-def host_enforce_option(function: _F) -> _F:
-    """Add `--host-enforce`: containers that aren't a job's are held to the policy, too."""
-    return click.option(
-        "--host-enforce",
+        help="Programs with a span: those with egress and their ancestors, all, or none.",
+    ),
+    click.option("--json-log", is_flag=True, help="What ci-egress says on stderr, as JSON lines."),
+    click.option(
+        "-v",
+        "--verbose",
         is_flag=True,
-        help="Hold containers that aren't the job's to the policy, too; never the host's own services. With "
-        "`run` it needs --host.",
-    )(function)
+        help="With an error, show what a tool said about it, such as the kernel's verifier.",
+    ),
+)
+"""The options for the telemetry's destination, its spans, and the messages on stderr."""
 
+strict_option = click.option(
+    "--strict", is_flag=True, help="End with status 92 when telemetry was lost, if all else went well."
+)
 
-def agent_option(function: _F) -> _F:
-    """Add `--agent`: which agents start jobs here."""
-    return click.option(
-        "--agent",
-        "agents",
+death_option = click.option(
+    "--on-exporter-death",
+    type=click.Choice([choice.value for choice in OnDeath]),
+    callback=lambda _, __, value: OnDeath(value),
+    default="closed",
+    show_default=True,
+    help="When ci-egress is killed: what it denies stays denied, or its programs are detached with it.",
+)
+
+host_enforce_option = click.option(
+    "--host-enforce",
+    is_flag=True,
+    help="Hold containers that aren't the job's to the policy, too; never the host's own services. With "
+    "`run` it needs --host.",
+)
+
+baseline_option = click.option(
+    "--baseline",
+    type=DOCUMENT,
+    metavar="FILE",
+    help="What tasks are known to connect to; what else they do is told as novel, at once.",
+)
+
+judging_options = options(
+    click.option(
+        "--policy",
+        type=DOCUMENT,
+        metavar="FILE",
+        help="What jobs may connect to. In mode audit, what FILE would deny is told and goes on.",
+    ),
+    click.option("--enforce", is_flag=True, help="Deny it: the connect or send fails with EPERM."),
+    click.option(
+        "--allowed-endpoints",
         type=NAME,
-        multiple=True,
-        metavar="UNIT|PATH|USER",
-        help="Who starts jobs here, besides the agents that are known: a unit (NAME.service), an executable, "
-        "or user:NAME. Where a policy is enforced, what they make is held from its fork on. Repeatable.",
-    )(function)
-
-
-def live_option(function: _F) -> _F:
-    """Add `--live`: destinations are shown on a terminal as they come."""
-    return click.option(
+        metavar="TEXT",
+        help="Destinations that are allowed (with those of FILE), with blanks between.",
+    ),
+    baseline_option,
+    click.option(
+        "--fail-on",
+        type=_FailOnType(),
+        default=frozenset(),
+        metavar="novel,audit,deny",
+        help="End with status 90 when something wasn't in the baseline (novel), would have been "
+        "denied (audit), or was (deny), if all else went well.",
+    ),
+    click.option(
         "--live",
         "is_live",
         is_flag=True,
         help="Show destinations as they come, on the terminal behind stderr; without one it is ignored.",
-    )(function)
-
-
-def baseline_option(function: _F) -> _F:
-    """Add `--baseline`: the file of what tasks are known to connect to."""
-    return click.option(
-        "--baseline",
-        type=DOCUMENT,
-        metavar="FILE",
-        help="What tasks are known to connect to; what else they do is told as novel, at once.",
-    )(function)
-
-
-def metric_lineage_option(function: _F) -> _F:
-    """Add `--metric-lineage`: connections are counted by chains of processes, too."""
-    return click.option(
+    ),
+    click.option(
         "--metric-lineage",
         is_flag=True,
         help="Count connections by their chain of processes, too, for a baseline learnt from metrics.",
-    )(function)
-
-
-def fail_on_option(function: _F) -> _F:
-    """Add `--fail-on`: what the baseline doesn't have, or the policy is against, is a failure."""
-    for option in reversed(
-        (
-            click.option(
-                "--fail-on",
-                type=_FailOnType(),
-                default=frozenset(),
-                metavar="novel,audit,deny",
-                help="End with status 90 when something wasn't in the baseline (novel), would have been "
-                "denied (audit), or was (deny), if all else went well.",
-            ),
-        )
-    ):
-        function = option(function)
-    return function
+    ),
+)
+"""The options for policy and baseline, and for how acts are shown and counted."""
 
 
 def output_config(otlp_dir: Path | None, process_spans: str) -> OutputConfig:

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import click
 
-from exporter.cli.groups import Commands
-from exporter.cli.options import DOCUMENT, NAME, OTLP_PATH
 from exporter.session.messages import Messages
 
+from .groups import Commands
+from .options import DOCUMENT, NAME, OTLP_PATH
+
 if TYPE_CHECKING:
-    from exporter.jobs.claims import Who
-    from exporter.policy.decide import Decision, EgressRequest
-    from exporter.policy.model import JobPolicy, Mode
+    from exporter.policy.decide import Decision
+    from exporter.policy.explain import ExplainedAct
+    from exporter.policy.model import JobPolicy
 
 _DENIED_STATUS = 1
-_LOCALHOST = "localhost"
 _WHY_MAX = 400
 
 
@@ -109,28 +107,12 @@ def explain(file: Path, destination: str, chain: str | None, job: str | None, *,
     ci-egress policy explain policy.yaml github.com:443 --process "bash > git" --job release/build
     ci-egress policy explain policy.yaml upload.example --job github:github.com/octo/app:release/publish
     """  # noqa: D301 - click wants a real backspace
-    from exporter.policy.decide import LosingRule, decide, is_for
+    from exporter.policy.explain import explained, fields, parse_act, parse_chain, parse_who
     from exporter.policy.model import Effect
     from exporter.policy.parse import load_policy
-    from exporter.policy.resolvers import system_resolvers
-    from exporter.policy.sections import effective, withheld
 
-    whole, who, question = load_policy(file), _who(job), _question(destination)
-    policy = effective(whole, who)
-    decision = decide(
-        policy,
-        question.act,
-        names=question.names,
-        chain=_chain(chain),
-        resolvers=system_resolvers(),
-    )
-    uncounted = [
-        LosingRule(rule, each.why_not)
-        for each in withheld(whole, who)
-        for rule in each.rules
-        if is_for(rule, question.act, question.names)
-    ]
-    decision = replace(decision, others=(*decision.others, *uncounted))
+    whole, who, question = load_policy(file), parse_who(job), parse_act(destination)
+    policy, decision = explained(whole, who, question, parse_chain(chain))
     if as_json:
         print(json.dumps(fields(decision)))  # noqa: T201 - it is what was asked for
     else:
@@ -156,7 +138,7 @@ def init(paths: tuple[Path, ...]) -> int:
     ci-egress policy init runs/1207 runs/1208 > policy.yaml
     """  # noqa: D301 - click wants a real backspace
     from exporter.baseline.policy_draft import draft
-    from exporter.common.console import write
+    from exporter.common.console import print_lines
     from exporter.common.errors import UsageError
     from exporter.otlp.reading.files import egress_spans_in, span_files
 
@@ -167,31 +149,8 @@ def init(paths: tuple[Path, ...]) -> int:
             f"no egress span, as traces.jsonl has them, in {', '.join(map(str, paths))}",
             hint="name files or folders that `ci-egress run --otlp-dir` wrote of a job that connects",
         )
-    write(sys.stdout, "".join(f"{line}\n" for line in made.lines()))
+    print_lines(*made.lines())
     return 0
-
-
-class ExplainedAct(NamedTuple):
-    """The act that `explain` asks about."""
-
-    shown: str
-    act: EgressRequest
-    names: tuple[str, ...]
-
-
-def fields(decision: Decision) -> dict[str, object]:
-    """Return `decision` as fields for scripts; `rule` is `default` and `line` null when no rule matched."""
-    from exporter.policy.model import DEFAULT
-
-    return {
-        "verdict": decision.effect.value,
-        "rule": decision.rule.text if decision.rule else DEFAULT,
-        "line": decision.rule.line if decision.rule else None,
-        "others": [
-            {"rule": other.rule.text, "line": other.rule.line, "why_not": other.why_not}
-            for other in decision.others
-        ],
-    }
 
 
 def show(question: ExplainedAct, policy: JobPolicy, decision: Decision) -> None:
@@ -202,6 +161,7 @@ def show(question: ExplainedAct, policy: JobPolicy, decision: Decision) -> None:
     from exporter.common.console import printing
     from exporter.common.text import printable
     from exporter.policy.decide import may_ask
+    from exporter.policy.explain import verdict_line
     from exporter.policy.model import Effect
 
     table = Table.grid(padding=(0, 2, 0, 0))
@@ -210,7 +170,7 @@ def show(question: ExplainedAct, policy: JobPolicy, decision: Decision) -> None:
         why_not = Text(printable(other.why_not, limit=_WHY_MAX))
         table.add_row("not", Text(printable(other.rule.text)), place, why_not)
     with printing(sys.stdout) as console:
-        console.print(Text(_verdict(question, policy.mode, decision)), soft_wrap=True)
+        console.print(Text(verdict_line(question, policy.mode, decision)), soft_wrap=True)
         if decision.others:
             console.print(table)
         is_open = decision.effect is Effect.ALLOW and bool(question.names)
@@ -219,81 +179,6 @@ def show(question: ExplainedAct, policy: JobPolicy, decision: Decision) -> None:
         if question.names and policy.lookups.are_refused:
             may = all(may_ask(policy, name) for name in question.names)
             console.print(f"Resolvers {'may be' if may else 'are not'} asked for it: `dns: deny`.")
-
-
-def _verdict(question: ExplainedAct, mode: Mode, decision: Decision) -> str:
-    from exporter.common.text import printable
-    from exporter.policy.model import DEFAULT, Effect
-
-    word = "allowed" if decision.effect is Effect.ALLOW else "denied"
-    if decision.verdict(mode) == "audit":
-        word = "would be denied"
-    rule = decision.rule
-    by = f"by {printable(rule.text)}" if rule else f"by {DEFAULT}: no rule allows it"
-    line = f", line {rule.line}" if rule and rule.line else ""
-    mode_told = " (mode audit)" if word == "would be denied" else ""
-    return f"{word}: {question.shown} {by}{line}{mode_told}"
-
-
-def _question(destination: str) -> ExplainedAct:
-    """Parse DEST. Raises UsageError when it isn't a single destination."""
-    from exporter.common.errors import UsageError
-    from exporter.common.text import printable
-    from exporter.policy.decide import EgressRequest
-    from exporter.policy.endpoints import EndpointError, parse_endpoint, reach
-    from exporter.policy.model import Effect, Name, Protocol
-
-    try:
-        endpoint = parse_endpoint(destination)
-        protocol, ports = reach(Effect.ALLOW, endpoint.protocol, endpoint.ports)
-    except EndpointError as error:
-        raise UsageError(error.what, hint=error.fix) from None
-    host = endpoint.host
-    is_one = not host.is_wildcard if isinstance(host, Name) else host.num_addresses == 1
-    has_port = ports is not None or protocol is Protocol.ICMP
-    if not is_one or not has_port:
-        what = f"{printable(destination)} is more than one destination"
-        raise UsageError(what, hint="ask about one, as in registry.example:443")
-    port = ports[0] if ports else 0
-    shown = f"{protocol.name.lower()}://{_in_brackets(host)}" + (f":{port}" if port else "")
-    if isinstance(host, Name):
-        is_own = host.text.rpartition(".")[2] == _LOCALHOST
-        address = IPv4Address("127.0.0.1") if is_own else None
-        return ExplainedAct(shown, EgressRequest(address, protocol, port), (host.text,))
-    return ExplainedAct(shown, EgressRequest(host.network_address, protocol, port), ())
-
-
-def _in_brackets(host: object) -> str:
-    match host:
-        case IPv6Network():
-            return f"[{host.network_address}]"
-        case IPv4Network():
-            return str(host.network_address)
-        case _:
-            return str(host)
-
-
-def _who(text: str | None) -> Who:
-    """Parse `--job`. The task is what follows the last slash, since a pipeline may be `group/app`.
-
-    When a project is named, the job counts as known to be of that project. Raises UsageError.
-    """
-    from exporter.common.errors import UsageError
-    from exporter.jobs.claims import Who, named
-    from exporter.policy.keys import SectionKeyError, parse_claim
-
-    if text is None:
-        return named(None, None)
-    try:
-        claim = parse_claim(text)
-    except SectionKeyError as error:
-        raise UsageError(f"--job: {error.what}", hint=error.fix) from None
-    return Who((claim,), is_vouched=claim.project is not None)
-
-
-def _chain(text: str | None) -> list[str]:
-    """Split the text of `--process`, executables with `>` or commas between."""
-    return [part.strip() for part in (text or "").replace(",", ">").split(">") if part.strip()]
 
 
 def _number(count: int, noun: str) -> str:

@@ -10,9 +10,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from exporter.cli.options import DOCUMENT, OTLP_PATH
-from exporter.cli.progress import progress
-from exporter.cli.report_options import report_config, report_options
 from exporter.common.errors import UsageError
 from exporter.session.baselines import baseline_of
 from exporter.session.messages import Messages
@@ -20,11 +17,15 @@ from exporter.session.reports import WRITE_HINT, append_summary, encoded
 from exporter.session.user_files import HandingError, replace
 from exporter.session.users import command_user
 
+from .options import DOCUMENT, OTLP_PATH
+from .progress import progress
+from .report_options import report_config, report_options
+
 if TYPE_CHECKING:
     from exporter.baseline.model import Baseline
-    from exporter.common.settings import ReportConfig
     from exporter.policy.model import Policy
     from exporter.report.model import Report
+    from exporter.session.settings import ReportConfig
     from exporter.session.users import CommandUser
 
 

@@ -8,8 +8,9 @@ from urllib.parse import urlsplit
 
 import click
 
-from exporter.cli.options import FILE
-from exporter.common.settings import ReportConfig
+from exporter.session.settings import ReportConfig
+
+from .options import FILE, options
 
 _F = TypeVar("_F", bound=Callable[..., object])
 _PLACE = "{trace_id}"
@@ -49,7 +50,7 @@ def report_options(summary_default: str = "") -> Callable[[_F], _F]:
 
     `summary_default` says, in the help, where the summary goes by itself.
     """
-    options = (
+    return options(
         click.option(
             "--report",
             type=FILE,
@@ -69,13 +70,6 @@ def report_options(summary_default: str = "") -> Callable[[_F], _F]:
             help=f"Link to traces, with {_PLACE} where the id goes: https://jaeger.example/trace/{_PLACE}.",
         ),
     )
-
-    def decorate(function: _F) -> _F:
-        for option in reversed(options):
-            function = option(function)
-        return function
-
-    return decorate
 
 
 def report_config(options: dict[str, Any]) -> ReportConfig:

@@ -17,35 +17,31 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from exporter.cli.options import (
-    FILE,
-    NAME,
-    baseline_option,
-    death_option,
-    fail_on_option,
-    host_enforce_option,
-    live_option,
-    metric_lineage_option,
-    output_config,
-    output_options,
-    policy_options,
-    strict_option,
-)
-from exporter.cli.report_options import TO_THE_STEP, report_config, report_options
 from exporter.common.errors import FAIL_ON_STATUS, LOST_STATUS, UsageError
-from exporter.common.settings import FailOn, OnDeath, RunConfig
 from exporter.session.baselines import required_baseline
 from exporter.session.command import HeldCommand, inherited_environment
 from exporter.session.messages import Messages
 from exporter.session.run_inputs import RunInputs
+from exporter.session.settings import OnDeath, RunConfig
 from exporter.session.signals import SignalRelay
 from exporter.session.users import command_user
 
 from .misplaced_options import CommandInFront, a_command, warn_of_doubtful, warn_of_misplaced
+from .options import (
+    FILE,
+    NAME,
+    death_option,
+    host_enforce_option,
+    judging_options,
+    output_config,
+    output_options,
+    strict_option,
+)
+from .report_options import TO_THE_STEP, report_config, report_options
 
 if TYPE_CHECKING:
     from exporter.kernel.instances.loading import Loading
-    from exporter.policy.model import Policy
+    from exporter.session.job_policy import Source
 
 
 @click.command(
@@ -73,11 +69,7 @@ if TYPE_CHECKING:
 @click.option(
     "--job-env", type=NAME, metavar="NAME", help="The variable that holds the job's id, on other CI systems."
 )
-@policy_options
-@baseline_option
-@fail_on_option
-@live_option
-@metric_lineage_option
+@judging_options
 @death_option
 @click.argument(
     "command",
@@ -107,7 +99,7 @@ def command(
     warn_of_misplaced(command)
     output = output_config(otlp_dir, process_spans)
     reports = report_config(options)
-    return run(RunConfig(command, output, reports=reports, **options), inherited_environment())
+    return run(RunConfig(command=command, output=output, reports=reports, **options), inherited_environment())
 
 
 def run(config: RunConfig, environment: Mapping[str, str]) -> int:
@@ -125,17 +117,11 @@ def run(config: RunConfig, environment: Mapping[str, str]) -> int:
             return _go_on_untraced(config, relay, held)
 
 
-def _requested(config: RunConfig) -> Policy | None:
+def _requested(config: RunConfig) -> Source | None:
     if config.host_enforce and not config.is_host:
         raise UsageError("--host-enforce is given without --host", hint="add --host")
-    if not (
-        config.policy
-        or config.allowed_endpoints is not None
-        or config.enforce
-        or config.fail_on - {FailOn.NOVEL}
-        or config.host_enforce
-    ):
-        return None  # without importing what reads one
+    if not config.asks_for_policy:
+        return None
     from exporter.session.job_policy import requested
 
     return requested(config)

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import logging
-import sys
-from functools import partial
 from typing import TYPE_CHECKING
 
 import click
 
-from exporter.cli.enforce import caller
-from exporter.cli.options import NAME
-from exporter.common.console import write
+from exporter.common.console import print_lines
 from exporter.common.errors import UsageError
-from exporter.session.messages import Messages
+from exporter.session.messages import Messages, warn
+from exporter.session.users import caller
 
 from .completion_names import instance_ids
+from .options import NAME
 
 if TYPE_CHECKING:
     from exporter.kernel.instances.control import Instance
@@ -49,7 +47,7 @@ def command(*, instance: str | None, is_all: bool) -> int:
     else:
         chosen = [each for each in found if is_all or not each.is_alive]
     if not chosen:
-        _say("nothing to stop" if is_all else "nothing to stop: no dead exporter left anything")
+        print_lines("nothing to stop" if is_all else "nothing to stop: no dead exporter left anything")
     stopped = [_is_stopped(each) for each in chosen]
     return 0 if all(stopped) else 1
 
@@ -57,16 +55,11 @@ def command(*, instance: str | None, is_all: bool) -> int:
 def _is_stopped(instance: Instance) -> bool:
     from exporter.kernel.instances.control import stop
 
-    warn = partial(Messages.current().say, level=logging.WARNING)
     if not stop(instance, by=caller(), tell=warn):
         hint = f"see who goes on making files there: `fuser -v {instance.directory}`"
         what = f"instance {instance.name} couldn't be removed; {hint}"
         Messages.current().say(what, level=logging.ERROR)
         return False
     whose = ", whose exporter runs" if instance.is_alive else ""
-    _say(f"instance {instance.name}{whose}: detached and removed")
+    print_lines(f"instance {instance.name}{whose}: detached and removed")
     return True
-
-
-def _say(text: str) -> None:
-    write(sys.stdout, f"{text}\n")

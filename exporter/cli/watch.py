@@ -10,34 +10,30 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from exporter.cli.options import (
+from exporter.common.errors import UsageError
+from exporter.session.baselines import required_baseline
+from exporter.session.command import inherited_environment
+from exporter.session.messages import Messages
+from exporter.session.settings import OnDeath, WatchConfig
+from exporter.session.watch.end_folder import end_folder
+from exporter.session.watch.inputs import WatchInputs
+from exporter.session.watch.pid_file import pid_file
+from exporter.session.watch.requests import requests
+
+from .options import (
     DIGEST,
     DIRECTORY,
     FILE,
     NAME,
     Mebibytes,
-    agent_option,
-    baseline_option,
     death_option,
-    fail_on_option,
     host_enforce_option,
-    live_option,
-    metric_lineage_option,
+    judging_options,
     output_config,
     output_options,
-    policy_options,
     strict_option,
 )
-from exporter.cli.report_options import TO_THE_STEP, report_config, report_options
-from exporter.common.errors import UsageError
-from exporter.common.settings import FailOn, OnDeath, WatchConfig
-from exporter.session.baselines import required_baseline
-from exporter.session.command import inherited_environment
-from exporter.session.messages import Messages
-from exporter.session.watch.end_folder import end_folder
-from exporter.session.watch.inputs import WatchInputs
-from exporter.session.watch.pid_file import pid_file
-from exporter.session.watch.requests import requests
+from .report_options import TO_THE_STEP, report_config, report_options
 
 if TYPE_CHECKING:
     from exporter.jobs.model import Job
@@ -101,13 +97,17 @@ _LIMIT_MIB = 1536
     metavar="SHA256",
     help="The SHA-256 of that token, a text of yours that nobody can guess.",
 )
-@policy_options
-@baseline_option
-@fail_on_option
-@live_option
-@metric_lineage_option
+@judging_options
 @host_enforce_option
-@agent_option
+@click.option(
+    "--agent",
+    "agents",
+    type=NAME,
+    multiple=True,
+    metavar="UNIT|PATH|USER",
+    help="Who starts jobs here, besides the agents that are known: a unit (NAME.service), an executable, "
+    "or user:NAME. Where a policy is enforced, what they make is held from its fork on. Repeatable.",
+)
 def command(
     *,
     otlp_dir: Path | None,
@@ -133,7 +133,7 @@ def command(
         raise UsageError("--otlp-dir-limit is given without --otlp-dir", hint="add --otlp-dir DIR")
     limit_mib = otlp_dir_limit_mib or _LIMIT_MIB
     output, reports = output_config(otlp_dir, process_spans), report_config(options)
-    config = WatchConfig(output, otlp_dir_limit_mib=limit_mib, reports=reports, **options)
+    config = WatchConfig(output=output, reports=reports, otlp_dir_limit_mib=limit_mib, **options)
     return watch(config, inherited_environment())
 
 
@@ -216,10 +216,8 @@ def _kernel(config: WatchConfig, *, has_policy: bool) -> Iterator[Kernel]:
 
 
 def _policy(config: WatchConfig) -> Source | None:
-    has_policy = config.policy is not None or config.allowed_endpoints is not None
-    needs_one = config.enforce or config.host_enforce or config.fail_on - {FailOn.NOVEL}
-    if not (has_policy or needs_one):
-        return None  # without importing what reads one
+    if not config.asks_for_policy:
+        return None
     from exporter.session.job_policy import source_of
 
     return source_of(config)

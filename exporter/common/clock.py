@@ -42,10 +42,10 @@ def system_clock() -> Clock:
 class Rhythm:
     """A timer for work that a loop does every so many seconds. Cheap to ask; for one thread."""
 
-    def __init__(self, every_s: float) -> None:
-        """It is time at once, and then `every_s` seconds after it was time."""
+    def __init__(self, every_s: float, *, at_once: bool = True) -> None:
+        """It is time `at_once` or after `every_s` seconds, and then `every_s` seconds after it was time."""
         self._every_s = every_s
-        self._next_s = 0.0
+        self._next_s = 0.0 if at_once else time.monotonic() + every_s
 
     def is_time(self) -> bool:
         """Whether it is time; the next time begins to count then."""

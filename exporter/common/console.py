@@ -8,6 +8,7 @@ import os
 import re
 import select
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,6 +45,11 @@ def write(stream: TextIO | None, text: str) -> None:
     # the exit status when that fails.
     with contextlib.suppress(OSError):
         _write_all(descriptor, text.encode(stream.encoding, errors="backslashreplace"))
+
+
+def print_lines(*lines: str) -> None:
+    """Write `lines` to stdout, as `write` does."""
+    write(sys.stdout, "".join(f"{line}\n" for line in lines))
 
 
 _given_up: set[int] = set()

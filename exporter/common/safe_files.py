@@ -25,7 +25,8 @@ _MODE = 0o666
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 _KEPT = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _EMPTIED = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-_FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+"""The flags to open a folder that must not be a link."""
 _NAME_KEPT = 50
 """Characters of the name that the temporary file's name has in it; a name has at most 255 bytes."""
 _NOT_SO = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT)
@@ -74,7 +75,7 @@ def probe(path: str) -> None:
 def folder_of(path: Path) -> Iterator[int]:
     """Open the folder that `path` is in, which must not be a link; yield its descriptor. Raises OSError."""
     try:
-        directory = os.open(path.parent, _FOLDER)
+        directory = os.open(path.parent, FOLDER)
     except NotADirectoryError:  # Linux says so of a link to one, too
         if path.parent.is_symlink():
             raise _is_link() from None
@@ -231,13 +232,13 @@ def _put_nameless(directory: int, name: str, data: bytes, known: os.stat_result 
             with contextlib.suppress(FileExistsError):  # somebody made one meanwhile
                 os.link(source, name, dst_dir_fd=directory, follow_symlinks=True)
                 return
-        temporary = _temporary(name)
+        temporary = temporary_name(name)
         os.link(source, temporary, dst_dir_fd=directory, follow_symlinks=True)
         _rename(directory, temporary, name)
 
 
 def _put_named(directory: int, name: str, data: bytes, known: os.stat_result | None) -> None:
-    temporary = _temporary(name)
+    temporary = temporary_name(name)
     descriptor = os.open(temporary, _NEW, _MODE, dir_fd=directory)
     try:
         _fill(descriptor, data, known)
@@ -261,7 +262,8 @@ def _fill(descriptor: int, data: bytes, known: os.stat_result | None) -> None:
     os.fsync(descriptor)
 
 
-def _temporary(name: str) -> str:
+def temporary_name(name: str) -> str:
+    """Return the name of a file that is to replace the file `name`, in the same folder."""
     return f".{name[:_NAME_KEPT]}.{secrets.token_hex(8)}"
 
 

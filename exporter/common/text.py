@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 
 LIMIT_BYTES = 8192
 
@@ -37,7 +38,18 @@ def printable(text: str, *, limit: int = 160) -> str:
 
 def counted(number: int, what: str, plural: str = "") -> str:
     """Return number and noun (`1 attempt`, `2 attempts`); `plural` is by default `what` with an s."""
-    return f"{number} {what if number == 1 else plural or f'{what}s'}"
+    return f"{number} {form_of(number, what, plural)}"
+
+
+def form_of(number: int, what: str, plural: str = "") -> str:
+    """Return the word's form for `number`: `what` for 1, else `plural`, by default `what` with an s."""
+    return what if number == 1 else plural or f"{what}s"
+
+
+def first_of(texts: Sequence[str], most: int, *, between: str = ", ") -> str:
+    """Join the first `most` texts, and say how many more there are, as in `a, b and 3 more`."""
+    more = f" and {len(texts) - most} more" if len(texts) > most else ""
+    return between.join(texts[:most]) + more
 
 
 def json_line(value: object) -> str:

@@ -10,8 +10,8 @@ from exporter.common.errors import RecordError
 from . import wire
 from .arguments import Arguments
 from .environments import Environments
-from .facts import Event, Execed, Forked, ProcessKey
-from .records import WHOLE, Buffer, behind, key, unpack, whole
+from .facts import Event, Execed
+from .records import WHOLE, Buffer, behind, forked, key, unpack
 
 _DURING_EXEC = (wire.KIND_ARGUMENTS, wire.KIND_DNS)
 """Records that may come before an exec is complete: its pieces, and answers to the program before it."""
@@ -52,7 +52,8 @@ class Decoder:
                 f"a record has layout {layout:#010x}, this program reads {wire.LAYOUT:#010x}",
                 hint="use the version that wrote it",
             )
-        if kind in WHOLE and pid not in self._waiting:
+        may_complete_exec = self._waiting and (pid in self._waiting or kind == wire.KIND_FORK)
+        if kind in WHOLE and not may_complete_exec:
             return (WHOLE[kind](data, at, length),)
         return self._decode(kind, pid, data, at, length)
 
@@ -72,7 +73,7 @@ class Decoder:
             yield self._finish(pid)
 
     def _fork(self, data: Buffer, at: int, length: int) -> Iterator[Event]:
-        event = _forked(data, at, length)
+        event = forked(data, at, length)
         if event.creator.pid in self._waiting:  # pieces were lost: its program made this process
             yield self._finish(event.creator.pid)
         yield event
@@ -125,18 +126,6 @@ _PIECES: dict[int, Callable[[Decoder, Buffer, int, int], Iterator[Event]]] = {
 def _program(record: wire.ExecRecord | wire.ArgumentsRecord) -> tuple[int, int]:
     """Return the key that tells apart the programs that a pid has run."""
     return record.started_ns, record.exec_id
-
-
-def _forked(data: Buffer, at: int, length: int) -> Forked:
-    record = wire.ForkRecord._make(whole(wire.FORK_RECORD, data, at, length))
-    return Forked(
-        record.at_ns,
-        key(record),
-        ProcessKey(record.creator_pid, record.creator_started_ns),
-        record.creator_exec_id,
-        record.parent_pid,
-        record.scope,
-    )
 
 
 def _execed(whole: _LongExec) -> Execed:

@@ -18,6 +18,7 @@ from .facts import (
     Event,
     Exited,
     Flowed,
+    Forked,
     Metered,
     Outcome,
     ProcessKey,
@@ -63,6 +64,19 @@ def behind(data: Buffer, at: int, length: int, start: int, size: int) -> Buffer:
 def key(record: _OfProcess) -> ProcessKey:
     """Return the process that the record is about."""
     return ProcessKey(record.pid, record.started_ns)
+
+
+def forked(data: Buffer, at: int, length: int) -> Forked:
+    """Decode the record of a fork."""
+    record = wire.ForkRecord._make(whole(wire.FORK_RECORD, data, at, length))
+    return Forked(
+        record.at_ns,
+        key(record),
+        ProcessKey(record.creator_pid, record.creator_started_ns),
+        record.creator_exec_id,
+        record.parent_pid,
+        record.scope,
+    )
 
 
 def _exited(data: Buffer, at: int, length: int) -> Exited:
@@ -235,6 +249,7 @@ WHOLE: dict[int, Callable[[Buffer, int, int], Event]] = {
     wire.KIND_DNS: _looked_up,
     wire.KIND_EXIT: _exited,
     wire.KIND_FLOW: _flowed,
+    wire.KIND_FORK: forked,
     wire.KIND_TAMPER: _tampered,
 }
 """Decoders of the kinds of which one record is one event."""

@@ -441,52 +441,9 @@ class TamperRecord(NamedTuple):
 
 TAMPER_RECORD = struct.Struct("<IH2xQQIIIIIIIII4x")
 
-
-class TamperKey(NamedTuple):
-    """`struct tamper_key`, 16 bytes."""
-
-    started_ns: int
-    pid: int
-    what: int
-
-    @classmethod
-    def unpack(cls, data: bytes) -> TamperKey:
-        """Read one from 16 bytes."""
-        return cls._make(TAMPER_KEY.unpack(data))
-
-
 TAMPER_KEY = struct.Struct("<QII")
 
-
-class TamperValue(NamedTuple):
-    """`struct tamper_value`, 16 bytes."""
-
-    began_ns: int
-    times: int
-
-    @classmethod
-    def unpack(cls, data: bytes) -> TamperValue:
-        """Read one from 16 bytes."""
-        return cls._make(TAMPER_VALUE.unpack(data))
-
-
 TAMPER_VALUE = struct.Struct("<QI4x")
-
-
-class QueryKey(NamedTuple):
-    """`struct query_key`, 40 bytes."""
-
-    cookie: int
-    hash: int
-    resolver: bytes
-    id: int
-    type: int
-
-    @classmethod
-    def unpack(cls, data: bytes) -> QueryKey:
-        """Read one from 40 bytes."""
-        return cls._make(QUERY_KEY.unpack(data))
-
 
 QUERY_KEY = struct.Struct("<QQ16sHH4x")
 
@@ -527,41 +484,7 @@ class QuotaValue(NamedTuple):
 
 QUOTA_VALUE = struct.Struct("<QQ")
 
-
-class FlowKey(NamedTuple):
-    """`struct flow_key`, 40 bytes."""
-
-    started_ns: int
-    pid: int
-    exec_id: int
-    peer: bytes
-    peer_port: int
-    protocol: int
-    act: int
-    outcome: int
-    other: int
-    verdict: int
-
-    @classmethod
-    def unpack(cls, data: bytes) -> FlowKey:
-        """Read one from 40 bytes."""
-        return cls._make(FLOW_KEY.unpack(data))
-
-
 FLOW_KEY = struct.Struct("<QII16sHHBBBB")
-
-
-class FlowValue(NamedTuple):
-    """`struct flow_value`, 8 bytes."""
-
-    told: int
-    slot: int
-
-    @classmethod
-    def unpack(cls, data: bytes) -> FlowValue:
-        """Read one from 8 bytes."""
-        return cls._make(FLOW_VALUE.unpack(data))
-
 
 FLOW_VALUE = struct.Struct("<II")
 
@@ -596,52 +519,6 @@ class ActValue(NamedTuple):
 
 
 ACT_VALUE = struct.Struct("<QII16sHHBBBBQQIIIIIIQ")
-
-
-class LastPeer(NamedTuple):
-    """`struct last_peer`, 184 bytes."""
-
-    started_ns: int
-    pid: int
-    exec_id: int
-    peer: bytes
-    peer_port: int
-    protocol: int
-    act: int
-    outcome: int
-    other: int
-    verdict: int
-    at_ns: int
-    cookie: int
-    parent_pid: int
-    uid: int
-    scope: int
-    tid: int
-    rule: int
-    policy: int
-    held: int
-    bytes_sent: int
-    bytes_received: int
-    window: int
-    slot: int
-    metering: int
-    is_mixed: int
-    lock: int
-    undecided: int
-    peers: int
-    first_port: int
-    first: bytes
-    called: bytes
-    connected: bytes
-    called_port: int
-    connected_port: int
-    held_as: int
-
-    @classmethod
-    def unpack(cls, data: bytes) -> LastPeer:
-        """Read one from 184 bytes."""
-        return cls._make(LAST_PEER.unpack(data))
-
 
 LAST_PEER = struct.Struct("<QII16sHHBBBBQQIIIIIIQQQIIIIIBBH16s16s16sHHI")
 
@@ -832,32 +709,7 @@ class CandidateKey(NamedTuple):
 
 CANDIDATE_KEY = struct.Struct("<QII")
 
-
-class LateKey(NamedTuple):
-    """`struct late_key`, 24 bytes."""
-
-    network: int
-    address: bytes
-
-    @classmethod
-    def unpack(cls, data: bytes) -> LateKey:
-        """Read one from 24 bytes."""
-        return cls._make(LATE_KEY.unpack(data))
-
-
 LATE_KEY = struct.Struct("<Q16s")
-
-
-class UnitKey(NamedTuple):
-    """`struct unit_key`, 64 bytes."""
-
-    name: bytes
-
-    @classmethod
-    def unpack(cls, data: bytes) -> UnitKey:
-        """Read one from 64 bytes."""
-        return cls._make(UNIT_KEY.unpack(data))
-
 
 UNIT_KEY = struct.Struct("<64s")
 
@@ -942,20 +794,6 @@ class ConfigValue(NamedTuple):
 
 CONFIG_VALUE = struct.Struct("<IIIIIIIII")
 
-
-class AgentKey(NamedTuple):
-    """`struct agent_key`, 64 bytes."""
-
-    kind: int
-    user: int
-    name: bytes
-
-    @classmethod
-    def unpack(cls, data: bytes) -> AgentKey:
-        """Read one from 64 bytes."""
-        return cls._make(AGENT_KEY.unpack(data))
-
-
 AGENT_KEY = struct.Struct("<II56s")
 
 
@@ -988,18 +826,6 @@ class PolicyValue(NamedTuple):
 
 
 POLICY_VALUE = struct.Struct("<32sII")
-
-
-class ExeNameKey(NamedTuple):
-    """`struct exe_name_key`, 32 bytes."""
-
-    digest: bytes
-
-    @classmethod
-    def unpack(cls, data: bytes) -> ExeNameKey:
-        """Read one from 32 bytes."""
-        return cls._make(EXE_NAME_KEY.unpack(data))
-
 
 EXE_NAME_KEY = struct.Struct("<32s")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from exporter.jobs.model import Job
+from .model import Job
 
 WORKER = "cicd.worker.name"
 

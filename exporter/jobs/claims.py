@@ -11,9 +11,9 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from exporter.jobs.providers import PROVIDERS, Provider
-from exporter.jobs.sources import resolve
-from exporter.jobs.text import clean_text, clean_url, server_of
+from .providers import PROVIDERS, Provider
+from .sources import resolve
+from .text import clean_text, clean_url, server_of
 
 _ANSWERS = {"true": True, "false": False}
 _SHARED = frozenset({"CI", "BUILD_ID"})

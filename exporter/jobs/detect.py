@@ -16,12 +16,13 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from exporter.common.errors import UsageError
-from exporter.jobs.claims import Claim, besides, claims_of, server_url
-from exporter.jobs.ids import GithubRun, Identity, trace_ids
-from exporter.jobs.model import HOST, Job, TraceIds
-from exporter.jobs.providers import PROVIDERS, Provider
-from exporter.jobs.sources import Source, read, resolve
-from exporter.jobs.text import Publishing, clean_repository_url, clean_url, path_of, public_text
+
+from .claims import Claim, besides, claims_of, server_url
+from .ids import GithubRun, Identity, trace_ids
+from .model import HOST, Job, TraceIds
+from .providers import PROVIDERS, Provider
+from .sources import Source, read, resolve
+from .text import Publishing, clean_repository_url, clean_url, path_of, public_text
 
 UNRECOGNISED = "run"
 """The provider of a job that no known CI system started."""

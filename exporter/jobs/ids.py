@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
-from exporter.jobs.model import TraceIds
+from .model import TraceIds
 
 _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(-.*)?")
 CONTEXT_VARIABLES = ("TRACEPARENT", "TRACESTATE")

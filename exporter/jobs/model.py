@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from exporter.jobs.claims import Claim, Who
+from .claims import Claim, Who
 
 HOST = "host"
 """The provider of the job that stands for all acts of no job."""

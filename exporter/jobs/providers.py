@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from exporter.jobs.sources import Part, Source, variables
+from .sources import Part, Source, variables
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from exporter.jobs.text import clean_text
+from .text import clean_text
 
 _VARIABLE = re.compile(r"\$([A-Z][A-Z0-9_]*)")
 

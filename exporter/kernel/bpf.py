@@ -5,15 +5,17 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import platform
 import struct
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from exporter.common.errors import KernelError
+from .libc import system_call
+
+U32, U64 = struct.Struct("=I"), struct.Struct("=Q")
+"""The layouts of keys and values that are one number."""
 
 # enum bpf_cmd
 _MAP_LOOKUP_ELEM, _MAP_UPDATE_ELEM, _MAP_DELETE_ELEM, _MAP_GET_NEXT_KEY = 1, 2, 3, 4
@@ -24,29 +26,32 @@ _PER_CPU_TYPES = {5, 6, 10}  # enum bpf_map_type: per-CPU hash, array, LRU hash
 _MAP_INFO = struct.Struct("=IIIII")  # how struct bpf_map_info begins: type, id, key, value, entries
 _LINK_INFO = struct.Struct("=III4xQ")
 _PROGRAM_INFO = struct.Struct("=II")  # how struct bpf_prog_info begins: type, id
+_CGROUP, _TCX = 3, 11  # enum bpf_link_type
+_INTERFACE = 0xFFFFFFFF
 _NOEXIST = 1
 _BATCH = struct.Struct("=QQQQIIQQ")
 _BATCH_MAX = 1024
 
-_NUMBERS = {"x86_64": 321, "aarch64": 280}
-_libc = ctypes.CDLL(None, use_errno=True)
-
 
 def bpf(command: int, attributes: bytes) -> int:
     """Make the system call. Raises OSError with the kernel's errno. Descriptors are close-on-exec."""
-    return bpf_in(command, ctypes.create_string_buffer(attributes, len(attributes)))
+    return bpf_in(command, _buffer(attributes))
 
 
 def bpf_in(command: int, attributes: ctypes.Array[ctypes.c_char]) -> int:
     """Make the system call with a command that writes into `attributes`; see `bpf`."""
-    number = _NUMBERS.get(platform.machine())
-    if number is None:
-        raise KernelError(f"{platform.machine()} is not supported", hint="x86_64 and aarch64 are")
-    result: int = _libc.syscall(number, command, attributes, len(attributes))
-    if result < 0:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
-    return result
+    return system_call("bpf", command, attributes, len(attributes))
+
+
+def succeeds(command: int, attributes: ctypes.Array[ctypes.c_char], unless: int) -> bool:
+    """Make the system call; return False where it fails with the errno `unless`. Raises OSError."""
+    try:
+        bpf_in(command, attributes)
+    except OSError as error:
+        if error.errno == unless:
+            return False
+        raise
+    return True
 
 
 def open_pinned(path: Path) -> int:
@@ -60,11 +65,7 @@ def detach_link(descriptor: int) -> None:
 
     For links of other kinds, which can't be detached so, it does nothing.
     """
-    try:
-        bpf(_LINK_DETACH, struct.pack("=I", descriptor))
-    except OSError as error:
-        if error.errno != errno.EOPNOTSUPP:
-            raise
+    succeeds(_LINK_DETACH, _buffer(U32.pack(descriptor)), unless=errno.EOPNOTSUPP)
 
 
 class LinkInfo(NamedTuple):
@@ -77,21 +78,33 @@ class LinkInfo(NamedTuple):
     """The cgroup's id for a cgroup link, the interface's index in the low half for one at an interface; 0
     once detached."""
 
+    @property
+    def is_detachable(self) -> bool:
+        """Whether it is at a cgroup or an interface; links of other types are attached while they exist."""
+        return self.type in {_CGROUP, _TCX}
+
+    @property
+    def is_attached(self) -> bool:
+        """Whether the link is attached."""
+        anchor = self.anchor & _INTERFACE if self.type == _TCX else self.anchor
+        return not self.is_detachable or anchor != 0
+
 
 def link_info(descriptor: int) -> LinkInfo:
     """Ask the kernel about a link. Raises OSError."""
-    return LinkInfo._make(_info(descriptor, _LINK_INFO))
+    return LinkInfo._make(info(descriptor, _LINK_INFO))
 
 
 def program_id(descriptor: int) -> int:
     """Ask the kernel for its id of a program. Raises OSError."""
-    return _info(descriptor, _PROGRAM_INFO)[1]
+    return int(info(descriptor, _PROGRAM_INFO)[1])
 
 
-def _info(descriptor: int, layout: struct.Struct) -> tuple[int, ...]:
-    info = ctypes.create_string_buffer(layout.size)
-    bpf(_OBJ_GET_INFO_BY_FD, struct.pack("=IIQ", descriptor, len(info), ctypes.addressof(info)))
-    return layout.unpack(info.raw)
+def info(descriptor: int, layout: struct.Struct, asked: bytes = b"") -> tuple[Any, ...]:
+    """Return what the kernel's information about an object begins with, as `asked`. Raises OSError."""
+    room = ctypes.create_string_buffer(asked, layout.size)
+    bpf(_OBJ_GET_INFO_BY_FD, struct.pack("=IIQ", descriptor, len(room), ctypes.addressof(room)))
+    return layout.unpack(room.raw)
 
 
 @lru_cache(maxsize=1)
@@ -107,14 +120,14 @@ class Map:
     def __init__(self, path: Path) -> None:
         """Open the map pinned at `path`. Raises OSError."""
         self._descriptor = open_pinned(path)
-        kind, _, self._key_size, value_size, self.max_entries = _info(self._descriptor, _MAP_INFO)
+        kind, _, self._key_size, value_size, self.max_entries = info(self._descriptor, _MAP_INFO)
         is_per_cpu = kind in _PER_CPU_TYPES
         self._value_size = (value_size + 7 & ~7) * possible_cpus() if is_per_cpu else value_size
 
     @property
     def number(self) -> int:
         """The kernel's id of the map."""
-        return _info(self._descriptor, _MAP_INFO)[1]
+        return int(info(self._descriptor, _MAP_INFO)[1])
 
     def fileno(self) -> int:
         """The descriptor, for mmap of a ring."""
@@ -129,14 +142,7 @@ class Map:
 
         In a per-CPU map it consists of the values of all CPUs, one after the other.
         """
-        value = ctypes.create_string_buffer(self._value_size)
-        try:
-            self._element(_MAP_LOOKUP_ELEM, key, value)
-        except OSError as error:
-            if error.errno == errno.ENOENT:
-                return None
-            raise
-        return value.raw
+        return self._read(_MAP_LOOKUP_ELEM, key)
 
     def update(self, key: bytes, value: bytes) -> None:
         """Set the value under `key`. Raises OSError (E2BIG when the map is full)."""
@@ -147,42 +153,22 @@ class Map:
         remaining = iter(items)
         while batch := list(islice(remaining, _BATCH_MAX)):
             keys, values = (b"".join(parts) for parts in zip(*batch, strict=True))
-            held = [ctypes.create_string_buffer(part, len(part)) for part in (keys, values)]
+            held = [_buffer(keys), _buffer(values)]
             addresses = map(ctypes.addressof, held)
             bpf(_UPDATE_BATCH, _BATCH.pack(0, 0, *addresses, len(batch), self._descriptor, 0, 0))
 
     def delete(self, key: bytes) -> bool:
         """Remove the entry under `key`; return whether there was one."""
-        try:
-            self._element(_MAP_DELETE_ELEM, key, None)
-        except OSError as error:
-            if error.errno == errno.ENOENT:
-                return False
-            raise
-        return True
+        return self._element(_MAP_DELETE_ELEM, key, None, unless=errno.ENOENT)
 
     def take(self, key: bytes) -> bytes | None:
         """Remove the entry under `key` of a hash and return its value, in one step; None if there is none."""
-        value = ctypes.create_string_buffer(self._value_size)
-        try:
-            self._element(_MAP_LOOKUP_AND_DELETE_ELEM, key, value)
-        except OSError as error:
-            if error.errno == errno.ENOENT:
-                return None
-            raise
-        return value.raw
+        return self._read(_MAP_LOOKUP_AND_DELETE_ELEM, key)
 
     def insert(self, key: bytes, value: bytes) -> bool:
         """Set the value under `key` unless there is one; returns whether there was none. Raises OSError."""
-        try:
-            self._element(
-                _MAP_UPDATE_ELEM, key, ctypes.create_string_buffer(value, self._value_size), _NOEXIST
-            )
-        except OSError as error:
-            if error.errno == errno.EEXIST:
-                return False
-            raise
-        return True
+        held = ctypes.create_string_buffer(value, self._value_size)
+        return self._element(_MAP_UPDATE_ELEM, key, held, _NOEXIST, unless=errno.EEXIST)
 
     def push(self, values: Iterable[bytes]) -> None:
         """Push `values` on a stack, one after the other. Raises OSError (E2BIG when it is full)."""
@@ -210,9 +196,8 @@ class Map:
         addresses = [ctypes.addressof(part) for part in (token, keys, values)]
         before = 0
         while True:
-            packed = _BATCH.pack(before, *addresses, _BATCH_MAX, self._descriptor, 0, 0)
-            request = ctypes.create_string_buffer(packed, len(packed))
-            is_last = not _goes_on(command, request)
+            request = _buffer(_BATCH.pack(before, *addresses, _BATCH_MAX, self._descriptor, 0, 0))
+            is_last = not succeeds(command, request, unless=errno.ENOENT)
             number = _BATCH.unpack(request.raw)[4]
             yield keys.raw[: number * self._key_size], values.raw[: number * self._value_size]
             if is_last:
@@ -224,33 +209,35 @@ class Map:
         key: bytes | None = None
         while True:
             following = ctypes.create_string_buffer(self._key_size)
-            try:
-                self._element(_MAP_GET_NEXT_KEY, key, following)
-            except OSError as error:
-                if error.errno == errno.ENOENT:
-                    return
-                raise
+            if not self._element(_MAP_GET_NEXT_KEY, key, following, unless=errno.ENOENT):
+                return
             key = following.raw
             yield key
 
+    def _read(self, command: int, key: bytes) -> bytes | None:
+        value = ctypes.create_string_buffer(self._value_size)
+        return value.raw if self._element(command, key, value, unless=errno.ENOENT) else None
+
     def _element(
-        self, command: int, key: bytes | None, value: ctypes.Array[ctypes.c_char] | None, flags: int = 0
-    ) -> None:
+        self,
+        command: int,
+        key: bytes | None,
+        value: ctypes.Array[ctypes.c_char] | None,
+        flags: int = 0,
+        *,
+        unless: int = 0,
+    ) -> bool:
+        """Do something with one entry; return False where it fails with the errno `unless`."""
         held = ctypes.create_string_buffer(key, self._key_size) if key is not None else None
         address = ctypes.addressof(held) if held is not None else 0
         room = ctypes.addressof(value) if value is not None else 0
-        bpf(command, struct.pack("=I4xQQQ", self._descriptor, address, room, flags))
+        request = _buffer(struct.pack("=I4xQQQ", self._descriptor, address, room, flags))
+        return succeeds(command, request, unless)
 
 
-def _goes_on(command: int, request: ctypes.Array[ctypes.c_char]) -> bool:
-    """Have the kernel fill one batch; return whether there is more behind it."""
-    try:
-        bpf_in(command, request)
-    except OSError as error:
-        if error.errno == errno.ENOENT:
-            return False
-        raise
-    return True
+def _buffer(data: bytes) -> ctypes.Array[ctypes.c_char]:
+    """Return writable memory with `data`, without a NUL behind it."""
+    return ctypes.create_string_buffer(data, len(data))
 
 
 def _split(data: bytes, size: int) -> Iterator[bytes]:

@@ -7,7 +7,6 @@ programs mark them (bpf/kept.bpf.c), and the kernel tells which sockets have the
 from __future__ import annotations
 
 import errno
-import os
 import socket
 import struct
 from collections.abc import Iterator
@@ -16,27 +15,23 @@ from typing import NamedTuple
 
 from exporter.common.text import counted
 from exporter.events import wire
-from exporter.kernel.bpf import Map
+from exporter.kernel.bpf import U32, Map
 from exporter.kernel.frames.network_namespaces import everywhere, inside
+from exporter.kernel.netlink import ACK, DUMP, answers, attribute, attributes
 
 MAPS = ("kept_back", "counters")
 
-_KEPT_BACK = struct.pack("=I", wire.KIND_FLOW * wire.COUNTS + wire.COUNT_KEPT_BACK)
+_KEPT_BACK = U32.pack(wire.KIND_FLOW * wire.COUNTS + wire.COUNT_KEPT_BACK)
 _TCP = 6
-# include/uapi/linux/netlink.h, sock_diag.h, inet_diag.h
+# include/uapi/linux/sock_diag.h, inet_diag.h
 _SOCK_DIAG, _BY_FAMILY, _DESTROY = 4, 20, 21
-_REQUEST, _ACK, _DUMP = 0x1, 0x4, 0x300
-_ERROR, _DONE = 2, 3
-_HEADER, _ATTRIBUTE, _CODE = struct.Struct("=IHHII"), struct.Struct("=HH"), struct.Struct("=i")
 _ASKED = struct.Struct("=BBBxI48s")
 """struct inet_diag_req_v2; the id of the socket stands last."""
 _FOUND = struct.Struct("=BBBB48sIIIII")
 """struct inet_diag_msg."""
 _STORAGES_OF, _STORAGES, _MAP = 2, 20, 1
 """Types of attributes: one asks for values of a map, one has them; the last, in the first, names the map."""
-_TYPE_MASK = 0x3FFF
 _STATES = 0xFFFFFFFF & ~(1 << 10)  # all but TCP_LISTEN
-_READ_BYTES = 1 << 16
 
 
 class NotAborted(NamedTuple):
@@ -85,16 +80,16 @@ def _abort_here(kept_back: int) -> int:
 
 def _marked(asking: socket.socket, family: int, kept_back: int) -> Iterator[bytes]:
     """Yield the marked connections, each as struct inet_diag_sockid. Raises OSError."""
-    attribute = _attribute(_STORAGES_OF, _attribute(_MAP, struct.pack("=I", kept_back)))
-    for answer in _answers(asking, _BY_FAMILY, _DUMP, family, bytes(48), attribute):
-        if _STORAGES in _attributes(answer[_FOUND.size :]):
+    about = attribute(_STORAGES_OF, attribute(_MAP, U32.pack(kept_back)))
+    for answer in _answers(asking, _BY_FAMILY, DUMP, family, bytes(48), about):
+        if _STORAGES in attributes(answer[_FOUND.size :]):
             yield _FOUND.unpack_from(answer)[4]
 
 
 def _is_aborted(asking: socket.socket, family: int, connection: bytes) -> bool:
     """Abort a connection; return whether it is gone."""
     try:
-        for _ in _answers(asking, _DESTROY, _ACK, family, connection):
+        for _ in _answers(asking, _DESTROY, ACK, family, connection):
             pass
     except OSError as error:
         return error.errno == errno.ENOENT
@@ -102,33 +97,8 @@ def _is_aborted(asking: socket.socket, family: int, connection: bytes) -> bool:
 
 
 def _answers(  # noqa: PLR0913, PLR0917 - a request has that much
-    asking: socket.socket, kind: int, flags: int, family: int, connection: bytes, attribute: bytes = b""
+    asking: socket.socket, kind: int, flags: int, family: int, connection: bytes, about: bytes = b""
 ) -> Iterator[bytes]:
     """Ask about sockets of TCP, and yield what the answers have behind their headers. Raises OSError."""
-    body = _ASKED.pack(family, _TCP, 0, _STATES, connection) + attribute
-    asking.send(_HEADER.pack(_HEADER.size + len(body), kind, flags | _REQUEST, 0, 0) + body)
-    while True:
-        data = asking.recv(_READ_BYTES)
-        while data:
-            length, answer, _, _, _ = _HEADER.unpack_from(data)
-            payload, data = data[_HEADER.size : length], data[(length + 3) & ~3 :]
-            if answer in {_DONE, _ERROR}:
-                code = -_CODE.unpack_from(payload)[0]
-                if code > 0:
-                    raise OSError(code, os.strerror(code))
-                return
-            yield payload
-
-
-def _attribute(kind: int, value: bytes) -> bytes:
-    return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), kind) + value
-
-
-def _attributes(data: bytes) -> Iterator[int]:
-    """Yield the types of attributes."""
-    while len(data) >= _ATTRIBUTE.size:
-        length, kind = _ATTRIBUTE.unpack_from(data)
-        if length < _ATTRIBUTE.size:
-            return
-        yield kind & _TYPE_MASK
-        data = data[(length + 3) & ~3 :]
+    body = _ASKED.pack(family, _TCP, 0, _STATES, connection) + about
+    return answers(asking, kind, flags, body)

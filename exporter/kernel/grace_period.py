@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
-import platform
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+
+from .libc import system_call
 
 
 @cache
@@ -17,7 +17,6 @@ def thread(name: str) -> ThreadPoolExecutor:
     return executor
 
 
-_MEMBARRIER = {"x86_64": 324, "aarch64": 283}
 _MEMBARRIER_CMD_GLOBAL = 1
 _PATIENCE_S = 1.0
 NAME = "grace"
@@ -42,6 +41,7 @@ class Grace:
 
 def wait_for_programs() -> None:
     """Return once every program that runs now has ended: they run as RCU readers do."""
-    call = ctypes.CDLL(None, use_errno=True).syscall
-    if call(_MEMBARRIER[platform.machine()], _MEMBARRIER_CMD_GLOBAL, 0, 0) != 0:
+    try:
+        system_call("membarrier", _MEMBARRIER_CMD_GLOBAL, 0, 0)
+    except OSError:
         time.sleep(_PATIENCE_S)  # a sandbox may forbid the call; a program runs for microseconds

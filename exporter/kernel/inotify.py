@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import struct
 from collections.abc import Iterator
+
+from .libc import LIBC, checked
 
 _EVENT = struct.Struct("=iIII")
 _MOVED_TO, _CREATE, _OVERFLOW = 0x80, 0x100, 0x4000  # include/uapi/linux/inotify.h
@@ -17,14 +18,13 @@ class NewNames:
 
     def __init__(self, directory: int) -> None:
         """Watch `directory` (a descriptor) from now on, whatever becomes of its path. Raises OSError."""
-        libc = ctypes.CDLL(None, use_errno=True)
-        self._descriptor = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._descriptor = checked(LIBC.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
         path = f"/proc/self/fd/{directory}".encode()
-        if self._descriptor < 0 or libc.inotify_add_watch(self._descriptor, path, _CREATE | _MOVED_TO) < 0:
-            code = ctypes.get_errno()
-            if self._descriptor >= 0:
-                os.close(self._descriptor)
-            raise OSError(code, os.strerror(code))
+        try:
+            checked(LIBC.inotify_add_watch(self._descriptor, path, _CREATE | _MOVED_TO))
+        except OSError:
+            os.close(self._descriptor)
+            raise
 
     def close(self) -> None:
         """Stop watching."""

@@ -1,4 +1,4 @@
-"""Where cgroup v2 and bpffs are mounted, from mountinfo; bpffs is mounted when it isn't."""
+"""What is mounted where, from mountinfo: cgroup v2, and bpffs, which is mounted when it isn't."""
 
 from __future__ import annotations
 
@@ -84,14 +84,19 @@ def _on_top(found: Iterable[Mount]) -> list[Mount]:
     return list({mount.path: mount for mount in found}.values())
 
 
+def mounts_in(mountinfo: Path = MOUNTINFO) -> list[Mount]:
+    """Return every mount in a mountinfo file. Raises OSError."""
+    # Any user can mount at a path that isn't UTF-8, by FUSE.
+    return mounts(os.fsdecode(mountinfo.read_bytes()))
+
+
 def _read(mountinfo: Path) -> list[Mount]:
     try:
-        text = mountinfo.read_bytes()
+        return mounts_in(mountinfo)
     except OSError as error:
         raise KernelError(
             f"cannot read {mountinfo}: {error.strerror}", hint="mount -t proc proc /proc"
         ) from None
-    return mounts(os.fsdecode(text))  # any user can mount at a path that isn't UTF-8, by FUSE
 
 
 def devices(mountinfo: Path = MOUNTINFO) -> dict[int, int]:

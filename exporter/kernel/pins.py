@@ -7,20 +7,24 @@ import secrets
 import shutil
 import stat
 import struct
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
+from exporter.common.descriptors import closing_fd
 from exporter.common.errors import KernelError
 from exporter.events import wire
-from exporter.kernel.bpf import Map, detach_link, open_pinned
+from exporter.kernel.bpf import U32, Map, detach_link, open_pinned
 from exporter.kernel.frames.clsact import FILTERS, filter_name, remove_filters
 from exporter.kernel.locks import MODES, lock, locked
 from exporter.kernel.maps.candidates import all_of, known_scope
+from exporter.kernel.maps.modes import enforced
+from exporter.kernel.maps.procs import latest_procs
 
 from .dropped_connections import MAPS, abort
 
-_KEY = struct.Struct("=I")
+UNREADABLE = (OSError, ValueError, struct.error)
+"""The errors of an instance that can't be read."""
 _LEFT = "left"
 """The name of a directory beside the pins, by which an instance stays although its exporter ended."""
 _REMOVALS = 3
@@ -104,11 +108,9 @@ def sweep(home: Path) -> list[Path]:
         held = lock(directory, blocking=False)
         if held is None:
             continue
-        try:
+        with closing_fd(held):
             if _try_remove(directory):
                 swept.append(directory)
-        finally:
-            os.close(held)
     return swept
 
 
@@ -120,7 +122,7 @@ def _try_remove(directory: Path) -> bool:
     """
     try:
         return not is_needed(directory) and remove(directory)
-    except (OSError, ValueError, struct.error):
+    except UNREADABLE:
         return False
 
 
@@ -128,12 +130,20 @@ def is_needed(directory: Path) -> bool:
     """Whether the instance of a dead exporter still does anything for somebody.
 
     Without links it does nothing: its start was interrupted, or it detached by itself with its exporter.
-    Raises OSError, ValueError or struct.error when it can't be read.
+    Raises one of UNREADABLE when it can't be read.
     """
     if not has_links(directory):
         return False
     is_strange = layout_of(directory) not in (0, wire.LAYOUT)
     return is_strange or is_enforcing(directory) or bool(live_processes(directory))
+
+
+def may_be_needed(directory: Path) -> bool:
+    """Whether `is_needed` is true; True, too, for an instance that can't be read."""
+    try:
+        return is_needed(directory)
+    except UNREADABLE:
+        return True
 
 
 def has_links(directory: Path) -> bool:
@@ -145,15 +155,15 @@ def layout_of(directory: Path) -> int:
     """Return the instance's edition of bpf/egress.h; 0: it never began. Raises OSError."""
     with suppress(FileNotFoundError):
         with open_map(directory, "config") as config:
-            value = config.lookup(_KEY.pack(0)) or b""
-        return int(_KEY.unpack_from(value)[0])
+            value = config.lookup(U32.pack(0)) or b""
+        return int(U32.unpack_from(value)[0])
     return 0
 
 
 def config_of(directory: Path) -> wire.ConfigValue:
     """Return the settings of an instance of this version, as its exporter wrote them. Raises OSError."""
     with open_map(directory, "config") as config:
-        return wire.ConfigValue.unpack(config.lookup(_KEY.pack(0)) or b"")
+        return wire.ConfigValue.unpack(config.lookup(U32.pack(0)) or b"")
 
 
 def is_of_watch(directory: Path) -> bool:
@@ -168,8 +178,7 @@ def is_of_watch(directory: Path) -> bool:
 def is_enforcing(directory: Path) -> bool:
     """Whether some policy of the instance is enforced; False for one whose start was interrupted."""
     with suppress(FileNotFoundError), open_map(directory, "modes") as modes:
-        values = filter(None, map(modes.lookup, list(modes)))
-        return any(wire.ModeValue.unpack(value).is_enforcing for value in values)
+        return bool(enforced(modes))
     return False
 
 
@@ -181,15 +190,9 @@ def live_processes(directory: Path) -> list[int]:
     with suppress(FileNotFoundError):
         with open_map(directory, "candidates") as candidates, open_map(directory, "procs") as procs:
             found = all_of(candidates)
-            pids = [_KEY.unpack(key)[0] for key in procs if _is_of_a_job(procs.lookup(key), found)]
+            pids = [pid for pid, proc in latest_procs(procs, procs) if known_scope(proc, found.get)]
         return [pid for pid in pids if Path(f"/proc/{pid}").exists()]
     return []
-
-
-def _is_of_a_job(value: bytes | None, found: Mapping[bytes, int]) -> bool:
-    """Whether an entry of `procs` is of a job's process; None is one that ended meanwhile."""
-    proc = value and wire.ProcValue.unpack(value)
-    return bool(proc and known_scope(proc, found.get))
 
 
 def remove(directory: Path, tell: Callable[[str], object] = lambda _: None) -> bool:
@@ -209,8 +212,8 @@ def remove(directory: Path, tell: Callable[[str], object] = lambda _: None) -> b
         remove_filters(filter_name(directory.name))
     for _ in range(_REMOVALS):
         for pin in sorted(directory.glob("link_*")):
-            with suppress(OSError):
-                _detach(pin)
+            with suppress(OSError), closing_fd(open_pinned(pin)) as link:
+                detach_link(link)
         with suppress(OSError):
             shutil.rmtree(directory)
         if not directory.exists():
@@ -231,19 +234,14 @@ def _abort_dropped(directory: Path) -> Iterator[str]:
     yield from left.lines()
 
 
-def _detach(pin: Path) -> None:
-    descriptor = open_pinned(pin)
-    try:
-        detach_link(descriptor)
-    finally:
-        os.close(descriptor)
+def map_number(pin: Path) -> int:
+    """Return the kernel's id of a pinned map. Raises OSError."""
+    with closing(Map(pin)) as opened:
+        return opened.number
 
 
 @contextmanager
 def open_map(directory: Path, name: str) -> Iterator[Map]:
     """Open a map of the instance. Raises OSError: FileNotFoundError where it has none of that name."""
-    opened = Map(directory / f"map_{name}")
-    try:
+    with closing(Map(directory / f"map_{name}")) as opened:
         yield opened
-    finally:
-        opened.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -12,16 +11,14 @@ from exporter.events import wire
 from exporter.events.facts import HOST, ProcessKey
 from exporter.kernel.frames.packet_frames import Frames
 
-from .bpf import Map
+from .bpf import U32, Map
 from .maps.candidates import early_of, found_value, step_number
 from .maps.fork_counts import Forks
 from .maps.inheritance import Running, running
+from .maps.procs import all_procs, proc_at, proc_of
 from .maps.rings import Ring
 from .maps.windows import Windows
 from .scopes import Scopes
-
-_KEY = struct.Struct("=I")
-_START = struct.Struct("=Q")
 
 
 class FollowedProcesses:
@@ -51,16 +48,13 @@ class FollowedProcesses:
         self._is_adopted = is_adopted
         self.is_detached = is_detached
 
-    def follow(self, process: ProcessKey, scope: int, held: int = 0) -> None:
-        """Make `process` the root of the job `scope`: from now on it and its descendants are traced.
-
-        `held` is the mask from `executables.held_by`, for a process whose execs weren't seen.
-        """
+    def follow(self, process: ProcessKey, scope: int) -> None:
+        """Make `process` the root of the job `scope`: from now on it and its descendants are traced."""
         self._windows.follow(scope)
         self._forks.follow(scope)
         self._frames.arrived(process, scope)
-        value = wire.PROC_VALUE.pack(process.started_ns, scope, *[0] * 5, held, *[0] * 7)
-        self._procs.update(_KEY.pack(process.pid), value)
+        value = wire.PROC_VALUE.pack(process.started_ns, scope, *[0] * 13)
+        self._procs.update(U32.pack(process.pid), value)
 
     def find(self, process: ProcessKey, standing: int = wire.STANDING_NONE, agent: int = 0) -> bool:
         """Follow `process`, which was there before the programs, as one of no job, unless it is followed.
@@ -69,11 +63,10 @@ class FollowedProcesses:
         a found process take their standing from it when they fork or execute.
         """
         self._windows.follow(HOST)
-        key = _KEY.pack(process.pid)
-        is_new = self._procs.insert(key, found_value(process, standing, agent))
+        is_new = self._procs.insert(U32.pack(process.pid), found_value(process, standing, agent))
         if not standing:
             return False
-        is_new = is_new or self._stand(key, standing, agent)
+        is_new = is_new or self._stand(process.pid, standing, agent)
         self._note_step(step_number(process), agent)  # not before: an agent itself is no step
         return is_new
 
@@ -83,17 +76,16 @@ class FollowedProcesses:
 
     def _note_step(self, number: int, agent: int) -> None:
         with suppress(OSError):  # no room: then the next walk through /proc finds its children
-            self._found_steps.update(_KEY.pack(number), _KEY.pack(agent))
+            self._found_steps.update(U32.pack(number), U32.pack(agent))
 
-    def _stand(self, key: bytes, standing: int, agent: int) -> bool:
+    def _stand(self, pid: int, standing: int, agent: int) -> bool:
         """Set the standing of a process that is followed already; return whether it had another one.
 
         It was made, or executed a program, while ci-egress began, or an earlier watch followed it. The
         kernel's own record goes first: by /proc a step may look like an agent. But below an agent no process
         is one, whatever it executed before the kernel knew where it is.
         """
-        value = self._procs.lookup(key)
-        proc = value and wire.ProcValue.unpack(value)
+        proc = proc_at(self._procs, pid)
         if not proc or proc.scope != HOST:
             return False
         is_step = standing == wire.STANDING_STEP
@@ -104,10 +96,10 @@ class FollowedProcesses:
             return False
         if is_step and proc.early:
             self._note_step(proc.early, agent)
-        process = ProcessKey(_KEY.unpack(key)[0], proc.started_ns)
+        process = ProcessKey(pid, proc.started_ns)
         early = proc.early if proc.standing == wire.STANDING_MARKED else early_of(process, standing)
         proc = proc._replace(standing=standing, agent=agent, early=early)
-        self._procs.update(key, wire.PROC_VALUE.pack(*proc))
+        self._procs.update(U32.pack(pid), wire.PROC_VALUE.pack(*proc))
         return True
 
     def know_steps(self, agents: Mapping[bytes, int], marks: Mapping[bytes, int]) -> None:
@@ -117,7 +109,7 @@ class FollowedProcesses:
         """
         for name, known in (("agents", agents), ("marks", marks)):
             for key, number in known.items():
-                self._maps[name].update(key, _KEY.pack(number))
+                self._maps[name].update(key, U32.pack(number))
             for key in set(self._maps[name]) - known.keys():  # an earlier exporter entered it
                 self._maps[name].delete(key)
 
@@ -136,7 +128,10 @@ class FollowedProcesses:
 
         One that was made meanwhile may be missing, along with the one that made it: see `made`.
         """
-        return [found for key, value in self._procs.items() if (found := self._member(key, value, scope))]
+        found = all_procs(self._procs)
+        return [
+            ProcessKey(pid, proc.started_ns) for pid, proc in found if self._scopes.held_as(proc) == scope
+        ]
 
     def made(self, scope: int) -> int:
         """Return how many processes `scope` has made. If that stays while none is found, none is left."""
@@ -149,16 +144,16 @@ class FollowedProcesses:
         """
         until_s = time.monotonic() + most_s
         for key in self._procs:
-            value = self._procs.lookup(key)
-            if value and (found := self._member(key, value, scope)):
-                yield found
+            pid = U32.unpack(key)[0]
+            proc = proc_at(self._procs, pid)
+            if proc and self._scopes.held_as(proc) == scope:
+                yield ProcessKey(pid, proc.started_ns)
             if time.monotonic() >= until_s:
                 return
 
     def is_live(self, process: ProcessKey) -> bool:
         """Whether `process` is followed, and has not ended."""
-        value = self._procs.lookup(_KEY.pack(process.pid))
-        return value is not None and _START.unpack_from(value)[0] == process.started_ns
+        return proc_of(self._procs, process) is not None
 
     def let_go_of_others(self, goes_on: Callable[[ProcessKey], bool]) -> None:
         """Follow only held processes and their children, since nobody reads the records of others any more.
@@ -167,20 +162,13 @@ class FollowedProcesses:
         """
         self.know_steps({}, {})
         self._windows.follow_jobs_alone()
-        others = []
-        for key, value in self._procs.items():
-            proc = wire.ProcValue.unpack(value)
-            process = ProcessKey(_KEY.unpack(key)[0], proc.started_ns)
-            if self._scopes.held_as(proc) == HOST or goes_on(process):
-                others.append(key)
-        for key in others:  # not before all are known: `goes_on` looks at their ancestors
-            self._procs.delete(key)
-
-    def _member(self, key: bytes, value: bytes, scope: int) -> ProcessKey | None:
-        """Return the process of an entry, if it is held as one of `scope`; else None."""
-        proc = wire.ProcValue.unpack(value)
-        is_one = self._scopes.held_as(proc) == scope
-        return ProcessKey(_KEY.unpack(key)[0], proc.started_ns) if is_one else None
+        others = [
+            pid
+            for pid, proc in all_procs(self._procs)
+            if self._scopes.held_as(proc) == HOST or goes_on(ProcessKey(pid, proc.started_ns))
+        ]
+        for pid in others:  # not before all are known: `goes_on` looks at their ancestors
+            self._procs.delete(U32.pack(pid))
 
 
 def _runs(pid: int) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import platform
 import re
@@ -13,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from exporter.common.errors import KernelError
+
+from .libc import LIBC, checked
 
 CAP_SETGID = 6
 CAP_SETUID = 7
@@ -33,11 +34,8 @@ def drop_all() -> None:
 
     An empty inheritable set empties the ambient one too. The bounding set stays, so that sudo still works.
     """
-    libc = ctypes.CDLL(None, use_errno=True)
     header = struct.pack("=Ii", _LINUX_CAPABILITY_VERSION_3, 0)
-    if libc.capset(header, _NO_CAPABILITIES) != 0:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
+    checked(LIBC.capset(header, _NO_CAPABILITIES))
 
 
 def _effective() -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import struct
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple
@@ -16,7 +15,9 @@ from exporter.kernel.frames.packet_frames import Frames
 from exporter.kernel.maps.candidates import Candidates, root_key
 from exporter.kernel.maps.fork_counts import Forks
 from exporter.kernel.maps.grants import EarlyGrant, Grants
+from exporter.kernel.maps.modes import all_modes
 from exporter.kernel.maps.policies import Policies, WrittenPolicy
+from exporter.kernel.maps.procs import all_procs, proc_at, proc_of
 from exporter.kernel.maps.queries import Queries
 from exporter.kernel.maps.rings import Handler
 from exporter.kernel.maps.verdicts import Peer, Verdicts
@@ -26,7 +27,6 @@ from exporter.policy.compile_names import NamedRules
 
 from .grace_period import wait_for_programs
 
-_KEY = struct.Struct("=I")
 SWEPT_FROM = 1024
 """The number of candidates from which on `sweep` removes some: below that there is room for all."""
 
@@ -85,9 +85,7 @@ class Scopes:
 
     def entry(self, process: ProcessKey) -> wire.ProcValue | None:
         """Return the kernel's entry of `process`, whatever records were lost; None when it has none."""
-        value = self._procs.lookup(_KEY.pack(process.pid))
-        proc = value and wire.ProcValue.unpack(value)
-        return proc if proc and proc.started_ns == process.started_ns else None
+        return proc_of(self._procs, process)
 
     def is_agent(self, process: ProcessKey) -> bool:
         """Whether `process` is an agent, by the kernel's entry: a name is anybody's choice."""
@@ -96,8 +94,7 @@ class Scopes:
 
     def entry_at(self, pid: int) -> wire.ProcValue | None:
         """Return the kernel's entry of the process that has `pid` now; None when it has none."""
-        value = self._procs.lookup(_KEY.pack(pid))
-        return None if value is None else wire.ProcValue.unpack(value)
+        return proc_at(self._procs, pid)
 
     @property
     def refused(self) -> int:
@@ -107,10 +104,9 @@ class Scopes:
     def undecided(self) -> Iterator[tuple[ProcessKey, wire.ProcValue]]:
         """Iterate over processes of no job, as far as is known, the youngest first; agents are left out."""
         found = []
-        for key, value in self._procs.items():
-            proc = wire.ProcValue.unpack(value)
+        for pid, proc in all_procs(self._procs):
             if proc.standing != wire.STANDING_AGENT and self.scope_of(proc) == HOST:
-                found.append((ProcessKey(_KEY.unpack(key)[0], proc.started_ns), proc))
+                found.append((ProcessKey(pid, proc.started_ns), proc))
         yield from sorted(found, reverse=True, key=lambda each: each[0].started_ns)
 
     def sweep(self) -> None:
@@ -122,10 +118,7 @@ class Scopes:
         if len(self._candidates) < SWEPT_FROM:
             return
         needed = {key for _, key in self._late_resolvers.items()}
-        for _, value in self._procs.items():
-            proc = wire.ProcValue.unpack(value)
-            if proc.scope == HOST:
-                needed.add(root_key(proc))
+        needed.update(root_key(proc) for _, proc in all_procs(self._procs) if proc.scope == HOST)
         self._candidates.forget_all_but(needed)
 
     def write(self, policy: Compiled, scope: int | None = None, *, leaving: int = 0) -> WrittenPolicy:
@@ -196,8 +189,7 @@ class Scopes:
     def _scopes_of_steps(self) -> Mapping[int, set[int]]:
         """Return, by a step's number, the scopes of its processes that still run; as a rule only one."""
         found = defaultdict[int, set[int]](set)
-        for _, value in self._procs.items():
-            proc = wire.ProcValue.unpack(value)
+        for _, proc in all_procs(self._procs):
             found[proc.early | wire.SCOPE_EARLY].add(self.scope_of(proc))
         return found
 
@@ -234,7 +226,7 @@ class Scopes:
 
     def held(self) -> set[int]:
         """Return the scopes that are held to a policy."""
-        return {_KEY.unpack(key)[0] for key, _ in self._modes.items()}
+        return {scope for scope, _ in all_modes(self._modes)}
 
     def is_empty(self, scope: int) -> bool:
         """Whether no process of `scope` is left, whatever records were lost; False if that is unsure now."""
@@ -244,9 +236,9 @@ class Scopes:
         """Return those of `scopes` of which `is_empty` is true, by one walk through the processes for all."""
         made = {scope: self._forks.made(scope) for scope in scopes}
         live = set[int]()
-        for key, value in self._procs.items() if made else ():
-            scope = self.scope_of(wire.ProcValue.unpack(value))
-            if scope in made and scope not in live and _is_there(_KEY.unpack(key)[0]):
+        for pid, proc in all_procs(self._procs) if made else ():
+            scope = self.scope_of(proc)
+            if scope in made and scope not in live and _is_there(pid):
                 live.add(scope)
         return [scope for scope in made if scope not in live and self._forks.made(scope) == made[scope]]
 

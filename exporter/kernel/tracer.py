@@ -9,20 +9,19 @@ from __future__ import annotations
 
 import math
 import select
-import struct
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 
 from exporter.events import wire
-from exporter.kernel.bpf import Map
+from exporter.kernel.bpf import U32, Map
 from exporter.kernel.frames.packet_frames import Frames
 from exporter.kernel.locks import changing_modes
-from exporter.kernel.maps.executables import Executables
 from exporter.kernel.maps.fork_counts import Forks
 from exporter.kernel.maps.grants import Grants
 from exporter.kernel.maps.inheritance import Inherited, inherited, total
+from exporter.kernel.maps.modes import enforced, mode_of
 from exporter.kernel.maps.policies import Policies
 from exporter.kernel.maps.queries import Queries
 from exporter.kernel.maps.registry import JobMode, Registered, Registry
@@ -48,35 +47,34 @@ PINNED_MAPS = [
     *("granted", "grants_made", "grants_ended", "later", "packets", "resolver_units"),
     *("questions", "further_names", "kept_back"),
 ]
-_KEY = struct.Struct("=I")
 
 
 class Counts:
-    """The kernel's counts so far, by kind of record (wire.KIND_*)."""
+    """The kernel's counts so far, by kind of record (wire.KIND_*); each is read when it is asked for."""
 
-    def __init__(self, values: list[int]) -> None:
-        """`values` in the order of the counters map."""
-        self._values = values
+    def __init__(self, count: Callable[[int, int], int]) -> None:
+        """`count` returns one of a kind's counts (wire.COUNT_*)."""
+        self._count = count
 
     def seen(self, kind: int) -> int:
         """How often an event of this kind happened in a job."""
-        return self._values[kind * wire.COUNTS + wire.COUNT_SEEN]
+        return self._count(kind, wire.COUNT_SEEN)
 
     def lost(self, kind: int) -> int:
         """How often the ring had no room for a record of this kind."""
-        return self._values[kind * wire.COUNTS + wire.COUNT_LOST]
+        return self._count(kind, wire.COUNT_LOST)
 
     def untracked(self) -> int:
         """The processes without room in the table of processes: their scope is found by their ancestors."""
-        return self._values[wire.KIND_FORK * wire.COUNTS + wire.COUNT_UNTRACKED]
+        return self._count(wire.KIND_FORK, wire.COUNT_UNTRACKED)
 
     def unmetered(self) -> int:
         """How often there was no room to count the bytes of a datagram."""
-        return self._values[wire.KIND_BYTES * wire.COUNTS + wire.COUNT_UNTRACKED]
+        return self._count(wire.KIND_BYTES, wire.COUNT_UNTRACKED)
 
     def ungranted(self) -> int:
         """The addresses that rules for names would have granted, and for which there was no room."""
-        return self._values[wire.KIND_DNS * wire.COUNTS + wire.COUNT_UNGRANTED]
+        return self._count(wire.KIND_DNS, wire.COUNT_UNGRANTED)
 
 
 class Tracer:
@@ -139,20 +137,10 @@ class Tracer:
         self.before = inherited(opened, self._rings, self._windows) if is_adopted else Inherited()
         """The attempts that the kernel counted for earlier exporters, by what became of them."""
 
-    @property
-    def window(self) -> int:
-        """The number of the current window for acts that are only counted."""
-        return self._windows.number
-
     def hold_undecided(self, scope: int) -> None:
         """Hold possible members of jobs to the policy of `scope` until their job is known; 0: to none."""
         self._windows.hold_undecided(scope)
         self.frames.undecided = scope
-
-    @property
-    def executables(self) -> Executables:
-        """The executables that the policies name."""
-        return self._policies.executables
 
     def sleep(self, most_s: float) -> None:
         """Sleep for `most_s`; where there are policies, only until a process of no job executes something."""
@@ -182,19 +170,18 @@ class Tracer:
 
     def note(self, settled: int) -> None:
         """Note, in case this process is killed, how many attempts it has reported or given up."""
-        lost = total(self._counters, wire.KIND_ACT * wire.COUNTS + wire.COUNT_LOST)
-        value = wire.ACCOUNT_VALUE.pack(self.before.settled + settled, lost)
+        value = wire.ACCOUNT_VALUE.pack(self.before.settled + settled, self.counts().lost(wire.KIND_ACT))
         if value != self._noted:
             self._noted = value
-            self.maps["account"].update(_KEY.pack(0), value)
+            self.maps["account"].update(U32.pack(0), value)
 
     def mode(self, scope: int) -> JobMode:
         """Return the mode that the kernel applies to `scope` now."""
-        return mode_of(self._modes.lookup(_KEY.pack(scope)))
+        return mode_of(self._modes, scope)
 
     def denies(self) -> bool:
         """Whether any policy is enforced."""
-        return any(mode_of(value) is JobMode.ENFORCE for _, value in self._modes.items())
+        return bool(enforced(self._modes))
 
     def is_attached(self) -> bool:
         """Whether all programs are where they were attached, as of now."""
@@ -228,7 +215,7 @@ class Tracer:
 
     def lost_environments(self) -> int:
         """Return how many environments found no room so far."""
-        return total(self._counters, wire.KIND_ENVIRONMENT * wire.COUNTS + wire.COUNT_LOST)
+        return self.counts().lost(wire.KIND_ENVIRONMENT)
 
     def has_counted_open(self) -> bool:
         """Whether there are connects that were only counted and whose outcome isn't known yet."""
@@ -236,7 +223,7 @@ class Tracer:
 
     def counts(self) -> Counts:
         """Return the kernel's counts, summed up over all CPUs."""
-        return Counts([total(self._counters, index) for index in range(wire.KINDS * wire.COUNTS)])
+        return Counts(partial(total, self._counters))
 
     def lost(self) -> Mapping[str, frozenset[str]]:
         """Return the names of programs and pins that aren't as they were, by the kind of their loss."""
@@ -274,11 +261,3 @@ class Tracer:
     def finish(self, handle: Handler) -> None:
         """Hand over the last acts that the kernel only counted. Call it once, when detached and drained."""
         self._windows.finish(handle)
-
-
-def mode_of(value: bytes | None) -> JobMode:
-    """Return the mode in an entry of the map `modes`; None stands for no entry."""
-    if value is None:
-        return JobMode.NONE
-    mode = wire.ModeValue.unpack(value)
-    return JobMode.ENFORCE if mode.is_enforcing else JobMode.AUDIT

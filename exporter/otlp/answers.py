@@ -10,8 +10,8 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
-from exporter.otlp.settings import Signal
-from exporter.otlp.sinks import Receipt
+from .settings import Signal
+from .sinks import Receipt
 
 _JSON_COUNT = {
     Signal.TRACES: "rejectedSpans",

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Hashable
 from urllib.parse import urlsplit
 
-from exporter.otlp.sinks import Receipt, SendError
+from .sinks import Receipt, SendError
 
 AGAIN_S = 60.0
 """Seconds in which a problem isn't reported again even if it went away: a collector may come and go."""

@@ -14,19 +14,17 @@ from dataclasses import dataclass, field
 
 from exporter.common.limits import limit_hint
 from exporter.common.text import counted
-from exporter.otlp.complaints import Complaints
-from exporter.otlp.depot import CORRUPT, Books, Depot, Waiting
-from exporter.otlp.ledger import EXPORT, SPOOL, LedgerEntry
-from exporter.otlp.pauses import pauses_s
-from exporter.otlp.sinks import MisdirectedError, Receipt, SendError, Sink, SpoolError
-from exporter.otlp.spool_folder import SpoolFolder
+
+from .complaints import Complaints
+from .depot import CORRUPT, Books, Depot, Waiting
+from .ledger import EXPORT, SPOOL, LedgerEntry
+from .pauses import LAST_PAUSE_S, LAST_TRIES, pauses_s
+from .sinks import MisdirectedError, Receipt, SendError, Sink, SpoolError
+from .spool_folder import SpoolFolder
 
 WINDOW = 2
 PATIENCE_S = 1.0
-_LAST_TRIES = 2
-_LAST_PAUSE_S = 1.0
 _MARGIN_S = 0.25
-_SHORTEST_TIMEOUT_S = 0.05
 _MEANS = {CORRUPT: "what can't be read of it is lost", "edition": "it stays there", "expired": "given up"}
 _OTHERWISE = "what the collector doesn't take meanwhile is lost"
 
@@ -190,7 +188,7 @@ class Courier:
 
     def _answer_to(self, payload: bytes) -> Receipt | SendError:
         try:
-            return self._sink.transport.send(payload, self._timeout_s())
+            return self._sink.transport.send(payload, self._sink.timeout_until(self._deadline_s))
         except SendError as error:
             return error
         except (OSError, RuntimeError, LookupError, ImportError, MemoryError) as error:
@@ -227,13 +225,13 @@ class Courier:
     def _pause(self, pause_s: float) -> None:
         """Wait for the next try: `pause_s`, or until closing begins; once it has begun, a short while."""
         was_closing = self._closing
-        end_s = self._timer.now_s() + (_LAST_PAUSE_S if was_closing else pause_s)
+        end_s = self._timer.now_s() + (LAST_PAUSE_S if was_closing else pause_s)
         while self._closing == was_closing and not self._is_over() and self._timer.now_s() < end_s:
             self._timer.wait(self._changed, end_s - self._timer.now_s())
 
     def _is_over(self) -> bool:
         """Whether sending is over: `finish` has given up, or the second failure since closing began came."""
-        return self._abandoned or self._last_failures >= _LAST_TRIES
+        return self._abandoned or self._last_failures >= LAST_TRIES
 
     def _spill(self) -> None:
         """Write the parcels in memory to disk, as far as the disk takes them."""
@@ -260,9 +258,6 @@ class Courier:
 
     def _patience_s(self) -> float:
         return min(PATIENCE_S, max(self._deadline_s - _MARGIN_S - time.monotonic(), 0))
-
-    def _timeout_s(self) -> float:
-        return max(min(self._sink.timeout_s, self._deadline_s - time.monotonic()), _SHORTEST_TIMEOUT_S)
 
     def _complain(self, error: SpoolError) -> None:
         trouble = f"{self._what} for {self._sink.where} can't wait in {self._folder.path}: {error.reason}"

@@ -9,13 +9,14 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from exporter.common.text import counted
-from exporter.otlp.ledger import Ledger, LedgerEntry, ParcelAttempts
-from exporter.otlp.settings import Endpoint
-from exporter.otlp.sinks import SpoolError
-from exporter.otlp.spool_folder import OUTDATED_DAYS, SpoolFile, SpoolFolder
+
+from .ledger import Ledger, LedgerEntry, ParcelAttempts
+from .settings import Endpoint
+from .sinks import SpoolError
+from .spool_folder import OUTDATED_DAYS, SpoolFile, SpoolFolder
 
 if TYPE_CHECKING:
-    from exporter.otlp.spool import Spool, Stored
+    from .spool import Spool, Stored
 
 CORRUPT = "corrupt"
 
@@ -41,7 +42,7 @@ class Waiting(NamedTuple):
 
     def heaviest(self, number: int) -> ParcelAttempts:
         """Return the attempts that its `number` heaviest entries stand for."""
-        from exporter.otlp.spool import heaviest
+        from .spool import heaviest
 
         return heaviest(self.weights, number)
 
@@ -51,7 +52,7 @@ class Shelf:
 
     def __init__(self, file: SpoolFile, ledger: Ledger) -> None:
         """Open the file. Raises SpoolError."""
-        from exporter.otlp.spool import Spool  # not before it is needed: SQLite takes 10 ms to import
+        from .spool import Spool  # not before it is needed: SQLite takes 10 ms to import
 
         self.file = file
         self.ledger = ledger

@@ -16,8 +16,9 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import INVALID_SPAN_CONTEXT, NonRecordingSpan
 
 from exporter import __version__
-from exporter.otlp.records import LogRecord
-from exporter.otlp.settings import Signal
+
+from .records import LogRecord
+from .settings import Signal
 
 if TYPE_CHECKING:
     from opentelemetry.sdk._logs import ReadableLogRecord
@@ -53,7 +54,7 @@ def json_line_encoder(signal: Signal) -> Encoder:
 
 
 def _protobuf_spans(spans: Sequence[ReadableSpan]) -> bytes:
-    from exporter.otlp.protobuf_spans import encode_spans
+    from .protobuf_spans import encode_spans
 
     return encode_spans(spans)
 
@@ -71,7 +72,7 @@ def _protobuf_logs(records: Sequence[LogRecord]) -> bytes:
 
 
 def _json_spans(spans: Sequence[ReadableSpan]) -> bytes:
-    from exporter.otlp.json_spans import encode_spans
+    from .json_spans import encode_spans
 
     return encode_spans(spans)
 

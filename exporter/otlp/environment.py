@@ -15,7 +15,8 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from exporter.common.errors import UsageError
 from exporter.common.text import clean
-from exporter.otlp.settings import (
+
+from .settings import (
     DEFAULT_METRIC_INTERVAL_S,
     DEFAULT_TIMEOUT_S,
     Destinations,

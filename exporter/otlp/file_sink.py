@@ -13,6 +13,7 @@ from pathlib import Path
 from exporter.common.errors import CiEgressError
 from exporter.common.limits import limit_hint
 from exporter.common.safe_files import (
+    FOLDER,
     UnsafeFolderError,
     folder_of,
     open_to_append,
@@ -20,12 +21,12 @@ from exporter.common.safe_files import (
     require_ours_alone,
     write_new,
 )
-from exporter.otlp.settings import Rotation
-from exporter.otlp.sinks import Receipt, SendError
+
+from .settings import Rotation
+from .sinks import Receipt, SendError, error_type_of
 
 _FILE_MODE = 0o644
 _DIRECTORY_MODE = 0o755
-_FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class JsonLines:
@@ -82,7 +83,7 @@ class JsonLines:
         except OSError as error:
             reason = reason_of(error)
             raise SendError(
-                errno.errorcode.get(error.errno or 0, "OSError"),
+                error_type_of(error),
                 reason,
                 fix=limit_hint(reason) or "free space there or choose another directory with --otlp-dir",
                 retryable=False,
@@ -178,12 +179,12 @@ def _open(path: Path) -> int:
 
 def _open_again(path: Path) -> int:
     """Open the file where no link is on the way; make its folders if they are gone. Raises OSError."""
-    directory = os.open(path.anchor, _FOLDER)
+    directory = os.open(path.anchor, FOLDER)
     try:
         for name in path.parent.parts[1:]:
             with contextlib.suppress(FileExistsError):
                 os.mkdir(name, _DIRECTORY_MODE, dir_fd=directory)
-            below = os.open(name, _FOLDER, dir_fd=directory)
+            below = os.open(name, FOLDER, dir_fd=directory)
             os.close(directory)
             directory = below
         return open_to_append(directory, path.name, _FILE_MODE)

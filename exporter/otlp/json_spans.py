@@ -9,9 +9,8 @@ from typing import Any
 from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.trace import Link, SpanKind
 
-from exporter.otlp.span_groups import Group, flags, grouped, state
-
 from .attributes import Layered
+from .span_groups import Group, flags, grouped, state
 
 # OTLP's numbers are another enumeration than the API's.
 _KINDS = {

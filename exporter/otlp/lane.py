@@ -9,16 +9,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from exporter.common.text import counted
-from exporter.otlp.complaints import Complaints
-from exporter.otlp.courier import Courier
-from exporter.otlp.ledger import Ledger, LedgerEntry
-from exporter.otlp.pauses import pauses_s
-from exporter.otlp.sinks import SendError, Sink
+
+from .complaints import Complaints
+from .courier import Courier
+from .ledger import Ledger, LedgerEntry
+from .pauses import LAST_PAUSE_S, LAST_TRIES, pauses_s
+from .sinks import SendError, Sink
 
 BATCH = 512
-_LAST_TRIES = 2
-_LAST_PAUSE_S = 1.0
-_SHORTEST_TIMEOUT_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,7 @@ class Lane:
         self._closing = threading.Event()
         self._deadline_s = float("inf")
         self._abandoned = False
-        self._last_tries = _LAST_TRIES
+        self._last_tries = LAST_TRIES
         self._thread = threading.Thread(target=self._run, name=f"otlp {sink.where}", daemon=True)
         self._thread.start()
 
@@ -171,7 +169,7 @@ class Lane:
     def _deliver(self, entries: Sequence[LedgerEntry], payload: bytes) -> None:
         for pause_s in pauses_s():
             try:
-                receipt = self._sink.transport.send(payload, self._timeout_s())
+                receipt = self._sink.transport.send(payload, self._sink.timeout_until(self._deadline_s))
             except SendError as error:
                 self._complaints.add_failure(self._cargo.what, self._sink.where, error)
                 if self._abandoned or not error.retryable or self._gives_up():
@@ -196,9 +194,6 @@ class Lane:
             del self._under_way[: len(entries)]
         courier.put(entries, payload)
 
-    def _timeout_s(self) -> float:
-        return max(min(self._sink.timeout_s, self._deadline_s - time.monotonic()), _SHORTEST_TIMEOUT_S)
-
     def _gives_up(self) -> bool:
         if not self._closing.is_set():
             return False
@@ -208,6 +203,6 @@ class Lane:
     def _pause(self, pause_s: float) -> None:
         """Wait for the next try: `pause_s`, or until closing begins; once it has begun, a short while."""
         if self._closing.is_set():
-            time.sleep(_LAST_PAUSE_S)
+            time.sleep(LAST_PAUSE_S)
         else:
             self._closing.wait(pause_s)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from opentelemetry.sdk.trace import ReadableSpan
 
-from exporter.otlp.records import LogRecord
+from .records import LogRecord
 
 EXPORT = "export"
 SPOOL = "spool"

@@ -13,16 +13,14 @@ from opentelemetry.sdk.metrics import MeterProvider, TraceBasedExemplarFilter
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricsData
 from opentelemetry.sdk.resources import Resource
 
-from exporter.otlp.complaints import Complaints
-from exporter.otlp.courier import Courier
-from exporter.otlp.encoders import SCOPE
-from exporter.otlp.sinks import SendError, Sink
-
+from .complaints import Complaints
+from .courier import Courier
+from .encoders import SCOPE
 from .histograms import Producer
+from .pauses import LAST_TRIES
+from .sinks import SendError, Sink
 
-_LAST_TRIES = 2
 _LAST_PAUSE_S = 0.5
-_SHORTEST_TIMEOUT_S = 0.05
 
 
 class MetricStream:
@@ -104,7 +102,7 @@ class MetricStream:
             if metrics and courier:
                 courier.put((), sink.encode(metrics))
             elif metrics:
-                self._send(sink, sink.encode(metrics), deadline_s, _LAST_TRIES)
+                self._send(sink, sink.encode(metrics), deadline_s, LAST_TRIES)
         for sink, courier in self._sinks:
             if courier:
                 courier.finish(deadline_s)
@@ -113,9 +111,8 @@ class MetricStream:
 
     def _send(self, sink: Sink, payload: bytes, deadline_s: float, tries: int) -> None:
         for attempt in count(1):
-            timeout_s = max(min(sink.timeout_s, deadline_s - time.monotonic()), _SHORTEST_TIMEOUT_S)
             try:
-                receipt = sink.transport.send(payload, timeout_s)
+                receipt = sink.transport.send(payload, sink.timeout_until(deadline_s))
             except SendError as error:
                 self._complaints.add_failure("metrics", sink.where, error)
                 if attempt >= tries or not error.retryable:

@@ -9,9 +9,10 @@ import grpc
 
 from exporter import __version__
 from exporter.common.errors import UsageError
-from exporter.otlp.answers import parse_answer
-from exporter.otlp.settings import Endpoint, Signal
-from exporter.otlp.sinks import MisdirectedError, Receipt, SendError
+
+from .answers import parse_answer
+from .settings import Endpoint, Signal
+from .sinks import MisdirectedError, Receipt, SendError
 
 _METHODS = {
     Signal.TRACES: "/opentelemetry.proto.collector.trace.v1.TraceService/Export",

@@ -25,9 +25,10 @@ from urllib3.exceptions import (
 
 from exporter import __version__
 from exporter.common.errors import UsageError
-from exporter.otlp.answers import parse_answer, parse_json_answer
-from exporter.otlp.settings import Endpoint
-from exporter.otlp.sinks import MisdirectedError, Receipt, SendError
+
+from .answers import parse_answer, parse_json_answer
+from .settings import Endpoint
+from .sinks import MisdirectedError, Receipt, SendError
 
 _RETRYABLE = frozenset({429, 502, 503, 504})
 _MISDIRECTED = frozenset({301, 302, 303, 307, 308, 401, 403, 404, 405, 407})

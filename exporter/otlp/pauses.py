@@ -5,6 +5,11 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 
+LAST_TRIES = 2
+"""Once closing has begun, that many failures end the tries."""
+LAST_PAUSE_S = 1.0
+"""The pause before a try once closing has begun."""
+
 _FIRST_S = 0.5
 _LONGEST_S = 30.0
 

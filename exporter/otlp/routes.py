@@ -9,12 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from exporter.otlp.complaints import Complaints
-from exporter.otlp.encoders import json_line_encoder, protobuf_encoder
-from exporter.otlp.settings import DEFAULT_TIMEOUT_S, Endpoint, OtlpProtocol, Rotation, Route, Signal
-from exporter.otlp.sinks import Sink, Transport
-
+from .complaints import Complaints
+from .encoders import json_line_encoder, protobuf_encoder
 from .file_sink import JsonLines
+from .settings import DEFAULT_TIMEOUT_S, Endpoint, OtlpProtocol, Rotation, Route, Signal
+from .sinks import Sink, Transport
 
 _LARGEST_REQUEST = 3_500_000
 """The most bytes of a request to a collector: gRPC servers take 4 MiB by default."""
@@ -70,10 +69,10 @@ def _collector_sink(endpoint: Endpoint) -> Sink:
 def _transport(endpoint: Endpoint) -> Transport:
     if endpoint.protocol is OtlpProtocol.GRPC:
         with _meanwhile("GRPC_VERBOSITY", "NONE"):  # read when grpc is imported: its C core writes to stderr
-            from exporter.otlp.over_grpc import GrpcTransport
+            from .over_grpc import GrpcTransport
 
         return GrpcTransport(endpoint)
-    from exporter.otlp.over_http import HttpTransport
+    from .over_http import HttpTransport
 
     return HttpTransport(endpoint)
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
-from exporter.otlp.settings import Endpoint
+from .settings import Endpoint
+
+_SHORTEST_TIMEOUT_S = 0.05
 
 
 class SendError(Exception):
@@ -73,3 +77,12 @@ class Sink:
     """The most bytes that the receiver takes in one request."""
     endpoint: Endpoint | None = None
     """The endpoint of a collector, which may be away for a while. None: it is a file."""
+
+    def timeout_until(self, deadline_s: float) -> float:
+        """Return the seconds that a sending may take if all must be over by `deadline_s` (monotonic)."""
+        return max(min(self.timeout_s, deadline_s - time.monotonic()), _SHORTEST_TIMEOUT_S)
+
+
+def error_type_of(error: OSError) -> str:
+    """Return the `error.type` of an error of a disk, such as `ENOSPC`."""
+    return errno.errorcode.get(error.errno or 0, "OSError")

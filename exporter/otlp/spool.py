@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from exporter.otlp.ledger import LedgerEntry, ParcelAttempts
-from exporter.otlp.sinks import SpoolError
+from .ledger import LedgerEntry, ParcelAttempts
+from .sinks import SpoolError
 
 EDITION = 1
 _SCHEMA = """

@@ -7,7 +7,6 @@ free belongs to a process that is gone; the next process that sends to the same 
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import hashlib
 import os
@@ -19,8 +18,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from exporter.common.safe_files import UnsafeFolderError, require_ours_alone, write_new
-from exporter.otlp.settings import Endpoint
-from exporter.otlp.sinks import SpoolError
+
+from .settings import Endpoint
+from .sinks import SpoolError, error_type_of
 
 DEFAULT_LIMIT_BYTES = 256 << 20
 OUTDATED_DAYS = 7
@@ -85,7 +85,7 @@ class SpoolFolder:
                     write_new(data, b"", 0o600)
                     return SpoolFile(data, lock)
         except OSError as error:
-            raise SpoolError(_name(error), error.strerror or str(error)) from error
+            raise SpoolError(error_type_of(error), error.strerror or str(error)) from error
 
     def adopt(self, endpoint: Endpoint) -> Iterator[SpoolFile]:
         """Yield the files that dead processes left for `endpoint`, the oldest first, each locked."""
@@ -156,7 +156,3 @@ def _locked(path: Path) -> int | None:
         os.close(descriptor)
         return None
     return descriptor
-
-
-def _name(error: OSError) -> str:
-    return errno.errorcode.get(error.errno or 0, "OSError")

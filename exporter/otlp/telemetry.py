@@ -23,22 +23,22 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 
 from exporter import __version__
-from exporter.common.text import clean, counted
-from exporter.otlp.complaints import ComplaintHandler, Complaints
-from exporter.otlp.courier import Courier, Spooling
-from exporter.otlp.depot import Books
-from exporter.otlp.environment import DEFAULT_DIRECTORY
-from exporter.otlp.lane import LOG_RECORDS, SPANS, Cargo, Lane
-from exporter.otlp.ledger import Ledger, LedgerEntry, LedgerTotals
-from exporter.otlp.metric_stream import MetricStream
-from exporter.otlp.records import LogRecord
-from exporter.otlp.routes import FileCallbacks, open_sinks
-from exporter.otlp.settings import Destinations, Signal
-from exporter.otlp.sinks import Sink, SpoolError
-from exporter.otlp.transcript import Transcript
+from exporter.common.text import clean, counted, form_of
 
+from .complaints import ComplaintHandler, Complaints
+from .courier import Courier, Spooling
+from .depot import Books
+from .environment import DEFAULT_DIRECTORY
 from .file_sink import keep_from_git
 from .histograms import Producer
+from .lane import LOG_RECORDS, SPANS, Cargo, Lane
+from .ledger import Ledger, LedgerEntry, LedgerTotals
+from .metric_stream import MetricStream
+from .records import LogRecord
+from .routes import FileCallbacks, open_sinks
+from .settings import Destinations, Signal
+from .sinks import Sink, SpoolError
+from .transcript import Transcript
 
 FLUSH_TIMEOUT_S = 10.0
 _SHARE_FOR_SPANS = 0.7
@@ -194,13 +194,13 @@ class Telemetry:
         if left := ", ".join(courier.left for courier in self._couriers if courier.left):
             lines.append(f"{left} wait in {path} for the next start that exports to the same collector")
         if delivered := earlier.exported + earlier.aggregated:
-            were = "was" if delivered == 1 else "were"
+            were = form_of(delivered, "was", "were")
             lines.append(f"{counted(delivered, 'attempt')} of earlier runs {were} delivered from {path}")
         for (_, error_type), number in earlier.dropped.items():
             told = f"{counted(number, 'attempt')} of earlier runs that waited in {path} got lost"
             lines.append(f"{told} ({error_type})")
         if earlier.spooled:
-            wait = "waits" if earlier.spooled == 1 else "wait"
+            wait = form_of(earlier.spooled, "waits", "wait")
             lines.append(f"{counted(earlier.spooled, 'attempt')} of earlier runs {wait} in {path}")
         return lines
 

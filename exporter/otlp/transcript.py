@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import tempfile
 import threading
@@ -10,10 +9,10 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from exporter.otlp.encoders import json_line_encoder
-from exporter.otlp.ledger import Ledger, LedgerTotals
-from exporter.otlp.settings import DEFAULT_TIMEOUT_S, Signal
-from exporter.otlp.sinks import Receipt, SendError, Sink, SpoolError
+from .encoders import json_line_encoder
+from .ledger import Ledger, LedgerTotals
+from .settings import DEFAULT_TIMEOUT_S, Signal
+from .sinks import Receipt, SendError, Sink, SpoolError, error_type_of
 
 LIMIT_BYTES = 256 << 20
 _LARGEST_LINE = 1 << 20
@@ -73,8 +72,7 @@ class _File:
             except OSError as error:
                 with suppress(OSError):
                     os.ftruncate(self._descriptor, self._size)
-                error_type = errno.errorcode.get(error.errno or 0, "OSError")
-                raise _refusal(error_type, error.strerror or str(error)) from error
+                raise _refusal(error_type_of(error), error.strerror or str(error)) from error
         return Receipt()
 
     def close(self) -> None:

@@ -6,7 +6,6 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 
@@ -72,16 +71,6 @@ class Account:
         }
 
 
-class Nothing(NamedTuple):
-    """A `Delivered` to which nothing was handed over."""
-
-    exported: int = 0
-    aggregated: int = 0
-    dropped: Mapping[tuple[str, str], int] = MappingProxyType({})
-    pending: int = 0
-    spooled: int = 0
-
-
 class Bookkeeping:
     """A bookkeeper that draws up the account from the counts that each stage keeps for itself."""
 
@@ -89,8 +78,8 @@ class Bookkeeping:
         self,
         kernel: Callable[[], KernelCounts],
         delivered: Callable[[], Delivered],
-        waiting: Callable[[], int] = lambda: 0,
-        earlier: Callable[[], Delivered] = Nothing,
+        waiting: Callable[[], int],
+        earlier: Callable[[], Delivered],
     ) -> None:
         """All callables are called anew for each account, from any thread.
 

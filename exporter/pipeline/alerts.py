@@ -8,13 +8,13 @@ from collections.abc import Callable, Hashable
 from functools import partial
 from typing import NamedTuple
 
+from exporter.common.net.dns_messages import DNS_PORT
 from exporter.common.text import printable
 from exporter.events.destinations import Destination
 from exporter.events.facts import ProcessKey
 from exporter.events.programs import Lineage
-from exporter.otlp import LogRecord
 from exporter.otlp.attributes import LayeredSpan
-from exporter.policy.rule_texts import DNS_PORT
+from exporter.otlp.records import LogRecord
 
 from .attempt import Attempt
 from .event_log import DENIED, NOVEL, WOULD_DENY, EventLog

@@ -13,9 +13,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from exporter.common.clock import Clock
-from exporter.common.settings import ProcessSpans
 from exporter.events.programs import Lookup
-from exporter.otlp import Telemetry
+from exporter.otlp.telemetry import Telemetry
 
 from .account import Bookkeeping, KernelCounts
 from .core import Pipeline
@@ -23,6 +22,7 @@ from .finder import JobFinder, NoJobFinder
 from .flows import Flows
 from .job import Outlets, TracedJob, View, known_by, silent, traced_job
 from .metrics import Metrics
+from .process_spans import ProcessSpans
 from .recording import Beginning
 from .summary import Summary
 
@@ -67,7 +67,7 @@ def assemble(  # noqa: PLR0913 - each is another thing that callers differ in
     return Assembly(Outlets(telemetry, metrics, clock, process_spans, say, view), books, flows)
 
 
-def begin(pipeline: Pipeline, beginning: Beginning, job: TracedJob, *, takes_rest: bool = True) -> None:
-    """Begin `job`, whose root runs already; with `takes_rest` it gets the events of all other scopes, too."""
-    pipeline.jobs.begin(beginning.scope, job, takes_rest=takes_rest)
+def begin(pipeline: Pipeline, beginning: Beginning, job: TracedJob) -> None:
+    """Begin `job`, whose root runs already; it gets the events of scopes without a job of their own, too."""
+    pipeline.jobs.begin(beginning.scope, job, takes_rest=True)
     pipeline.table.seed(beginning.root, beginning.scope, beginning.at_ns, beginning.step)

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import assert_never
 
-from exporter.common.settings import ProcessSpans
 from exporter.events.destinations import Destination, destination
 from exporter.events.facts import (
     HOST,
@@ -46,6 +45,7 @@ from .flows import Flow, Flows
 from .job import Outlets, TracedJob
 from .job_table import JobTable
 from .names import Names
+from .process_spans import ProcessSpans
 from .processes import ProcessTable
 from .ruling import Ruling, early_ruling, ruling
 

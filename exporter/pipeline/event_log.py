@@ -10,7 +10,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.trace import SpanContext
 from opentelemetry.util.types import AttributeValue
 
-from exporter.otlp import LogRecord, Severity
+from exporter.otlp.records import LogRecord, Severity
 
 NOVEL, WOULD_DENY, DENIED = "cicd.egress.novel", "cicd.egress.would_deny", "cicd.egress.denied"
 TAMPER = "cicd.egress.tamper"

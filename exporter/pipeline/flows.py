@@ -6,10 +6,11 @@ from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
+from exporter.common.net.dns_messages import DNS_PORT
 from exporter.events.facts import Act, Acted, Asked, Flowed, Metered, Outcome, Stage
 
 from .attempt import AttemptOf
-from .questions import PORT, Questions
+from .questions import Questions
 
 HELD_MAX = 8192
 """The most connections held at once, and acts with datagrams; the oldest is then reported as still open."""
@@ -126,7 +127,7 @@ class Flows:
             yield flow
             return
         before = self._held.get(event.cookie)
-        if event.peer_port == PORT:
+        if event.peer_port == DNS_PORT:
             is_same = before is not None and before.peer == flow.peer and event.protocol in _TCP
             self._carriers[event.cookie, event.peer] = before if before and is_same else flow
         if before is not None and before.peer != flow.peer and event.act is Act.CONNECT:
@@ -138,7 +139,7 @@ class Flows:
             self._held[event.cookie] = flow
             if len(self._held) > HELD_MAX:
                 yield self._held.pop(next(iter(self._held)))
-        elif event.protocol == _UDP and event.peer_port == PORT:
+        elif event.protocol == _UDP and event.peer_port == DNS_PORT:
             if event.is_metered:
                 self._asking[_key(event)] = flow
             yield from self._go_on(self._lookups.wait(event, flow))

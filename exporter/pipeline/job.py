@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Protocol
 from opentelemetry.sdk.resources import Resource
 
 from exporter.common.clock import Clock
-from exporter.common.settings import ProcessSpans
 from exporter.events.destinations import Destination
 from exporter.events.facts import RULE_OF_ANSWERS, Act, Acted, Aggregated, Flowed, Metered
 from exporter.events.programs import Program
 from exporter.jobs.attributes import resource_attributes
 from exporter.jobs.model import Job
-from exporter.otlp import Telemetry
 from exporter.otlp.attributes import LayeredSpan
-from exporter.pipeline.alerts import Denials, Novelties, why_novel
+from exporter.otlp.telemetry import Telemetry
 
+from .alerts import Denials, Novelties, why_novel
 from .attempt import Attempt
 from .metrics import JobMetrics, Metrics
+from .process_spans import ProcessSpans
 from .ruling import Terms
 from .spans import Spans
 from .summary import Summary

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from exporter.common.net.dns_messages import MessageError, Question, is_host_name, parse_question, parse_reply
@@ -57,18 +56,6 @@ class _Named(NamedTuple):
         return self.counts and may_answer(self.resolver)
 
 
-@dataclass
-class NameCounts:
-    """Counts of messages that gave no name, and of entries that were forgotten."""
-
-    unparsed: int = 0
-    """Messages that couldn't be parsed, in whole or in part."""
-    unasked: int = 0
-    """Answers to questions that weren't asked or are forgotten."""
-    forgotten: int = 0
-    """Addresses and questions that were removed to make room."""
-
-
 class Names:
     """A bounded store of the names that one job resolved; the oldest entries make room.
 
@@ -78,7 +65,6 @@ class Names:
 
     def __init__(self, host_name: HostName = lambda _peer, _at_ns: None) -> None:
         """`host_name` supplies the host's own name for an address; by default the host has none."""
-        self.counts = NameCounts()
         self._host_name = host_name
         self._questions: dict[_Asking, None] = {}
         self._named: dict[bytes, tuple[_Named, ...]] = {}
@@ -88,12 +74,11 @@ class Names:
         try:
             question = parse_question(event.message)
         except MessageError:
-            self.counts.unparsed += 1
             return None
         asking = _Asking(event.cookie, event.resolver, question)
         self._questions.pop(asking, None)
         self._questions[asking] = None
-        self._bound(self._questions, _QUESTIONS_MAX)
+        _bound(self._questions, _QUESTIONS_MAX)
         return question.name
 
     def answered(self, event: Answered) -> None:
@@ -101,14 +86,11 @@ class Names:
         try:
             reply = parse_reply(event.message, is_cut=event.is_cut)
         except MessageError:
-            self.counts.unparsed += 1
             return
         asking = _Asking(event.cookie, event.resolver, reply.question)
         if asking not in self._questions:
-            self.counts.unasked += 1
             return
         del self._questions[asking]
-        self.counts.unparsed += event.is_cut
         if is_host_name(reply.question.name):
             name = reply.question.name
             resolver = Resolver(event.resolver, event.resolver_port, event.protocol)
@@ -168,9 +150,9 @@ class Names:
             self._named[peer] = (*before[:-1], before[-1]._replace(last_ns=named.at_ns))
         else:
             self._named[peer] = (*before, named)[-_NAMES_MAX:]
-        self._bound(self._named, _ADDRESSES_MAX)
+        _bound(self._named, _ADDRESSES_MAX)
 
-    def _bound(self, table: dict[_Asking, None] | dict[bytes, tuple[_Named, ...]], limit: int) -> None:
-        if len(table) > limit:
-            del table[next(iter(table))]  # type: ignore[arg-type]
-            self.counts.forgotten += 1
+
+def _bound(table: dict[_Asking, None] | dict[bytes, tuple[_Named, ...]], limit: int) -> None:
+    if len(table) > limit:
+        del table[next(iter(table))]  # type: ignore[arg-type]

@@ -8,8 +8,6 @@ from typing import Generic, NamedTuple, TypeVar
 
 from exporter.events.facts import Acted, Asked
 
-PORT = 53
-
 _WAIT_NS = 1_000_000_000
 """How long an act waits for its question: on a busy machine its process may pause after the connect."""
 _WAITING_MAX = 1024

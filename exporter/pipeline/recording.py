@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from exporter.common.clock import Clock
+from exporter.common.clock import Clock, Rhythm
 from exporter.common.errors import UsageError
 from exporter.common.safe_files import open_emptied, reason_of
 from exporter.events.arguments import Arguments
@@ -74,7 +73,7 @@ class Recorder:
         self._lookup = lookup
         self._on_failure = on_failure
         self._has_failed = False
-        self._flushed_s = 0.0
+        self._rhythm = Rhythm(_FLUSH_S)
         self._owners: dict[int, str] = {}
         self._host_names: dict[bytes, str | None] = {}
         self._terms: Terms | None = None
@@ -85,7 +84,7 @@ class Recorder:
 
         Call it in a loop.
         """
-        if time.monotonic() - self._flushed_s >= _FLUSH_S:
+        if self._rhythm.is_time():
             self._flush()
 
     def close(self) -> None:
@@ -150,7 +149,6 @@ class Recorder:
                 self._file.write(f"{text}\n")
 
     def _flush(self) -> None:
-        self._flushed_s = time.monotonic()
         if not self._has_failed:
             with self._writing():
                 self._file.flush()

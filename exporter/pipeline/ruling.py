@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import NamedTuple
 
-from exporter.common.text import counted
+from exporter.common.text import counted, form_of
 from exporter.events.facts import (
     RULE_OF_ANSWERS,
     RULE_OF_LOOKUPS,
@@ -175,8 +175,7 @@ def shared_remarks(shared: Iterable[tuple[str, str, int]]) -> Iterator[str]:
     for destination, rule, number in shared:
         attempts[destination, rule] += number
     for (destination, rule), number in attempts.most_common(_REMARKS_MAX):
-        were = "was" if number == 1 else "were"
-        attempted = f"{counted(number, 'attempt')} to {destination} {were} allowed"
+        attempted = f"{counted(number, 'attempt')} to {destination} {form_of(number, 'was', 'were')} allowed"
         yield f"{attempted} by the rule for another name of its address: {rule}"
     if len(attempts) > _REMARKS_MAX:
         more = counted(len(attempts) - _REMARKS_MAX, "more destination")

@@ -17,11 +17,10 @@ from exporter.common.console import printing
 from exporter.common.text import counted, printable
 from exporter.events.facts import Outcome, Tampered
 from exporter.events.programs import Program
-from exporter.pipeline.ruling import is_shared_with_another, shared_remarks
 
 from .attempt import Attempt
 from .blind_spots import NOTHING_SEEN, BlindSpots
-from .ruling import DENIED, VERDICT_WORDS, WOULD_DENY
+from .ruling import DENIED, VERDICT_WORDS, WOULD_DENY, is_shared_with_another, shared_remarks
 from .spans import command_line
 from .summary_table import ROWS_MAX, Counted, Rows, SummaryKey, ordered, print_rows, shared_of
 from .tampering import sentence
@@ -204,9 +203,8 @@ class Summary:
     def _left_remarks(self) -> Iterable[str]:
         if self._left_behind:
             number = len(self._left_behind)
-            were = "process was" if number == 1 else "processes were"
             traced = "still" if self._is_left_traced else "no longer"
-            yield f"{number} {were} left behind, {traced} traced:"
+            yield f"{counted(number, 'process was', 'processes were')} left behind, {traced} traced:"
             for program in self._left_behind[:10]:
                 yield f"  {program.process.pid} {printable(command_line(program))}"
 

@@ -49,19 +49,11 @@ from functools import reduce
 from operator import or_
 
 from exporter.common.documents.problems import Problems
-from exporter.policy.compile_addresses import compile_addresses
-from exporter.policy.compile_names import NamedRules, compile_names
-from exporter.policy.entries import (
-    ENTRIES_ROOM,
-    EXECUTABLES_MAX,
-    AddressKey,
-    Choice,
-    NameKey,
-    PortKey,
-    Portless,
-    Step,
-)
-from exporter.policy.model import (
+
+from .compile_addresses import compile_addresses
+from .compile_names import NamedRules, compile_names
+from .entries import ENTRIES_ROOM, EXECUTABLES_MAX, AddressKey, Choice, NameKey, PortKey, Portless, Step
+from .model import (
     LOOPBACK,
     Address,
     Effect,
@@ -74,7 +66,7 @@ from exporter.policy.model import (
     Section,
     strictest,
 )
-from exporter.policy.problems import PolicyError
+from .problems import PolicyError
 
 _PORTLESS = {
     Protocol.ANY: Portless.ALL,

@@ -8,8 +8,9 @@ from ipaddress import IPv4Network
 from typing import NamedTuple
 
 from exporter.common.documents.problems import Problems
-from exporter.policy.entries import ALTERNATIVES_MAX, FINAL, RULES_MAX, AddressKey, Choice, EntryVerdict
-from exporter.policy.model import Effect, Name, Network, PortClass, Rule
+
+from .entries import ALTERNATIVES_MAX, FINAL, RULES_MAX, AddressKey, Choice, EntryVerdict
+from .model import Effect, Name, Network, PortClass, Rule
 
 _BITS = 128
 _MAPPED = 0xFFFF << 32

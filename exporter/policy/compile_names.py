@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from exporter.common.documents.problems import Problems
-from exporter.policy.decide import precedence
-from exporter.policy.endpoints import NAME_MAX
-from exporter.policy.entries import RULE_SETS_MAX, STEPS_MAX, NameKey, PortKey, Step
-from exporter.policy.model import ANY_LOOKUP, Effect, Lookups, Name, PortClass, Protocol, Rule
 
-_EVERYTHING = PortClass(Protocol.ANY, 0)
+from .decide import precedence
+from .endpoints import NAME_MAX
+from .entries import RULE_SETS_MAX, STEPS_MAX, NameKey, PortKey, Step
+from .model import ANY_LOOKUP, Effect, Lookups, Name, PortClass, Rule, zones
 
 
 class _Say(NamedTuple):
@@ -177,11 +176,8 @@ def _patterns(rules: Sequence[Rule]) -> dict[Name, tuple[int, ...]]:
 
 
 def _around(pattern: Name) -> Iterator[Name]:
-    """Yield the wildcards that cover `pattern`, nearest first."""
-    zone = pattern.text
-    while "." in zone:
-        zone = zone.partition(".")[2]
-        yield Name(zone, is_wildcard=True)
+    """Return the wildcards that cover `pattern`, nearest first."""
+    return (Name(zone, is_wildcard=True) for zone in zones(pattern.text))
 
 
 def _key(pattern: Name) -> NameKey:
@@ -198,7 +194,8 @@ def _behaviour(rules: Sequence[Rule], needed: Sequence[int]) -> _Behaviour:
     classes = {each for rule in rules for each in rule.classes}
     for wanted in sorted(classes, key=lambda each: (each.protocol != 0, each.port != 0)):
         chain = _chain(wanted, rules, needed)
-        if chain != _inherited(behaviour, wanted):
+        wider = (behaviour[each] for each in wanted.with_wider() if each in behaviour)
+        if chain != next(wider, ()):
             behaviour[wanted] = chain
     return behaviour
 
@@ -212,15 +209,6 @@ def _chain(wanted: PortClass, rules: Sequence[Rule], needed: Sequence[int]) -> _
     return tuple(kept)
 
 
-def _inherited(behaviour: _Behaviour, wanted: PortClass) -> _Chain:
-    wider = wanted.wider
-    while wider is not None:
-        if wider in behaviour:
-            return behaviour[wider]
-        wider = wider.wider
-    return ()
-
-
 def _ports(behaviours: Sequence[_Behaviour]) -> dict[PortKey, Step]:
     """Make entries for each class in which a set differs from the wider class; they hold for all sets."""
     own: defaultdict[PortClass, dict[int, _Chain]] = defaultdict(dict)
@@ -230,19 +218,11 @@ def _ports(behaviours: Sequence[_Behaviour]) -> dict[PortKey, Step]:
     masks: dict[PortClass, _Masks] = {}
     ports = {}
     for wanted in sorted(own, key=lambda each: (each.protocol != 0, each.port != 0)):
-        masks[wanted] = _merged(_wider_masks(masks, wanted), own[wanted])
+        wider = (masks[each] for each in wanted.with_wider() if each in masks)
+        masks[wanted] = _merged(next(wider, {}), own[wanted])
         for number, step in enumerate(_steps(masks[wanted])):
             ports[PortKey(*wanted, number)] = step
     return ports
-
-
-def _wider_masks(masks: Mapping[PortClass, _Masks], wanted: PortClass) -> _Masks:
-    wider = wanted.wider
-    while wider is not None:
-        if wider in masks:
-            return masks[wider]
-        wider = wider.wider
-    return {}
 
 
 def _merged(wider: _Masks, own: Mapping[int, _Chain]) -> _Masks:

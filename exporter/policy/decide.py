@@ -23,20 +23,9 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from exporter.policy.model import (
-    LOOPBACK,
-    Address,
-    Effect,
-    JobPolicy,
-    Mode,
-    Name,
-    PortClass,
-    Protocol,
-    Rule,
-    plain_address,
-)
+from exporter.common.net.addresses import plain_protocol
 
-_ICMPV6, _MPTCP = 58, 262
+from .model import Address, Effect, JobPolicy, Mode, Name, PortClass, Protocol, Rule, plain_address
 
 
 class EgressRequest(NamedTuple):
@@ -53,8 +42,7 @@ class EgressRequest(NamedTuple):
     def plain(self) -> EgressRequest:
         """The same with IPv4 for IPv4-mapped addresses, icmp for ipv6-icmp, tcp for MPTCP."""
         address = None if self.address is None else plain_address(self.address)
-        protocol = {_ICMPV6: int(Protocol.ICMP), _MPTCP: int(Protocol.TCP)}.get(self.protocol, self.protocol)
-        return EgressRequest(address, protocol, self.port)
+        return EgressRequest(address, plain_protocol(self.protocol), self.port)
 
 
 class LosingRule(NamedTuple):
@@ -104,19 +92,6 @@ def decide(
         if rule is not winner
     )
     return Decision(winner.effect if winner else Effect.DENY, winner, others)
-
-
-def may_create(policy: JobPolicy, protocol: int, *, resolvers: Iterable[Address] = ()) -> bool:
-    """Whether a raw or ping socket of `protocol` can be of use: some rule allows it to something else.
-
-    Loopback alone doesn't count, unless the policy names it.
-    """
-    plain = EgressRequest(None, protocol).plain.protocol
-    return any(
-        rule.effect is Effect.ALLOW and rule.protocol in (Protocol.ANY, plain)
-        for rule in policy.all_rules(resolvers)
-        if rule not in LOOPBACK
-    )
 
 
 def may_ask(policy: JobPolicy, name: str) -> bool:

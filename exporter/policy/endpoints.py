@@ -8,9 +8,10 @@ from functools import lru_cache
 from ipaddress import IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING, NamedTuple
 
-from exporter.common.documents.problems import shown
+from exporter.common.documents.problems import InvalidTextError, shown
 from exporter.common.net.dns_messages import is_host_name
-from exporter.policy.model import Effect, Host, Name, Network, Protocol
+
+from .model import Effect, Host, Name, Network, Protocol
 
 if TYPE_CHECKING:
     from publicsuffixlist import PublicSuffixList
@@ -36,16 +37,6 @@ _PRIVATE_ZONES = frozenset({"example", "internal", "invalid", "local", "localhos
 """Top-level names that are never delegated (RFC 6761, RFC 6762, ICANN's reservation of `internal`)."""
 
 
-class EndpointError(ValueError):
-    """A destination that isn't valid: what is wrong with it, and how to fix it."""
-
-    def __init__(self, what: str, fix: str) -> None:
-        """Both texts are one line."""
-        super().__init__(what)
-        self.what = what
-        self.fix = fix
-
-
 class WrittenDestination(NamedTuple):
     """A destination as it was written; a part that wasn't written is None."""
 
@@ -63,9 +54,9 @@ class Reach(NamedTuple):
 
 
 def parse_endpoint(text: str) -> WrittenDestination:
-    """Parse the destination `text`. Raises EndpointError."""
+    """Parse the destination `text`. Raises InvalidTextError."""
     if "," in text:
-        raise EndpointError(f"{shown(text)} has a comma", _NO_COMMAS)
+        raise InvalidTextError(f"{shown(text)} has a comma", _NO_COMMAS)
     scheme, separator, rest = text.partition("://")
     if not separator:
         _require_no_scheme(text)
@@ -73,12 +64,12 @@ def parse_endpoint(text: str) -> WrittenDestination:
     host, port = _split(rest if separator else text)
     ports = None if port is None else parse_port(port)
     if ports and protocol in _PORTLESS:
-        raise EndpointError(f"a port for {protocol.name.lower()}", _PORTLESS[protocol])
+        raise InvalidTextError(f"a port for {protocol.name.lower()}", _PORTLESS[protocol])
     return WrittenDestination(parse_host(host), protocol, ports)
 
 
 def reach(effect: Effect, protocol: Protocol | None, ports: tuple[int, ...] | None) -> Reach:
-    """Fill in protocol and ports that weren't written. Raises EndpointError for a portless protocol's ports.
+    """Fill in protocol and ports that weren't written. Raises InvalidTextError for ports of one without.
 
     An allow without a port means 443, and tcp without a protocol; a deny without a port means every port, and
     without a protocol, too, everything.
@@ -87,7 +78,7 @@ def reach(effect: Effect, protocol: Protocol | None, ports: tuple[int, ...] | No
         protocol = Protocol.ANY if effect is Effect.DENY and ports is None else Protocol.TCP
     if protocol in _PORTLESS:
         if ports:
-            raise EndpointError(f"ports for {protocol.name.lower()}", _PORTLESS[protocol])
+            raise InvalidTextError(f"ports for {protocol.name.lower()}", _PORTLESS[protocol])
         return Reach(protocol, None)
     if ports is None:
         return Reach(protocol, None if effect is Effect.DENY else (DEFAULT_PORT,))
@@ -95,31 +86,33 @@ def reach(effect: Effect, protocol: Protocol | None, ports: tuple[int, ...] | No
 
 
 def parse_protocol(scheme: str, text: str) -> Protocol:
-    """Find the protocol called `scheme`. Raises EndpointError, which shows `text`."""
+    """Find the protocol called `scheme`. Raises InvalidTextError, which shows `text`."""
     found = _PROTOCOLS.get(scheme.lower())
     if found is not None:
         return found
     if scheme.lower() in ("http", "https", "ssh", "git", "ftp"):
-        raise EndpointError(f"{shown(text)} is a URL", "name host and port alone, as in registry.example:443")
+        raise InvalidTextError(
+            f"{shown(text)} is a URL", "name host and port alone, as in registry.example:443"
+        )
     near = get_close_matches(scheme.lower(), _PROTOCOLS, n=1)
     hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(_PROTOCOLS)}"
-    raise EndpointError(f"unknown protocol {shown(scheme)}", hint)
+    raise InvalidTextError(f"unknown protocol {shown(scheme)}", hint)
 
 
 def parse_port(text: str) -> tuple[int, ...]:
-    """Parse a port; the result is empty for `*`, every port. Raises EndpointError."""
+    """Parse a port; the result is empty for `*`, every port. Raises InvalidTextError."""
     if text == "*":
         return ()
     if _PORT.fullmatch(text) and 1 <= int(text) <= PORT_MAX:
         return (int(text),)
     what = "out of range" if text.lstrip("-").isdecimal() else "not a port"
-    raise EndpointError(f"port {shown(text)} is {what}", f"ports are 1 to {PORT_MAX}, or `*` for all")
+    raise InvalidTextError(f"port {shown(text)} is {what}", f"ports are 1 to {PORT_MAX}, or `*` for all")
 
 
 def parse_host(text: str) -> Host:
-    """Parse a name, `*.name`, an address, or a network. Raises EndpointError."""
+    """Parse a name, `*.name`, an address, or a network. Raises InvalidTextError."""
     if not text:
-        raise EndpointError("no host", "name one, as in registry.example:443")
+        raise InvalidTextError("no host", "name one, as in registry.example:443")
     last = text.removesuffix(".").rpartition(".")[2].lower()  # with the final dot, a number is no name either
     if ":" in text or "/" in text or _NUMBER.fullmatch(last):
         return _network(text)
@@ -127,21 +120,21 @@ def parse_host(text: str) -> Host:
 
 
 def _require_no_scheme(text: str) -> None:
-    """Raise EndpointError for `udp:a.example` or `udp:192.0.2.53:53`; `udp:443` may be a host's port."""
+    """Raise InvalidTextError for `udp:a.example` or `udp:192.0.2.53:53`; `udp:443` may be a host's port."""
     scheme, _, rest = text.partition(":")
     if rest and scheme.lower() in _PROTOCOLS and not (_PORT.fullmatch(rest) or rest == "*"):
-        raise EndpointError(f"{shown(text)} lacks slashes", f"write {shown(f'{scheme.lower()}://{rest}')}")
+        raise InvalidTextError(f"{shown(text)} lacks slashes", f"write {shown(f'{scheme.lower()}://{rest}')}")
 
 
 def _split(text: str) -> tuple[str, str | None]:
-    """Split host and port; the port is None where there is none. Raises EndpointError."""
+    """Split host and port; the port is None where there is none. Raises InvalidTextError."""
     if text.startswith("["):
         host, bracket, tail = text[1:].partition("]")
         if not bracket or not (tail == "" or tail.startswith(":")):
-            raise EndpointError(f"{shown(text)} has brackets in disorder", "write [2001:db8::1]:443")
+            raise InvalidTextError(f"{shown(text)} has brackets in disorder", "write [2001:db8::1]:443")
         return host, tail[1:] if tail else None
     if text.count(":") > 1:
-        raise EndpointError(
+        raise InvalidTextError(
             f"{shown(text)} is ambiguous", "write an IPv6 address in brackets: [2001:db8::1]:443"
         )
     host, colon, port = text.partition(":")
@@ -152,24 +145,26 @@ def _network(text: str) -> Network:
     address, slash, length = text.partition("/")
     if not _is_address(address):
         if slash and not _NUMBER.fullmatch(address.rpartition(".")[2]):
-            raise EndpointError(
+            raise InvalidTextError(
                 f"{shown(text)} has a path", "name host and port alone; paths can't be told apart"
             )
-        raise EndpointError(f"{shown(text)} is no address", "write 192.0.2.1, 10.0.0.0/8 or [2001:db8::/32]")
+        raise InvalidTextError(
+            f"{shown(text)} is no address", "write 192.0.2.1, 10.0.0.0/8 or [2001:db8::/32]"
+        )
     if slash and not (length.isdecimal() and length.isascii()):
-        raise EndpointError(f"{shown(text)} is a bad CIDR", "write the prefix as a number: 10.0.0.0/8")
+        raise InvalidTextError(f"{shown(text)} is a bad CIDR", "write the prefix as a number: 10.0.0.0/8")
     try:
         network = ip_network(text, strict=False)
     except ValueError:
-        raise EndpointError(
+        raise InvalidTextError(
             f"{shown(text)} is a bad CIDR", "a prefix has at most 32 bits, of IPv6 128"
         ) from None
     if isinstance(network, IPv6Network) and network.subnet_of(_MAPPED):
         inside = f"{network.network_address.ipv4_mapped}/{network.prefixlen - 96}"
-        raise EndpointError(f"{shown(text)} is IPv4 in IPv6", f"write {inside}: it means both forms")
+        raise InvalidTextError(f"{shown(text)} is IPv4 in IPv6", f"write {inside}: it means both forms")
     if ip_address(address) != network.network_address:
         alone = f"{address}/{network.max_prefixlen}"
-        raise EndpointError(
+        raise InvalidTextError(
             f"{shown(text)} has host bits set", f"write {network}, or {alone} for the one address"
         )
     return network
@@ -190,16 +185,16 @@ def _name(text: str) -> Name:
     bare = text[2:] if is_wildcard else text
     if "*" in bare:
         fix = "a wildcard stands in front, for whole labels: *.x.example; any address is 0.0.0.0/0 or [::/0]"
-        raise EndpointError(f"{shown(text)} is no name", fix)
+        raise InvalidTextError(f"{shown(text)} is no name", fix)
     if not bare.isascii():
-        raise EndpointError(f"{shown(text)} is not ASCII", f"write it as DNS has it{_as_dns_has_it(bare)}")
+        raise InvalidTextError(f"{shown(text)} is not ASCII", f"write it as DNS has it{_as_dns_has_it(bare)}")
     bare = bare.lower().removesuffix(".")
     if not is_host_name(bare) or len(bare) > NAME_MAX:
         fix = f"labels of letters, digits, - and _ with dots between, {NAME_MAX} characters in all"
-        raise EndpointError(f"{shown(text)} is not a host's name", fix)
+        raise InvalidTextError(f"{shown(text)} is not a host's name", fix)
     if is_wildcard and _is_public_suffix(bare):
         fix = "anybody can have a name there: name the hosts, or a zone of one owner, as in *.x." + bare
-        raise EndpointError(f"{shown(text)}: {bare} is a public suffix", fix)
+        raise InvalidTextError(f"{shown(text)}: {bare} is a public suffix", fix)
     return Name(bare, is_wildcard)
 
 

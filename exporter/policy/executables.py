@@ -16,7 +16,8 @@ from typing import NamedTuple
 
 from exporter.common.documents.problems import shown
 from exporter.common.errors import FileError
-from exporter.policy.model import Rule
+
+from .model import Rule
 
 DIRECTORIES = tuple(
     map(Path, ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"))

@@ -6,9 +6,10 @@ import re
 from functools import lru_cache
 from urllib.parse import urlsplit
 
-from exporter.common.documents.problems import shown
-from exporter.policy.endpoints import NAME_MAX, EndpointError, parse_host
-from exporter.policy.model import Address, Name
+from exporter.common.documents.problems import InvalidTextError, shown
+
+from .endpoints import NAME_MAX, parse_host
+from .model import Address, Name
 
 _KEPT_MAX = 16_384
 _WITH_PORT = re.compile(r"([^:]+|\[[0-9a-fA-F:.]+\]):([0-9]{1,5})", re.ASCII)
@@ -16,17 +17,19 @@ _WITH_PORT = re.compile(r"([^:]+|\[[0-9a-fA-F:.]+\]):([0-9]{1,5})", re.ASCII)
 
 @lru_cache(maxsize=_KEPT_MAX)
 def parse_single_host(text: str) -> Name | Address:
-    """Parse a span's `server.address`, or a baseline's `destination`. Raises EndpointError.
+    """Parse a span's `server.address`, or a baseline's `destination`. Raises InvalidTextError.
 
     A host that no policy can name can't be in a baseline either.
     """
     if "://" in text:
-        raise EndpointError(f"{shown(text)} is a URL", f"write the host alone{_host_of(text)}")
+        raise InvalidTextError(f"{shown(text)} is a URL", f"write the host alone{_host_of(text)}")
     if with_port := _WITH_PORT.fullmatch(text):
         host, port = with_port[1].strip("[]"), with_port[2]
-        raise EndpointError(f"{shown(text)} has a port", f"write {shown(host)}, and `port: {port}` below it")
+        raise InvalidTextError(
+            f"{shown(text)} has a port", f"write {shown(host)}, and `port: {port}` below it"
+        )
     if "/" in text:
-        raise EndpointError(f"{shown(text)} is no single host", "name hosts and addresses one by one")
+        raise InvalidTextError(f"{shown(text)} is no single host", "name hosts and addresses one by one")
     host = parse_host(text)
     return host if isinstance(host, Name) else host.network_address
 
@@ -37,7 +40,7 @@ def recorded_host(text: str) -> str | None:
         return None
     try:
         host = parse_single_host(text)
-    except EndpointError:
+    except InvalidTextError:
         return None
     return None if isinstance(host, Name) and host.is_wildcard else str(host)
 

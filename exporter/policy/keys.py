@@ -11,11 +11,12 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
-from exporter.common.documents.problems import shown
+from exporter.common.documents.problems import InvalidTextError, shown
 from exporter.jobs.claims import Claim
 from exporter.jobs.providers import PROVIDERS
-from exporter.policy.model import job_names
 from exporter.redact.names import REDACTED
+
+from .model import job_names
 
 _BY_NAME = {provider.name: provider for provider in PROVIDERS}
 _PIECE = re.compile(r"\[!?\]?[^\]]*\]|.", re.DOTALL)
@@ -27,15 +28,6 @@ _OWNED = 2
 """The number of first parts of a project's path that say whose it is: the server, and the owner."""
 _COMPARED_MAX = 40
 _COLONS = f"a colon in a name is written as {_COLON}"
-
-
-class SectionKeyError(ValueError):
-    """A key that isn't valid, with the reason, and how to fix it."""
-
-    def __init__(self, what: str, fix: str) -> None:
-        """Both texts are reported as they are."""
-        super().__init__(what)
-        self.what, self.fix = what, fix
 
 
 class Key(NamedTuple):
@@ -117,15 +109,15 @@ def _has_wildcards(part: str) -> bool:
 
 
 def parse_key(text: str) -> Key:
-    """Parse the key `text`. Raises SectionKeyError."""
+    """Parse the key `text`. Raises InvalidTextError."""
     if not text:
-        raise SectionKeyError("an empty pattern", 'name jobs, as in "release/*", or "*" for all')
+        raise InvalidTextError("an empty pattern", 'name jobs, as in "release/*", or "*" for all')
     parts = divide(text)
     is_full = len(parts) == _PARTS and _LIKE_A_PROVIDER.fullmatch(parts[0])
     if not is_full and (len(parts) == 1 or parts[0] not in _BY_NAME):
         return Key(text, text)
     if len(parts) < _PARTS or not all(parts):
-        raise SectionKeyError(
+        raise InvalidTextError(
             f"{shown(text)} lacks a part", f"write {_form(parts[0])}, with * for any; {_COLONS}"
         )
     key = Key(text, parts[2], parts[0], parts[1], is_full=True)
@@ -148,7 +140,7 @@ def divide(text: str) -> list[str]:
 def parse_claim(text: str) -> Claim:
     """Parse the one job that `text` names in the form of a key, without patterns, of a protected branch.
 
-    Raises SectionKeyError.
+    Raises InvalidTextError.
     """
     key = parse_key(text)
     provider, project, names = (part.replace(_COLON, ":") for part in (key.provider, key.project, key.names))
@@ -162,7 +154,7 @@ def _check_provider(key: Key) -> None:
         return
     near = get_close_matches(key.provider[:_COMPARED_MAX], _BY_NAME, n=1)
     fix = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(_BY_NAME))}; {_COLONS}"
-    raise SectionKeyError(f"unknown CI system {shown(key.provider)}", fix)
+    raise InvalidTextError(f"unknown CI system {shown(key.provider)}", fix)
 
 
 def _check_project(key: Key) -> None:
@@ -170,7 +162,7 @@ def _check_project(key: Key) -> None:
     is_literal = not _WILDCARD.search(key.project.replace(_COLON, ""))
     if provider and is_literal and key.project.count("/") < provider.place.count("/"):
         what = f"{shown(key.project)} is no project of {provider.name}"
-        raise SectionKeyError(what, f"write it as {provider.place}; {_COLONS}")
+        raise InvalidTextError(what, f"write it as {provider.place}; {_COLONS}")
 
 
 def _form(provider: str) -> str:

@@ -8,8 +8,10 @@ from enum import Enum, IntEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from typing import TYPE_CHECKING, NamedTuple
 
+from exporter.common.net.dns_messages import DNS_PORT
+
 if TYPE_CHECKING:
-    from exporter.policy.keys import Key
+    from .keys import Key
 
 ANY_PORT = 0
 """Stands for every port: a rule can't name port 0."""
@@ -74,6 +76,13 @@ class Name(NamedTuple):
 Host = Name | IPv4Network | IPv6Network
 
 
+def zones(name: str) -> Iterator[str]:
+    """Yield the zones that `name` is in, nearest first."""
+    while "." in name:
+        name = name.partition(".")[2]
+        yield name
+
+
 class PortClass(NamedTuple):
     """The ports that one entry of a map is about: a port of a protocol, all of a protocol, or all of all."""
 
@@ -82,12 +91,13 @@ class PortClass(NamedTuple):
     port: int
     """ANY_PORT for every port."""
 
-    @property
-    def wider(self) -> PortClass | None:
-        """The next class that includes it: (p, port) → (p, any) → (any, any). None: it is the widest."""
+    def with_wider(self) -> Iterator[PortClass]:
+        """Yield it and the classes that include it, nearest first: (p, port) → (p, any) → (any, any)."""
+        yield self
         if self.port != ANY_PORT:
-            return PortClass(self.protocol, ANY_PORT)
-        return PortClass(Protocol.ANY, ANY_PORT) if self.protocol else None
+            yield PortClass(self.protocol, ANY_PORT)
+        if self.protocol:
+            yield PortClass(Protocol.ANY, ANY_PORT)
 
 
 @dataclass(frozen=True)
@@ -232,7 +242,7 @@ def resolvers_rule(source: str, line: int | None, column: int | None) -> Rule:
         Effect.ALLOW,
         nowhere,
         Protocol.UDP,
-        (53,),
+        (DNS_PORT,),
         source=source,
         line=line,
         column=column,

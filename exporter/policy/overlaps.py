@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Network, ip_network
 
 from exporter.common.documents.problems import Problems, shown
-from exporter.policy.model import ANY_PORT, Effect, Host, Name, Network, Policy, PortClass, Protocol, Rule
+
+from .model import ANY_PORT, Effect, Host, Name, Network, Policy, PortClass, Protocol, Rule
 
 _COMPARED_MAX = 64
 """The most rules for one host and port class that are compared; more of them don't compile anyway."""
@@ -46,10 +47,8 @@ class _Rules:
 
     def about(self, host: Host, wanted: PortClass) -> Iterator[Rule]:
         """Yield the rules for exactly `host` that are about all of `wanted`."""
-        at: PortClass | None = wanted
-        while at is not None:
+        for at in wanted.with_wider():
             yield from self._about.get((host, at), ())
-            at = at.wider
 
     def denying(self, network: Network, wanted: PortClass) -> Iterator[Rule]:
         """Yield the rules that deny `wanted` of all of `network`, for it or for a network around it."""

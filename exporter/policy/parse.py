@@ -13,17 +13,18 @@ from exporter.common.documents.fields import (
     read_choice,
     read_fields,
     read_pairs,
+    read_text,
     wrong_kind,
 )
-from exporter.common.documents.problems import Problems, shown
+from exporter.common.documents.problems import InvalidTextError, Problems, shown
 from exporter.common.documents.tree import DocumentKind, Listing, Mapping, Node, Scalar
-from exporter.policy import overlaps, rules
-from exporter.policy.endpoints import EndpointError
-from exporter.policy.hosts import parse_single_host
-from exporter.policy.keys import Key, SectionKeyError, parse_key
-from exporter.policy.model import Effect, Lookups, Mode, Name, Policy, Rule, Section, resolvers_rule
-from exporter.policy.problems import PolicyError
-from exporter.policy.rules import read_mapping_rule, read_scalar_rule
+
+from . import overlaps, rules
+from .hosts import parse_single_host
+from .keys import Key, parse_key
+from .model import Effect, Lookups, Mode, Name, Policy, Rule, Section, resolvers_rule
+from .problems import PolicyError
+from .rules import read_mapping_rule, read_scalar_rule
 
 KIND = DocumentKind(
     "policy",
@@ -131,11 +132,7 @@ class _Reader:
         return tuple(sections)
 
     def _key(self, node: Scalar) -> Key:
-        try:
-            return parse_key(node.text)
-        except SectionKeyError as error:
-            self._problems.add(node, error.what, error.fix)
-            return Key(node.text, node.text)
+        return read_text(node, parse_key, self._problems) or Key(node.text, node.text)
 
     def _flag(self, fields: Fields, name: str) -> bool | None:
         node = fields.get(name)
@@ -163,7 +160,7 @@ class _Reader:
             return None
         try:
             host = parse_single_host(node.text)
-        except EndpointError:
+        except InvalidTextError:
             host = None
         if isinstance(host, Name) and not host.is_wildcard:
             return host.text

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import ip_address
 from pathlib import Path
 
-from exporter.policy.model import Address, plain_address
+from .model import Address, plain_address
 
 PATH = Path("/etc/resolv.conf")
 _SIZE_MAX = 1 << 16

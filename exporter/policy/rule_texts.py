@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from exporter.common.net.addresses import endpoint
-from exporter.common.text import printable
+from exporter.common.text import first_of, printable
 
 ANY = "any"
 CHAINS_SHOWN = 3
 TEXT_MAX = 120
 """The most characters of a name in a comment."""
-DNS_PORT = 53
 _SCHEMES = {"tcp": "tcp", "udp": "udp", "icmp": "icmp", "ipv6-icmp": "icmp"}
 _WITH_PORTS = ("tcp", "udp")
 
@@ -36,6 +35,5 @@ def rule_text(host: str, port: int | None, scheme: str) -> str:
 
 def chains_text(chains: Sequence[str]) -> str:
     """List the first chains, and how many more there are, for a comment; harmless whatever is in them."""
-    shown = [printable(chain, limit=TEXT_MAX) or "unknown" for chain in chains[:CHAINS_SHOWN]]
-    more = f" and {len(chains) - CHAINS_SHOWN} more" if len(chains) > CHAINS_SHOWN else ""
-    return f"{'; '.join(shown)}{more}"
+    shown = [printable(chain, limit=TEXT_MAX) or "unknown" for chain in chains]
+    return first_of(shown, CHAINS_SHOWN, between="; ")

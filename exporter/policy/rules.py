@@ -7,18 +7,12 @@ import re
 from collections.abc import Callable
 from typing import TypeVar
 
-from exporter.common.documents.fields import Fields
-from exporter.common.documents.problems import Problems, shown
+from exporter.common.documents.fields import Fields, read_text
+from exporter.common.documents.problems import InvalidTextError, Problems, shown
 from exporter.common.documents.tree import Listing, Mapping, Node, Scalar
-from exporter.policy.endpoints import (
-    EndpointError,
-    parse_endpoint,
-    parse_host,
-    parse_port,
-    parse_protocol,
-    reach,
-)
-from exporter.policy.model import Effect, Host, Rule
+
+from .endpoints import parse_endpoint, parse_host, parse_port, parse_protocol, reach
+from .model import Effect, Host, Rule
 
 KEYS = ("host", "ports", "protocol", "lineage")
 """The keys of the long form."""
@@ -37,7 +31,7 @@ def read_scalar_rule(node: Scalar, effect: Effect, source: str, problems: Proble
     try:
         endpoint = parse_endpoint(node.text)
         protocol, ports = reach(effect, endpoint.protocol, endpoint.ports)
-    except EndpointError as error:
+    except InvalidTextError as error:
         problems.add(node, error.what, error.fix)
         return None
     return Rule(
@@ -64,7 +58,7 @@ def read_mapping_rule(
         lineage = tuple(dict.fromkeys(_list(fields["lineage"], "lineage", _executable, problems)))
     try:
         protocol, ports = reach(effect, protocol, ports)
-    except EndpointError as error:
+    except InvalidTextError as error:
         problems.add(fields["ports"], error.what, error.fix)
     if len(problems) > before or host is None or protocol is None:
         return None
@@ -76,21 +70,17 @@ def _value(node: Node, key: str, parse: Callable[[str], _T], problems: Problems)
     if not isinstance(node, Scalar):
         problems.add(node, f"`{key}` can't be a list or a mapping", "it is a single text")
         return None
-    try:
-        return parse(node.text)
-    except EndpointError as error:
-        problems.add(node, error.what, error.fix)
-        return None
+    return read_text(node, parse, problems)
 
 
 def _host_alone(text: str) -> Host:
     if "://" in text:
-        raise EndpointError(
+        raise InvalidTextError(
             f"{shown(text)} is more than a host", "the protocol has a key of its own: protocol"
         )
     host, colon, port = text.rpartition(":")
     if colon and (":" not in host or host.endswith("]")) and (port.isdecimal() or port == "*"):
-        raise EndpointError(f"{shown(text)} is more than a host", "ports have a key of their own: ports")
+        raise InvalidTextError(f"{shown(text)} is more than a host", "ports have a key of their own: ports")
     return parse_host(text[1:-1] if text.startswith("[") and text.endswith("]") else text)
 
 
@@ -108,7 +98,7 @@ def _ports(node: Node, problems: Problems) -> tuple[int, ...] | None:
 def _one_port(text: str) -> int:
     ports = parse_port(text)
     if not ports:
-        raise EndpointError("`*` within a list", 'every port is `ports: "*"`')
+        raise InvalidTextError("`*` within a list", 'every port is `ports: "*"`')
     return ports[0]
 
 
@@ -127,7 +117,7 @@ def _executable(text: str) -> str:
     parts = text.split("/")
     fits = _PATH.fullmatch(text) if is_path else _NAME.fullmatch(text)
     if not fits or len(text.encode()) > _PATH_MAX or "." in parts or ".." in parts:
-        raise EndpointError(f"{shown(text)} is no executable", _LINEAGE_FIX)
+        raise InvalidTextError(f"{shown(text)} is no executable", _LINEAGE_FIX)
     return text
 
 

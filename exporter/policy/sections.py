@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 from exporter.common.documents.problems import shown
 from exporter.jobs.claims import Who
-from exporter.policy.model import Effect, JobPolicy, Policy, Rule, Section
+
+from .model import Effect, JobPolicy, Policy, Rule, Section
 
 
 class Withheld(NamedTuple):

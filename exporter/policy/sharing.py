@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from exporter.policy.endpoints import EndpointError, parse_endpoint, parse_host
-from exporter.policy.hosts import parse_single_host
-from exporter.policy.model import ANSWER, DEFAULT, LOOKUPS, LOOPBACK, NOTHING_SENT, Host, Name
+from exporter.common.documents.problems import InvalidTextError
+
+from .endpoints import parse_endpoint, parse_host
+from .hosts import parse_single_host
+from .model import ANSWER, DEFAULT, LOOKUPS, LOOPBACK, NOTHING_SENT, Host, Name
 
 _REMEMBERED_MAX = 4096
 _TEXT_MAX = 2048
@@ -25,7 +27,7 @@ def is_of_another_name(rule: str, host: str) -> bool:
         return False
     try:
         found = parse_single_host(host)
-    except EndpointError:
+    except InvalidTextError:
         return False
     return isinstance(found, Name) and not named.covers(found.text)
 
@@ -44,5 +46,5 @@ def _host(text: str) -> Host | None:
     found = _HOST.search(text) if text.startswith("{") else None
     try:
         return parse_host(found[1] or found[2]) if found else parse_endpoint(text).host
-    except EndpointError:
+    except InvalidTextError:
         return None

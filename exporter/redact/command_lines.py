@@ -17,17 +17,6 @@ import re
 from collections.abc import Sequence
 from functools import cached_property
 
-from exporter.redact import names
-from exporter.redact.names import (
-    KEY,
-    REDACTED,
-    options_behind_name,
-    quote_around,
-    redact_assignments,
-    redact_named,
-    without_secret,
-)
-
 from .logins import (
     MAX_LOGIN_WORDS,
     changes_password,
@@ -37,7 +26,21 @@ from .logins import (
     name_of,
     takes_value,
 )
-from .names import is_harmless, is_secret_name, is_weak_secret
+from .names import (
+    AUTHORIZATION_SCHEMES,
+    KEY,
+    MESSAGE_OPTIONS,
+    REDACTED,
+    SCRIPT_OPTIONS,
+    is_harmless,
+    is_secret_name,
+    is_weak_secret,
+    options_behind_name,
+    quote_around,
+    redact_assignments,
+    redact_named,
+    without_secret,
+)
 from .places import PLACES_OF_ANY, SECRET_PLACES
 from .programs import (
     CONTAINER_PROGRAMS,
@@ -278,7 +281,7 @@ class _Before:
         self._is_change = self._is_change or changes_password(self._previous, word)
         self._is_other = self._is_other or name in OTHER_PROGRAMS
         self._at += 1
-        is_scheme = word.lower() in names.AUTHORIZATION_SCHEMES and _BARE_HEADER.fullmatch(self._previous)
+        is_scheme = word.lower() in AUTHORIZATION_SCHEMES and _BARE_HEADER.fullmatch(self._previous)
         self._previous = self._previous if is_scheme else word
 
     def _learn(self, name: str) -> None:
@@ -294,8 +297,8 @@ class _Before:
 
     def _redact_inside(self, word: str) -> str:
         key = KEY.match(word)
-        is_assignment = key and self._previous not in names.SCRIPT_OPTIONS and is_secret_name(key[1])
-        is_script = _SPACE.search(word) is not None and self._previous not in names.MESSAGE_OPTIONS
+        is_assignment = key and self._previous not in SCRIPT_OPTIONS and is_secret_name(key[1])
+        is_script = _SPACE.search(word) is not None and self._previous not in MESSAGE_OPTIONS
         if is_assignment or not is_script or self._depth >= _MAX_SCRIPT_DEPTH:
             return redact_assignments(word) if "=" in word else word
         head, options = options_behind_name(word)

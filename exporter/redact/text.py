@@ -9,9 +9,7 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
-from exporter.redact.names import REDACTED
-
-from .names import is_harmless, is_secret
+from .names import REDACTED, is_harmless, is_secret
 from .tokens import TOKEN_SHAPES
 
 _PRIVATE_KEY = re.compile(

@@ -12,7 +12,8 @@ from exporter.otlp.reading.files import LineKind, entries_of, is_named, read_fil
 from exporter.otlp.reading.json import text_of
 from exporter.otlp.reading.metrics import Point, read_points
 from exporter.pipeline.account import Account
-from exporter.report.texts import NAME_MAX
+
+from .texts import NAME_MAX
 
 PATTERNS = ("metrics*.jsonl", "metrics*.jsonl.gz")
 """The names of files of metrics, including rotated files."""

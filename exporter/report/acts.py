@@ -12,8 +12,9 @@ from exporter.otlp.reading.json import Attributes, number_of, text_of
 from exporter.otlp.reading.spans import WholeSpan
 from exporter.pipeline.ruling import ALLOWED, DENIED, WOULD_DENY
 from exporter.policy.endpoints import PORT_MAX
-from exporter.report.model import ReportedAct, ReportedProgram
-from exporter.report.texts import Texts
+
+from .model import ReportedAct, ReportedProgram
+from .texts import Texts
 
 ATTRIBUTES = frozenset(
     {

@@ -16,7 +16,8 @@ from exporter.pipeline.ruling import ALLOWED, DENIED, WOULD_DENY
 from exporter.pipeline.summary_table import NAME_MAX, Counted, SummaryKey, shortened
 from exporter.policy.hosts import parse_single_host
 from exporter.policy.model import DEFAULT
-from exporter.report.sheet import Sheet, attempts_of
+
+from .sheet import Sheet, attempts_of
 
 _COMMAND = "##"
 """Begins a command to a CI runner, wherever it stands in a line of a log: this text may be printed to one."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from exporter.common.text import counted
-from exporter.report.additions import Additions
-from exporter.report.inert import fenced, prose, size
+
+from .additions import Additions
+from .inert import fenced, prose, size
 
 Section = Callable[[int], str]
 """Makes a text of at most so many bytes; it is empty if there is nothing to say, or no room for it."""

@@ -15,11 +15,12 @@ from exporter.common.text import counted
 from exporter.otlp.reading.json import text_of
 from exporter.otlp.reading.spans import WholeSpan
 from exporter.pipeline.account import Account
-from exporter.report import acts, jobs
-from exporter.report.acts import Acts, act_of, attempts_of, program_of
-from exporter.report.jobs import Key, PartialJob, found_by, job_key
-from exporter.report.model import Report, ReportedAct
-from exporter.report.texts import NAME_MAX, Texts
+
+from . import acts, jobs
+from .acts import Acts, act_of, attempts_of, program_of
+from .jobs import Key, PartialJob, found_by, job_key
+from .model import Report, ReportedAct
+from .texts import NAME_MAX, Texts
 
 ATTRIBUTES = acts.ATTRIBUTES | jobs.ATTRIBUTES
 """All attributes that are read from spans and their resources."""

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from exporter.baseline.model import Baseline
     from exporter.policy.model import Policy
-    from exporter.report.model import Report
+
+    from .model import Report
 
 PAGE = Path(__file__).parent / "page"
 SCRIPTS = (

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 
 from exporter.otlp.reading.json import text_of
 from exporter.otlp.reading.spans import REPOSITORY, WholeSpan, repository_of
-from exporter.report.model import JobReport, ReportedAct, ReportedProgram
-from exporter.report.texts import Texts
+
+from .model import JobReport, ReportedAct, ReportedProgram
+from .texts import Texts
 
 
 def rooted(programs: Mapping[str, ReportedProgram], root: str | None) -> dict[str, ReportedProgram]:

@@ -7,20 +7,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from functools import partial
 from string import hexdigits
 
-from exporter.common.text import counted
+from exporter.common.text import counted, form_of
 from exporter.pipeline.account import Account
 from exporter.pipeline.ruling import DENIED, WOULD_DENY
 from exporter.pipeline.summary_table import Counted
-from exporter.report.additions import additions
-from exporter.report.blocks import Section, fitted, folded, listed, pasted
-from exporter.report.inert import code, escaped, size
-from exporter.report.sheet import Sheet, destinations
-from exporter.report.tables import ALL_MARKS, NEW, table
-from exporter.report.verdict import Headline, counts, verdict
+
+from .additions import additions
+from .blocks import Section, fitted, folded, listed, pasted
+from .inert import code, escaped, size
+from .model import shown_time
+from .sheet import Sheet, destinations
+from .tables import ALL_MARKS, NEW, table
+from .verdict import Headline, counts, verdict
 
 _KINDS_MAX = 20
 _PENDING = {
@@ -35,7 +36,7 @@ def completeness(account: Account | None) -> str:
     if account is None:
         return "<p>⚠️ Whether these are all attempts isn't known: there is no account of them.</p>\n"
     told = account.exported + account.aggregated
-    line = f"{account.attempts:,} {counted(account.attempts, 'attempt').partition(' ')[2]}, "
+    line = f"{account.attempts:,} {form_of(account.attempts, 'attempt')}, "
     line += f"{told:,} accounted for"
     missing = list(_missing(account))
     return f"<p>⚠️ {line}: {'; '.join(missing)}.</p>\n" if missing else f"<p>{line}.</p>\n"
@@ -111,11 +112,8 @@ def _jobs(judged: Sequence[tuple[Headline, Sheet]], trace_url: str | None, limit
 
 def _began(sheet: Sheet) -> str:
     """Return a job's start, which tells jobs of the same title apart."""
-    try:
-        began = datetime.fromtimestamp(sheet.began_ns // 10**9, UTC)
-    except (OverflowError, OSError, ValueError):
-        return ""
-    return f" {began:%Y-%m-%d %H:%M:%S} UTC" if sheet.began_ns else ""
+    began = shown_time(sheet.began_ns)
+    return f" {began}" if began else ""
 
 
 def _more_jobs(sheets: Sequence[Sheet]) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from exporter.events.destinations import SOCKET, shown_destination
 from exporter.pipeline.account import Account
@@ -122,3 +123,17 @@ class Report:
     """The number of attempts for which there was no room: they are in the account, not in `jobs`."""
     notes: Sequence[str] = field(default_factory=tuple)
     """Further notes for a reader, a line each."""
+
+
+def in_utc(at_ns: int) -> datetime | None:
+    """Return a time in nanoseconds since 1970. None: no calendar has it."""
+    try:
+        return datetime.fromtimestamp(at_ns // 10**9, UTC)
+    except (OverflowError, OSError, ValueError):
+        return None
+
+
+def shown_time(at_ns: int) -> str:
+    """Return a time as `2026-11-24 12:00:00 UTC`; empty for 0, and for one that no calendar has."""
+    at = in_utc(at_ns) if at_ns else None
+    return f"{at:%Y-%m-%d %H:%M:%S} UTC" if at else ""

@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from exporter.pipeline.ruling import ALLOWED, DENIED, WOULD_DENY
-from exporter.report.model import JobReport, Report, ReportedAct
 
+from .model import JobReport, Report, ReportedAct
 from .what_if import WhatIf
 
 if TYPE_CHECKING:

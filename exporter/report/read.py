@@ -9,9 +9,10 @@ from pathlib import Path
 from exporter.common.text import counted
 from exporter.otlp.reading.files import span_files, whole_spans_in
 from exporter.pipeline.account import Account
-from exporter.report.accounts import accounts_beside
-from exporter.report.gathering import ATTRIBUTES, Gathering, Limits
-from exporter.report.model import Report
+
+from .accounts import accounts_beside
+from .gathering import ATTRIBUTES, Gathering, Limits
+from .model import Report
 
 
 def read(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import date
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,8 @@ from exporter.jobs.model import Job
 from exporter.pipeline.ruling import is_shared_with_another, shared_remarks
 from exporter.pipeline.summary import FAILED, Summary, Tally
 from exporter.pipeline.summary_table import Counted, Rows, SummaryKey, Traffic, ordered, shared_of
-from exporter.report.model import JobReport, ReportedAct
+
+from .model import JobReport, ReportedAct, in_utc
 
 if TYPE_CHECKING:
     from exporter.baseline.model import Baseline
@@ -104,10 +105,8 @@ def destinations(rows: Iterable[Counted]) -> int:
 
 def _day(at_ns: int) -> date | None:
     """Return the day of a time, in UTC. None: no calendar has it."""
-    try:
-        return datetime.fromtimestamp(at_ns // 10**9, UTC).date()
-    except (OverflowError, OSError, ValueError):
-        return None
+    at = in_utc(at_ns)
+    return at.date() if at else None
 
 
 def _tally(acts: Sequence[ReportedAct]) -> Tally:

@@ -12,8 +12,9 @@ from exporter.common.text import counted
 from exporter.pipeline.ruling import DENIED, VERDICT_WORDS, WOULD_DENY
 from exporter.pipeline.summary_table import NAME_MAX, Counted, SummaryKey, Traffic, shortened
 from exporter.policy.model import DEFAULT
-from exporter.report.inert import code, size
-from exporter.report.sheet import attempts_of
+
+from .inert import code, size
+from .sheet import attempts_of
 
 NEW = "new"
 _AGAINST = frozenset({DENIED, WOULD_DENY})

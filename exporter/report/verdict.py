@@ -7,11 +7,12 @@ from typing import NamedTuple
 
 from rich.filesize import decimal
 
-from exporter.common.text import counted
+from exporter.common.text import counted, form_of
 from exporter.pipeline.blind_spots import NOTHING_SEEN
 from exporter.pipeline.ruling import DENIED, VERDICT_WORDS, WOULD_DENY
 from exporter.pipeline.summary_table import Counted
-from exporter.report.sheet import Sheet, attempts_of, destinations
+
+from .sheet import Sheet, attempts_of, destinations
 
 
 class Headline(NamedTuple):
@@ -55,7 +56,7 @@ def counts(sheet: Sheet) -> Iterator[str]:
 
 def number(count: int, what: str) -> str:
     """Format a count as HTML: `<b>1,204</b> attempts`."""
-    return f"<b>{count:,}</b> {counted(count, what).partition(' ')[2]}"
+    return f"<b>{count:,}</b> {form_of(count, what)}"
 
 
 def _findings(sheet: Sheet) -> Iterator[tuple[int, str]]:
@@ -73,7 +74,7 @@ def _findings(sheet: Sheet) -> Iterator[tuple[int, str]]:
 
 
 def _one(rows: Sequence[Counted], singular: str, plural: str) -> str:
-    return singular if destinations(rows) == 1 else plural
+    return form_of(destinations(rows), singular, plural)
 
 
 def _destinations(sheet: Sheet, rows: Sequence[Counted]) -> str:

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from exporter.policy import model
-    from exporter.report.model import JobReport, ReportedAct
+
+    from .model import JobReport, ReportedAct
 
 
 class WhatIfAnswer(NamedTuple):

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from exporter.common.errors import UsageError
-from exporter.common.settings import FailOn
+
+from .messages import warn
+from .settings import FailOn
 
 if TYPE_CHECKING:
     from exporter.baseline.model import Baseline
@@ -39,8 +41,6 @@ def warn_of_unknown(baseline: Baseline | None, job: Job) -> None:
     if baseline is None:
         return
     from exporter.baseline.model import Task
-
-    from .shared_messages import warn
 
     if Task(job.pipeline or None, job.task or None) not in baseline.tasks:
         names = {"pipeline": job.pipeline, "task": job.task}

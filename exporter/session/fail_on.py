@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping
 
-from exporter.common.settings import FailOn
 from exporter.common.text import counted
 from exporter.jobs.model import Job
 from exporter.pipeline.account import Account
@@ -13,6 +12,7 @@ from exporter.pipeline.alerts import Denials, Novelties
 from exporter.pipeline.summary import Summary
 from exporter.policy.model import Mode
 
+from .settings import FailOn
 from .shared_messages import job_label
 
 _HAPPENED = {

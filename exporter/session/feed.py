@@ -18,6 +18,8 @@ from exporter.events.facts import Environment, Event, Found, ProcessKey, Tampere
 from exporter.pipeline.account import Bookkeeping, KernelCounts
 from exporter.pipeline.procfs import everyone
 
+from .shared_messages import tell_fault
+
 if TYPE_CHECKING:
     from exporter.kernel.tracer import Tracer
 
@@ -45,19 +47,15 @@ class LiveSource:
         handle: Callable[[Event], None],
         books: Bookkeeping,
         flows: Sized,
-        *,
-        on_fault: Callable[[str], None],
     ) -> None:
         """Hand each event to `handle`; attempts that get lost on the way are entered in `books`.
 
-        The length of `flows` is the number of open connections. `on_fault` gets the traceback of the first
-        fault of ci-egress itself, if there is one.
+        The length of `flows` is the number of open connections.
         """
         self._tracer = tracer
         self._handle = handle
         self._books = books
         self._flows = flows
-        self._on_fault = on_fault
         self._has_faults = False
         self._decide: Callable[[Environment], object] | None = None
         self._make_up: Callable[[], object] = lambda: None
@@ -166,7 +164,7 @@ class LiveSource:
             self._books.drop(stage, error_type, attempts)
         if not self._has_faults:
             self._has_faults = True
-            self._on_fault(traceback.format_exc())
+            tell_fault(traceback.format_exc())
 
 
 _KIND_AT = wire.OFFSETS["aggregate_record"][1]["header.kind"]
@@ -200,8 +198,7 @@ def losses(tracer: Tracer) -> list[str]:
     counts = tracer.counts()
     lines = []
     for kind, what in _LOSABLE.items():
-        if counts.lost(kind):
-            lost = counts.lost(kind)
+        if lost := counts.lost(kind):
             were = "was" if lost == 1 else "were"
             lines.append(f"{counted(lost, what)} of {counts.seen(kind)} {were} lost: the ring was full")
     if counts.unmetered():
@@ -221,8 +218,8 @@ def losses(tracer: Tracer) -> list[str]:
 def kernel_counts(tracer: Tracer) -> KernelCounts:
     """Return the kernel's counts of attempts, without those that an earlier exporter settled or lost."""
     counts, before = tracer.counts(), tracer.before
-    lost = counts.lost(wire.KIND_ACT) - before.lost
-    return KernelCounts(counts.seen(wire.KIND_ACT) - before.settled - before.lost, lost)
+    attempts = counts.seen(wire.KIND_ACT) - before.settled - before.lost
+    return KernelCounts(attempts, counts.lost(wire.KIND_ACT) - before.lost)
 
 
 def find_everyone(

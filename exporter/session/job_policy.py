@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from typing import NamedTuple
 
 from exporter.common.errors import UsageError
 from exporter.common.net.name_service import dns_obstacles, others_that_ask
-from exporter.common.settings import FailOn, RunConfig, WatchConfig
 from exporter.jobs.model import Job
 from exporter.kernel.maps.registry import JobMode, Registered, ResumableJob, run_hash
 from exporter.pipeline.ruling import Terms, terms_of
@@ -18,7 +18,8 @@ from exporter.policy.resolvers import system_resolvers
 from exporter.policy.sections import effective, withheld
 
 from .fail_on import futile
-from .shared_messages import warn
+from .messages import warn
+from .settings import FailOn, TraceConfig, WatchConfig
 
 _ENDPOINTS = "--allowed-endpoints"
 
@@ -68,62 +69,47 @@ class Source(NamedTuple):
         return replace(policy, mode=Mode.ENFORCE) if self.is_enforced else policy
 
 
-def requested(config: RunConfig | WatchConfig) -> Policy | None:
+def requested(config: TraceConfig) -> Source | None:
     """Read the policy that the options ask for; None when they ask for none.
 
     Raises UsageError for a policy that isn't valid, and for options that need a policy and have none.
     """
-    if config.policy is None and config.allowed_endpoints is None:
-        needing = _needing(config)
-        if needing:
-            option = needing[0]
-            hint = "name one with --policy FILE or --allowed-endpoints TEXT"
-            raise UsageError(f"{option} needs a policy", hint=hint)
-        return None
     from exporter.policy.parse import load_policy, parse_allowed_endpoints
 
     policy = load_policy(config.policy) if config.policy is not None else None
     if config.allowed_endpoints is not None:
         policy = with_endpoints(policy, parse_allowed_endpoints(config.allowed_endpoints))
-    return policy
+    if policy is None:
+        if config.needing_policy:
+            hint = "name one with --policy FILE or --allowed-endpoints TEXT"
+            raise UsageError(f"{config.needing_policy[0]} needs a policy", hint=hint)
+        return None
+    ruleset = _ENDPOINTS if config.policy is None else str(config.policy)
+    return Source(policy, config.enforce, ruleset, system_resolvers(), config.host_enforce)
 
 
-def _needing(config: RunConfig | WatchConfig) -> list[str]:
-    """Return the options that were given and mean nothing without a policy."""
-    asked = {"--enforce": config.enforce, "--host-enforce": config.host_enforce}
-    asked |= {f"--fail-on {what}": what in config.fail_on for what in (FailOn.AUDIT, FailOn.DENY)}
-    return [option for option, is_given in asked.items() if is_given]
-
-
-def ready_policy(config: RunConfig, policy: Policy | None, job: Job) -> ReadyPolicy | None:
+def ready_policy(source: Source | None, job: Job, fail_on: Collection[FailOn]) -> ReadyPolicy | None:
     """Compile the part of the policy that is for `job`; None without a policy.
 
     Warns of sections whose `allow` doesn't count for the job, of executables in `lineage` that aren't here,
     of settings that keep names from being seen, and of values of --fail-on that can't happen. Raises
     UsageError for executables that can't count.
     """
-    if policy is None:
+    if source is None:
         return None
-    of_job = effective(policy, job.who)
-    for each in withheld(policy, job.who):
+    of_job = source.of(job)
+    for each in withheld(source.policy, job.who):
         warn(str(each))
-    if config.enforce:
-        of_job = replace(of_job, mode=Mode.ENFORCE)
-    if (in_vain := futile(config.fail_on, of_job.mode)) is not None:
+    if (in_vain := futile(fail_on, of_job.mode)) is not None:
         warn(in_vain)
     for what in require_executables(of_job.rules):
         warn(what)
-    compiled = compile_policy(of_job, system_resolvers())
+    compiled = compile_policy(of_job, source.resolvers)
     for obstacle in dns_obstacles() if compiled.names else ():
         warn(str(obstacle))
     for other in others_that_ask() if compiled.refuses_lookups else ():
         warn(str(other))
-    return ReadyPolicy(compiled, terms_of(compiled, ruleset_of(config)), len(of_job.rules))
-
-
-def ruleset_of(config: RunConfig | WatchConfig) -> str:
-    """Return the policy's name in telemetry: its file, or the option that it came from."""
-    return _ENDPOINTS if config.policy is None else str(config.policy)
+    return ReadyPolicy(compiled, terms_of(compiled, source.ruleset), len(of_job.rules))
 
 
 def registered(job: Job, ready: ReadyPolicy | None, standing: ResumableJob | None = None) -> Registered:
@@ -139,8 +125,7 @@ def registered(job: Job, ready: ReadyPolicy | None, standing: ResumableJob | Non
 
 def source_of(config: WatchConfig) -> Source | None:
     """Read the policy of a watch as it is now; None without one. Raises UsageError."""
-    policy = requested(config)
-    if policy is None:
-        return None
-    check_for_kernel(policy)
-    return Source(policy, config.enforce, ruleset_of(config), system_resolvers(), config.host_enforce)
+    source = requested(config)
+    if source is not None:
+        check_for_kernel(source.policy)
+    return source

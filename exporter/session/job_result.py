@@ -11,14 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from exporter.common.errors import FAIL_ON_STATUS, LOST_STATUS
-from exporter.common.settings import ReportConfig
 from exporter.jobs.model import Job
-from exporter.otlp import Destinations, Telemetry
+from exporter.otlp.settings import Destinations
+from exporter.otlp.telemetry import Telemetry
 from exporter.pipeline.account import Account
 from exporter.pipeline.ruling import DENIED, WOULD_DENY
 from exporter.pipeline.summary import Summary
 
 from .messages import Messages
+from .settings import ReportConfig
 from .shared_messages import drops
 
 

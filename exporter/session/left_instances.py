@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import struct
 from contextlib import suppress
 
 from exporter.common.errors import KernelError
 from exporter.kernel.instances.control import Instance, described, instances, leftovers
-from exporter.kernel.pins import is_enforcing, is_of_watch
+from exporter.kernel.pins import UNREADABLE, is_enforcing, is_of_watch
 
-from .shared_messages import warn
+from .messages import warn
 
 
 def tell_leftovers() -> None:
@@ -25,7 +24,7 @@ def tell_leftovers() -> None:
 
 def _ways_out(instance: Instance) -> str:
     end = f"`ci-egress stop {instance.name}` ends it"
-    with suppress(OSError, ValueError, struct.error):
+    with suppress(*UNREADABLE):
         if instance.is_of_this_version and is_of_watch(instance.directory):
             return f"`ci-egress watch --adopt` takes it over, {end}"
     return end
@@ -34,6 +33,6 @@ def _ways_out(instance: Instance) -> str:
 def _stays(instance: Instance) -> bool:
     if not instance.is_of_this_version:
         return True
-    with suppress(OSError, ValueError, struct.error):
+    with suppress(*UNREADABLE):
         return is_enforcing(instance.directory)
     return False

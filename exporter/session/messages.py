@@ -86,3 +86,8 @@ class Messages:
             self.elsewhere(text)
         else:
             write(sys.stderr, text)
+
+
+def warn(what: str) -> None:
+    """Print a warning."""
+    Messages.current().say(what, level=logging.WARNING)

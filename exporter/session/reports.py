@@ -15,13 +15,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from exporter.common.errors import CiEgressError
-from exporter.common.settings import ReportConfig
-from exporter.otlp import Transcript
 from exporter.otlp.sinks import SpoolError
+from exporter.otlp.transcript import Transcript
 from exporter.pipeline.account import Account
 
-from .messages import Messages
-from .shared_messages import warn
+from .messages import Messages, warn
+from .settings import ReportConfig
 from .user_files import HandingError, probe
 from .user_files import append as append_to
 from .user_files import replace as put

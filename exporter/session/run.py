@@ -12,7 +12,6 @@ from typing import NamedTuple
 from exporter.common.clock import boot_ns, system_clock
 from exporter.common.errors import KernelError
 from exporter.common.net.hosts import all_names
-from exporter.common.settings import RunConfig
 from exporter.events.facts import HOST, Event, ProcessKey
 from exporter.jobs.attributes import worker_attributes
 from exporter.jobs.detect import detect, step_of
@@ -21,14 +20,10 @@ from exporter.kernel.frames.packet_frames import TURN_S
 from exporter.kernel.instances.loading import Loading
 from exporter.kernel.maps.windows import Coverage
 from exporter.kernel.tracer import Tracer
-from exporter.otlp import (
-    SpoolFolder,
-    Spooling,
-    Telemetry,
-    default_folder,
-    ignored_variables,
-    resolve_destinations,
-)
+from exporter.otlp.courier import Spooling
+from exporter.otlp.environment import ignored_variables, resolve_destinations
+from exporter.otlp.spool_folder import SpoolFolder, default_folder
+from exporter.otlp.telemetry import Telemetry
 from exporter.pipeline.account import Bookkeeping
 from exporter.pipeline.assembly import assemble, begin
 from exporter.pipeline.core import Pipeline
@@ -37,20 +32,22 @@ from exporter.pipeline.procfs import Proc, started_ns
 from exporter.pipeline.recording import Beginning, Ending, Recorder
 from exporter.pipeline.spans import traceparent
 from exporter.pipeline.summary import Summary
-from exporter.session.guards.checks import Guards, Owner, frame_warnings
-from exporter.session.left_instances import tell_leftovers
 
 from .baselines import warn_of_unknown
 from .command import HeldCommand
 from .fail_on import failings
 from .feed import LiveSource, find_everyone, kernel_counts, losses, wait
+from .guards.checks import Guards, Owner, frame_warnings
 from .job_policy import ReadyPolicy, ready_policy, registered
 from .job_result import JobResult, policy_notes, tree_hints
+from .left_instances import tell_leftovers
 from .left_processes import end_what_is_left
 from .live_view import Ticker, finish, lines, tell_besides
+from .messages import warn
 from .reports import Reporting
 from .run_inputs import RunInputs
-from .shared_messages import saying_long_flush, tell_act, tell_fault, warn, warn_of_ignored
+from .settings import RunConfig
+from .shared_messages import saying_long_flush, tell_act, warn_of_ignored
 from .signals import SignalRelay
 from .sudo import tell_kept_back
 from .survival import go_first
@@ -77,7 +74,7 @@ def trace(
     warn_of_ignored(ignored_variables(environment))
     destinations = resolve_destinations(environment, otlp_dir=config.output.otlp_dir)
     job = _job(given, environment)
-    ready = ready_policy(config, given.policy, job)
+    ready = ready_policy(given.source, job, config.fail_on)
     warn_of_unknown(given.baseline, job)
     with ExitStack() as stack:
         reporting = stack.enter_context(Reporting(config.reports, environment, config.user))
@@ -167,7 +164,7 @@ def _assembled(  # noqa: PLR0913, PLR0917 - it puts just these together
     traced = assembly.job(beginning, summary, given.baseline)
     pipeline = assembly.pipeline(recorder or Proc())
     handle = _handler(pipeline, recorder)
-    source = LiveSource(tracer, handle, books, flows, on_fault=tell_fault)
+    source = LiveSource(tracer, handle, books, flows)
     owner = Owner(traced.spans.resource, traced.spans.job_context, warned=summary.warned)
     guards = Guards(tracer, outlets, books, handle, owner)
     return _Run(tracer, beginning, books, traced, pipeline, recorder, handle, source, guards)

@@ -9,17 +9,12 @@ from threading import Timer
 from typing import Any
 
 from exporter.jobs.model import Job
-from exporter.otlp import FLUSH_TIMEOUT_S
+from exporter.otlp.telemetry import FLUSH_TIMEOUT_S
 from exporter.pipeline.account import Account
 
-from .messages import Messages
+from .messages import Messages, warn
 
 _PATIENCE_S = 1.0
-
-
-def warn(what: str) -> None:
-    """Print a warning."""
-    Messages.current().say(what, level=logging.WARNING)
 
 
 def warn_of_ignored(variables: list[str]) -> None:

@@ -15,7 +15,7 @@ from exporter.jobs.detect import recognise
 from exporter.pipeline.procfs import ancestors, environment_of
 from exporter.policy.model import Policy
 
-from .shared_messages import warn
+from .messages import warn
 
 HINT = "hand them on by `sudo -E`, or, to sudo-rs, which ignores that, by `sudo --preserve-env=NAME,…`"
 

@@ -61,6 +61,12 @@ def command_user(option: str | None, environ: Mapping[str, str], *, euid: int) -
     return user
 
 
+def caller() -> int:
+    """Return the id of the user who called: the one behind sudo, else the one that this process runs as."""
+    behind = os.environ.get("SUDO_UID", "") if os.geteuid() == 0 else ""
+    return int(behind) if behind.isascii() and behind.isdigit() else os.getuid()
+
+
 def _named(option: str) -> CommandUser:
     account = _account(option)
     if account is None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from exporter.otlp import Signal
+from exporter.otlp.settings import Signal
 from tests.checkout import ROOT
 from tests.docs import tutorial_week
 from tests.docs.conftest import Week

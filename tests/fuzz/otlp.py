@@ -14,9 +14,9 @@ from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
 
 from exporter.common.text import LIMIT_BYTES, clean
-from exporter.otlp import LogRecord, Severity
 from exporter.otlp.attributes import Attributes, Layer, Layered, LayeredSpan
 from exporter.otlp.encoders import SCOPE, json_line_encoder, protobuf_encoder
+from exporter.otlp.records import LogRecord, Severity
 from exporter.otlp.settings import Signal
 from tests.fuzz.draw import Draw
 

@@ -11,14 +11,16 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricsData, 
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 
-from exporter.common.settings import ProcessSpans
-from exporter.otlp import LogRecord, Telemetry
 from exporter.otlp.encoders import json_line_encoder, protobuf_encoder
+from exporter.otlp.ledger import LedgerTotals
+from exporter.otlp.records import LogRecord
 from exporter.otlp.settings import Signal
-from exporter.pipeline.account import KernelCounts, Nothing
+from exporter.otlp.telemetry import Telemetry
+from exporter.pipeline.account import KernelCounts
 from exporter.pipeline.assembly import assemble, begin
+from exporter.pipeline.process_spans import ProcessSpans
+from exporter.pipeline.recording_reader import RecordingReader
 from exporter.pipeline.summary import Summary
-from exporter.session.replay import Replay
 
 
 class _Kept:
@@ -26,7 +28,7 @@ class _Kept:
 
     resource = Resource({"service.name": "ci-egress"})
 
-    earlier = Nothing()
+    earlier = LedgerTotals()
 
     def __init__(self, meter: Meter) -> None:
         self.meter = meter
@@ -35,8 +37,8 @@ class _Kept:
         self.attempts = 0
 
     @property
-    def account(self) -> Nothing:
-        return Nothing(self.attempts)
+    def account(self) -> LedgerTotals:
+        return LedgerTotals(self.attempts)
 
     def add_producer(self, _: object) -> None:
         """None of its metrics are looked at."""
@@ -50,7 +52,7 @@ class _Kept:
         self.logs.append(record)
 
 
-def play(recording: Replay) -> None:
+def play(recording: RecordingReader) -> None:
     """Every attempt is in a span, and all that comes of it can be encoded."""
     reader = InMemoryMetricReader()
     provider = MeterProvider([reader], resource=_Kept.resource, shutdown_on_exit=False)

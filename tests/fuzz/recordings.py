@@ -15,7 +15,7 @@ from exporter.events.facts import Event, Metered, ProcessKey
 from exporter.events.programs import Facts, Image
 from exporter.pipeline.account import KernelCounts
 from exporter.pipeline.recording import Recorder, _plain
-from exporter.session.replay import Replay
+from exporter.pipeline.recording_reader import RecordingReader
 from tests.fuzz.draw import Draw
 from tests.fuzz.drawn_events import drawn_event, drawn_of_user_space, process
 from tests.fuzz.playing import play
@@ -129,9 +129,9 @@ def _read(data: bytes) -> list[Event] | None:
         return None
 
 
-def _opened(data: bytes) -> Replay:
+def _opened(data: bytes) -> RecordingReader:
     """As the command opens it."""
-    return Replay(io.TextIOWrapper(io.BytesIO(data), encoding="utf-8", errors="replace"), _NAME)
+    return RecordingReader(io.TextIOWrapper(io.BytesIO(data), encoding="utf-8", errors="replace"), _NAME)
 
 
 def _is_told(error: UsageError) -> None:

@@ -6,7 +6,8 @@ import contextlib
 import threading
 from collections.abc import Iterator
 
-from exporter.otlp import Telemetry
+from exporter.otlp.ledger import LedgerTotals
+from exporter.otlp.telemetry import Telemetry
 from exporter.pipeline.account import Account, Bookkeeping, KernelCounts
 from tests.integration.receivers import span, wait_until
 
@@ -21,7 +22,9 @@ class Job:
         self.attempts = 0
         self.heaviest = 0
         self._telemetry = telemetry
-        self._books = Bookkeeping(lambda: KernelCounts(self.attempts, 0), lambda: telemetry.account)
+        self._books = Bookkeeping(
+            lambda: KernelCounts(self.attempts, 0), lambda: telemetry.account, lambda: 0, LedgerTotals
+        )
 
     def submit(self, attempts: int = 1, *, aggregated: bool = False, name: str = "", text: str = "") -> None:
         """One span, named after the attempts so far unless it has a name."""

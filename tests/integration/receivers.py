@@ -25,8 +25,11 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanContext, TraceFlags
 
-from exporter.otlp import LogRecord, Severity, Spooling, Telemetry, resolve_destinations
+from exporter.otlp.courier import Spooling
+from exporter.otlp.environment import resolve_destinations
 from exporter.otlp.lane import BATCH, LOG_RECORDS, SPANS
+from exporter.otlp.records import LogRecord, Severity
+from exporter.otlp.telemetry import Telemetry
 
 AN_HOUR_S = 3600
 """For what must not be waited for: whoever does so all the same runs into the time that a test has."""

@@ -9,7 +9,7 @@ import pytest
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.trace import SpanContext
 
-from exporter.otlp import LedgerTotals
+from exporter.otlp.ledger import LedgerTotals
 from exporter.pipeline.account import Bookkeeping, KernelCounts
 from exporter.pipeline.event_log import EventLog
 from exporter.session.guards.checks import LossReporter
@@ -36,7 +36,9 @@ def losses(receiver: Collector) -> list[tuple[str, str, int]]:
 def test_each_kind_of_loss_is_told_once_with_its_number() -> None:
     with collector(refuse_spans) as receiver:
         with telemetry_to(receiver.url) as telemetry:
-            books = Bookkeeping(lambda: KernelCounts(9, 2), lambda: telemetry.account)
+            books = Bookkeeping(
+                lambda: KernelCounts(9, 2), lambda: telemetry.account, lambda: 0, LedgerTotals
+            )
             reporter = LossReporter(books.account, EventLog(telemetry.log, Resource({"a": "b"}), CONTEXT))
             reporter.tick()
             telemetry.submit(span(), 5)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.otlp import LedgerTotals
+from exporter.otlp.ledger import LedgerTotals
 from tests.integration.audit import Job, audited
 from tests.integration.receivers import (
     UNUSED_URL,

@@ -31,7 +31,8 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanContext, TraceFlags
 
 from exporter.common.errors import UsageError
-from exporter.otlp import LedgerTotals, Telemetry
+from exporter.otlp.ledger import LedgerTotals
+from exporter.otlp.telemetry import Telemetry
 from tests.integration.receivers import (
     AN_HOUR_S,
     UNUSED_URL,
@@ -299,7 +300,8 @@ def end_took_s(talk: Callable[[socket.socket], None], protocol: str, *, flush_s:
 def test_the_process_ends_too_when_a_send_never_does(protocol: str) -> None:
     program = """
 import os, sys
-from exporter.otlp import Telemetry, resolve_destinations
+from exporter.otlp.environment import resolve_destinations
+from exporter.otlp.telemetry import Telemetry
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanContext
 telemetry = Telemetry(resolve_destinations(os.environ, otlp_dir=None), {})

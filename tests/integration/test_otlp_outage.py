@@ -19,8 +19,11 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 
-from exporter.otlp import LedgerTotals, SpoolFolder, Spooling, Telemetry, Timer, resolve_destinations
-from exporter.otlp.courier import Courier
+from exporter.otlp.courier import Courier, Spooling, Timer
+from exporter.otlp.environment import resolve_destinations
+from exporter.otlp.ledger import LedgerTotals
+from exporter.otlp.spool_folder import SpoolFolder
+from exporter.otlp.telemetry import Telemetry
 from tests.integration.audit import audited
 from tests.integration.receivers import (
     UNUSED_URL,

@@ -11,7 +11,8 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, SpanKind, TraceFlags
 
 from exporter import __version__
-from exporter.otlp import Telemetry, resolve_destinations
+from exporter.otlp.environment import resolve_destinations
+from exporter.otlp.telemetry import Telemetry
 from tests.stack.apis import Jaeger, JaegerSpan
 from tests.stack.conftest import WITHIN_S
 

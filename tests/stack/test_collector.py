@@ -16,15 +16,12 @@ from opentelemetry.trace.span import TraceState
 from opentelemetry.util.types import AttributeValue
 
 from exporter import __version__
-from exporter.otlp import (
-    LedgerTotals,
-    LogRecord,
-    Severity,
-    SpoolFolder,
-    Spooling,
-    Telemetry,
-    resolve_destinations,
-)
+from exporter.otlp.courier import Spooling
+from exporter.otlp.environment import resolve_destinations
+from exporter.otlp.ledger import LedgerTotals
+from exporter.otlp.records import LogRecord, Severity
+from exporter.otlp.spool_folder import SpoolFolder
+from exporter.otlp.telemetry import Telemetry
 from tests.stack.conftest import Collector, wait_until
 from tests.stack.span_sender import patient
 

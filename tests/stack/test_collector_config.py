@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from demo.stack.servers import COLLECTOR_CONFIG, JAEGER_CONFIG, PROJECT, free_ports
-from exporter.otlp import LedgerTotals
+from exporter.otlp.ledger import LedgerTotals
 from tests.stack.conftest import wait_until
 from tests.stack.span_sender import new_trace_id, stored_ids, submit, telemetry_to
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from exporter.otlp import LogRecord, Severity
+from exporter.otlp.records import LogRecord, Severity
 from exporter.redact.tokens import TOKEN_SHAPES
 from tests.launch import plain, whole_lines
 from tests.stack.conftest import wait_until

@@ -12,7 +12,8 @@ import pytest
 import urllib3
 
 from demo.stack.servers import Stack, prepare, running_stack
-from exporter.otlp import LedgerTotals, LogRecord, Severity
+from exporter.otlp.ledger import LedgerTotals
+from exporter.otlp.records import LogRecord, Severity
 from tests.stack.apis import ANSWER_WITHIN_S
 from tests.stack.conftest import wait_until
 from tests.stack.span_sender import START_NS, context, new_trace_id, stored_ids, submit, telemetry_to
@@ -20,7 +21,7 @@ from tests.stack.span_sender import START_NS, context, new_trace_id, stored_ids,
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from exporter.otlp import Telemetry
+    from exporter.otlp.telemetry import Telemetry
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(900)]  # the first one may wait for the builds
 both_protocols = pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])

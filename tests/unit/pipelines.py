@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from exporter.baseline.model import Baseline
-from exporter.common.settings import ProcessSpans
 from exporter.events.arguments import arguments_of
 from exporter.events.facts import Event, Execed, Exited, Forked, ProcessKey, attempts_of
 from exporter.events.programs import Facts, Image, Lookup
-from exporter.otlp import Telemetry, resolve_destinations
+from exporter.otlp.environment import resolve_destinations
+from exporter.otlp.telemetry import Telemetry
 from exporter.pipeline.account import Account, KernelCounts
 from exporter.pipeline.assembly import assemble, begin
+from exporter.pipeline.process_spans import ProcessSpans
 from exporter.pipeline.recording import Beginning
 from exporter.pipeline.summary import Summary
 from tests.unit.records import ACT, EXEC
@@ -65,8 +66,8 @@ def run(
             telemetry, lambda: KernelCounts(attempts, 0), beginning.clock, process_spans, say=say
         )
         pipeline = assembly.pipeline(lookup or NothingKnown())
-        for one in (beginning, *others):
-            begin(pipeline, one, assembly.job(one, Summary({}), baseline), takes_rest=one is beginning)
+        for one in (*others, beginning):  # the last one gets the events of no job
+            begin(pipeline, one, assembly.job(one, Summary({}), baseline))
         for event in events:
             attempts += attempts_of(event)
             pipeline.handle(event)

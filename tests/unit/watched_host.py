@@ -8,7 +8,6 @@ from itertools import count
 from pathlib import Path
 
 from exporter.baseline.model import Baseline
-from exporter.common.settings import ProcessSpans
 from exporter.events.arguments import arguments_of
 from exporter.events.facts import (
     HOST,
@@ -26,12 +25,15 @@ from exporter.events.programs import Image
 from exporter.events.wire import STANDING_STEP
 from exporter.jobs.model import Job
 from exporter.kernel.maps.registry import Registered, ResumableJob, run_hash
-from exporter.otlp import Telemetry, resolve_destinations
+from exporter.otlp.environment import resolve_destinations
+from exporter.otlp.telemetry import Telemetry
 from exporter.pipeline.account import Account, KernelCounts
 from exporter.pipeline.assembly import assemble
+from exporter.pipeline.process_spans import ProcessSpans
+from exporter.pipeline.ruling import Terms
 from exporter.pipeline.summary import Summary
 from exporter.session.watch.agents import agent_named, number_of
-from exporter.session.watch.holding import NoPolicyHolder, PolicyHolder
+from exporter.session.watch.holding import PolicyHolder
 from exporter.session.watch.job_finder import JobWatch
 from tests.launch import JsonObject, spans_in
 from tests.unit.pipelines import NothingKnown
@@ -52,6 +54,26 @@ def gitlab(run: str = "987", job: str = "4321", **more: str) -> dict[str, str]:
 def block(environ: Mapping[str, str]) -> bytes:
     """As a process is executed with it."""
     return b"".join(f"{name}={value}\0".encode() for name, value in environ.items())
+
+
+class NoPolicyHolder:
+    """A holder for a watch without a policy."""
+
+    def begin(self, _scope: int, _job: Job, _standing: ResumableJob, *, is_new: bool = False) -> None:
+        """Return None: no job has a policy."""
+
+    def over(self, scope: int, standing: ResumableJob) -> None:
+        """Do nothing: the job had no policy."""
+
+    def end(self, scope: int) -> None:
+        """Do nothing: the job had no policy."""
+
+    def overflow(self) -> None:
+        """Return None: jobs that find no room have no policy, either."""
+
+    def others(self) -> Mapping[int, Terms]:
+        """Return no terms."""
+        return {}
 
 
 class Host:
@@ -86,7 +108,6 @@ class Host:
             baseline=baseline,
             is_agent=self._agents.__contains__,
             clock=lambda: CLOCK,
-            pids=lambda: self._alive,
         )
         self.pipeline = assembly.pipeline(NothingKnown(), self.jobs)
         self.jobs.begin(self.pipeline, self.now_ns)
@@ -165,6 +186,7 @@ class Host:
         while self.now_ns < end_ns:
             self.now_ns = min(self.now_ns + SECOND, end_ns)
             self.jobs.look_around(self.now_ns)
+            self.pipeline.table.reap(self._alive, self.now_ns)
             while self.jobs.end_some(self.now_ns):
                 pass
 

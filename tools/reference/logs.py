@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from exporter.otlp import Severity
+from exporter.otlp.records import Severity
 from exporter.pipeline import event_log, tampering
 from exporter.session.guards import steering
 from tools.reference.pages import code, codes, page, plain, table

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from exporter.common import errors
-from exporter.common.settings import FailOn
+from exporter.session.settings import FailOn
 from tools.reference import cli
 from tools.reference.pages import code, page, plain, table
 

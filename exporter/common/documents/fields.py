@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from difflib import get_close_matches
+from typing import TypeVar
 
-from .problems import Problems, shown
+from .problems import InvalidTextError, Problems, shown
 from .tree import Listing, Mapping, Node, Scalar
 
 VERSION = "1"
@@ -14,6 +15,7 @@ Fields = dict[str, Node]
 
 _KINDS = {Scalar: "a text", Listing: "a list", Mapping: "a mapping"}
 _EMPTY = ("", "~", "null")
+_T = TypeVar("_T")
 _COMPARED_MAX = 100
 """The most characters that are compared: the time it takes grows with their square."""
 
@@ -78,6 +80,15 @@ def read_choice(node: Node, key: str, known: tuple[str, ...], problems: Problems
         problems.add(node, f"`{key}` can't be {shown(node.text)}", fix)
         return None
     return node.text
+
+
+def read_text(node: Scalar, parse: Callable[[str], _T], problems: Problems) -> _T | None:
+    """Return what `parse` makes of the text; None, with a problem reported, if it raises InvalidTextError."""
+    try:
+        return parse(node.text)
+    except InvalidTextError as error:
+        problems.add(node, error.what, error.fix)
+        return None
 
 
 def wrong_kind(node: Node, what: str, expected: str, problems: Problems) -> None:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import stat
 from collections.abc import Iterable
 from pathlib import Path
 
 from exporter.common.errors import UsageError
+from exporter.common.safe_files import temporary_name
 from exporter.common.text import clean
 
 _NEW_MODE = 0o666
-_NAME_KEPT = 50
-"""Characters of the name that the temporary file's name has in it; a name has at most 255 bytes."""
 
 
 def write_lines(path: Path, lines: Iterable[str]) -> None:
@@ -41,7 +39,7 @@ def _write(path: Path, data: bytes) -> None:
     if status is not None and not stat.S_ISREG(status.st_mode):
         path.write_bytes(data)
         return
-    temporary = path.with_name(f".{path.name[:_NAME_KEPT]}.{secrets.token_hex(8)}")
+    temporary = path.with_name(temporary_name(path.name))
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _NEW_MODE)
     try:
         with os.fdopen(descriptor, "wb") as file:

@@ -61,6 +61,16 @@ class Problems:
         return iter(sorted(self._found, key=lambda problem: problem[:2]))
 
 
+class InvalidTextError(ValueError):
+    """A text that isn't valid, be it of a file or of an option: what is wrong with it, and how to fix it."""
+
+    def __init__(self, what: str, fix: str) -> None:
+        """Both texts are one line."""
+        super().__init__(what)
+        self.what = what
+        self.fix = fix
+
+
 class DocumentError(FileError):
     """An error for a file that isn't valid; nothing in it is used."""
 

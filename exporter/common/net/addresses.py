@@ -6,8 +6,9 @@ import ipaddress
 from functools import lru_cache
 from typing import NamedTuple
 
-_MAPPED = bytes(10) + b"\xff\xff"
-_UNSPECIFIED = (bytes(16), _MAPPED + bytes(4))
+MAPPED = bytes(10) + b"\xff\xff"
+"""The beginning of an IPv4 address that is written in 16 bytes."""
+_UNSPECIFIED = (bytes(16), MAPPED + bytes(4))
 _TEXT_MAX = 64
 """The most characters that are parsed; no address is as long, scope included."""
 
@@ -33,6 +34,8 @@ _TRANSPORTS = {
     136: "udplite",
     262: "tcp",
 }
+_PLAIN = {58: 1, 262: 6}
+"""The protocols that policies take for others."""
 _WITH_PORTS = frozenset({6, 17, 33, 132, 136, 262})
 _TRANSPORTS_WITH_PORTS = frozenset(_TRANSPORTS[number] for number in _WITH_PORTS)
 _NUMBERS = {keyword: number for number, keyword in reversed(_TRANSPORTS.items())}
@@ -53,7 +56,7 @@ class Address(NamedTuple):
 @lru_cache(maxsize=4096)
 def address(packed: bytes) -> Address:
     """Describe an address of 16 bytes in network order, IPv4 as ::ffff:a.b.c.d."""
-    if packed.startswith(_MAPPED):
+    if packed.startswith(MAPPED):
         ipv4 = ipaddress.IPv4Address(packed[12:])
         return Address(str(ipv4), "ipv4", ipv4.is_loopback or ipv4.is_unspecified)
     ipv6 = ipaddress.IPv6Address(packed)
@@ -82,6 +85,11 @@ def is_known(packed: bytes) -> bool:
 def transport(protocol: int) -> str | None:
     """Return the IANA keyword of a protocol number, or the number where it has none; None for 0, unknown."""
     return _TRANSPORTS.get(protocol, str(protocol) if protocol else None)
+
+
+def plain_protocol(protocol: int) -> int:
+    """Return the protocol that policies take it for: icmp for ipv6-icmp, tcp for MPTCP."""
+    return _PLAIN.get(protocol, protocol)
 
 
 def has_ports(protocol: int) -> bool:

@@ -10,16 +10,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
+from .addresses import MAPPED
+
 if TYPE_CHECKING:
     from dns.name import Name
     from dns.wire import Parser
 
+DNS_PORT = 53
 _HEADER = "!HHHHHH"
 _A, _CNAME, _AAAA, _SVCB, _HTTPS, _IN = 1, 5, 28, 64, 65, 1
 _IS_ANSWER, _OPERATION, _IS_TRUNCATED, _CODE = 0x8000, 0x7800, 0x0200, 0x000F
 _RECORDS_MAX = 128
-_MAPPED = bytes(10) + b"\xff\xff"
-_HINTS = {4: (_MAPPED, 4), 6: (b"", 16)}
+_HINTS = {4: (MAPPED, 4), 6: (b"", 16)}
 """By the keys of the parameters ipv4hint and ipv6hint (RFC 9460): the prefix that makes an address 16 bytes
 long, and the size of the address without it."""
 _HOST_NAME = re.compile(r"[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*")
@@ -76,14 +78,6 @@ def parse_reply(message: bytes, *, is_cut: bool) -> Reply:
             return Reply(question, ())
         records = _records(parser, number, is_cut=is_cut or bool(flags & _IS_TRUNCATED))
         return Reply(question, tuple(_addresses(name, records)))
-
-
-def question_name(message: bytes) -> str | None:
-    """Return the name that `message` asks for; None when it has no question that can be read."""
-    try:
-        return parse_question(message).name
-    except MessageError:
-        return None
 
 
 def is_host_name(name: str) -> bool:
@@ -155,7 +149,7 @@ def _record(parser: Parser) -> _Record | None:
 
 
 def _ipv4(parser: Parser) -> Iterator[bytes]:
-    yield _MAPPED + parser.get_bytes(4)
+    yield MAPPED + parser.get_bytes(4)
 
 
 def _ipv6(parser: Parser) -> Iterator[bytes]:

@@ -9,11 +9,11 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from .addresses import MAPPED
 from .dns_messages import is_host_name
 
 PATH = Path("/etc/hosts")
 
-_MAPPED = bytes(10) + b"\xff\xff"
 _SIZE_MAX = 1 << 20
 _LINES_MAX = 20_000
 _INTERVAL_NS = 1_000_000_000
@@ -103,4 +103,4 @@ def _packed(text: str) -> bytes | None:
         parsed = parsed.ipv4_mapped or parsed
     if parsed.is_loopback or parsed.is_unspecified:
         return None
-    return parsed.packed if isinstance(parsed, ipaddress.IPv6Address) else _MAPPED + parsed.packed
+    return parsed.packed if isinstance(parsed, ipaddress.IPv6Address) else MAPPED + parsed.packed

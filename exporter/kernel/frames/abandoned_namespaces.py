@@ -5,13 +5,13 @@ A process may enter a namespace, make a socket and leave, or hand the socket to 
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 from exporter.events.facts import Tampered
 
+from .network_namespaces import number_at
 from .packet_sockets import SocketPlace, packet_sockets
 
 SOUGHT_S = 10.0
@@ -67,9 +67,7 @@ class AbandonedNamespaces:
 
     def _look_at(self, packet_socket: SocketPlace) -> None:
         with suppress(OSError):
-            namespace = packet_socket.opened()
-            number = os.fstat(namespace).st_ino
-            os.close(namespace)
+            number = number_at(packet_socket)
             if number in self._sought:
                 event, _ = self._sought.pop(number)
                 self._found(packet_socket, event)

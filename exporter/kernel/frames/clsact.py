@@ -8,30 +8,27 @@ the clsact qdisc, which all filters share: removing it would remove those that o
 from __future__ import annotations
 
 import errno
-import os
 import socket
 import struct
-from collections.abc import Iterator
 from contextlib import suppress
 from typing import NamedTuple
+
+from exporter.kernel.bpf import U32
+from exporter.kernel.netlink import ACK, DUMP, answers, attribute, attributes
 
 from .network_namespaces import everywhere, inside
 
 FILTERS = "filters"
 """The name of a directory beside the pins of an instance that has, or had, filters."""
 # include/uapi/linux/netlink.h, rtnetlink.h, pkt_sched.h, pkt_cls.h, if_ether.h
-_HEADER, _TRAFFIC, _ATTRIBUTE = struct.Struct("=IHHII"), struct.Struct("=B3xiIII"), struct.Struct("=HH")
-_ERROR = struct.Struct("=i")
+_TRAFFIC = struct.Struct("=B3xiIII")
 _NEW_QDISC, _NEW_FILTER, _DEL_FILTER, _GET_FILTER = 36, 44, 45, 46
-_REQUEST, _ACK, _DUMP, _EXCL, _CREATE = 1, 4, 0x300, 0x200, 0x400
-_IS_ERROR, _IS_DONE = 2, 3
+_EXCL, _CREATE = 0x200, 0x400
 _KIND, _OPTIONS = 1, 2
 _FD, _NAME, _FLAGS = 6, 7, 8
 _DIRECT_ACTION = 1
 _CLSACT, _HANDLE, _EGRESS = 0xFFFFFFF1, 0xFFFF0000, 0xFFFFFFF3
 _ALL_PROTOCOLS = 0x0003
-_TYPE_MASK = 0x3FFF
-_ROOM = 1 << 16
 _NO_PROGRAM = 0xFFFFFFFF
 _LACKS = (errno.ENOENT, errno.EOPNOTSUPP, errno.EINVAL)
 """The errors by which the kernel says that it has no such qdisc, or no such kind of filter."""
@@ -63,12 +60,12 @@ def put_filter(program: int, index: int, name: str) -> bool:
         with suppress(FileExistsError):
             netlink.ask(_NEW_QDISC, _CREATE | _EXCL, (index, _HANDLE, _CLSACT, 0), _text(_KIND, "clsact"))
         options = _number(_FD, program) + _text(_NAME, name) + _number(_FLAGS, _DIRECT_ACTION)
-        attributes = _text(_KIND, "bpf") + _attribute(_OPTIONS, options)
+        about = _text(_KIND, "bpf") + attribute(_OPTIONS, options)
         for priority in _PRIORITIES:
             info = priority << 16 | socket.htons(_ALL_PROTOCOLS)
             try:
                 # Without a handle, which somebody might have. When two processes do this, both filters stay.
-                netlink.ask(_NEW_FILTER, _CREATE | _EXCL, (index, 0, _EGRESS, info), attributes)
+                netlink.ask(_NEW_FILTER, _CREATE | _EXCL, (index, 0, _EGRESS, info), about)
             except OSError as error:
                 if error.errno != errno.EINVAL or priority == _PRIORITIES[-1]:
                     raise
@@ -117,59 +114,28 @@ class _Netlink:
     def __exit__(self, *_: object) -> None:
         self._socket.close()
 
-    def ask(self, kind: int, flags: int, place: tuple[int, int, int, int], attributes: bytes = b"") -> None:
+    def ask(self, kind: int, flags: int, place: tuple[int, int, int, int], about: bytes = b"") -> None:
         """Send a request, and wait until it is done. Raises OSError."""
-        for _ in self._answers(kind, flags | _ACK, place, attributes):
+        body = _TRAFFIC.pack(socket.AF_UNSPEC, *place) + about
+        for _ in answers(self._socket, kind, flags | ACK, body):
             pass
 
     def filters(self, index: int) -> list[_Filter]:
         """Return the BPF filters at the egress of an interface, in the order in which they run."""
         found = []
-        for answer in self._answers(_GET_FILTER, _DUMP, (index, 0, _EGRESS, 0)):
+        body = _TRAFFIC.pack(socket.AF_UNSPEC, index, 0, _EGRESS, 0)
+        for answer in answers(self._socket, _GET_FILTER, DUMP, body, may_lack_some=True):
             _, _, handle, _, info = _TRAFFIC.unpack_from(answer)
-            attributes = dict(_attributes(answer[_TRAFFIC.size :]))
-            if attributes.get(_KIND) == b"bpf\0" and handle:
-                name = dict(_attributes(attributes.get(_OPTIONS, b""))).get(_NAME, b"")
+            told = attributes(answer[_TRAFFIC.size :])
+            if told.get(_KIND) == b"bpf\0" and handle:
+                name = attributes(told.get(_OPTIONS, b"")).get(_NAME, b"")
                 found.append(_Filter(handle, info, name.rstrip(b"\0").decode(errors="replace")))
         return found
 
-    def _answers(
-        self, kind: int, flags: int, place: tuple[int, int, int, int], attributes: bytes = b""
-    ) -> Iterator[bytes]:
-        body = _TRAFFIC.pack(socket.AF_UNSPEC, *place) + attributes
-        self._socket.send(_HEADER.pack(_HEADER.size + len(body), kind, flags | _REQUEST, 0, 0) + body)
-        while True:
-            data = self._socket.recv(_ROOM)
-            while data:
-                length, answer, *_ = _HEADER.unpack_from(data)
-                payload, data = data[_HEADER.size : length], data[length + 3 & ~3 :]
-                if answer == _IS_DONE:
-                    return
-                if answer == _IS_ERROR:
-                    code = -_ERROR.unpack_from(payload)[0]
-                    if code:
-                        raise OSError(code, os.strerror(code))
-                    return
-                yield payload
-
-
-def _attribute(kind: int, value: bytes) -> bytes:
-    padding = bytes(-len(value) % 4)
-    return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), kind) + value + padding
-
 
 def _number(kind: int, value: int) -> bytes:
-    return _attribute(kind, struct.pack("=I", value))
+    return attribute(kind, U32.pack(value))
 
 
 def _text(kind: int, value: str) -> bytes:
-    return _attribute(kind, value.encode() + b"\0")
-
-
-def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
-    while len(data) >= _ATTRIBUTE.size:
-        length, kind = _ATTRIBUTE.unpack_from(data)
-        if length < _ATTRIBUTE.size:
-            return
-        yield kind & _TYPE_MASK, data[_ATTRIBUTE.size : length]
-        data = data[length + 3 & ~3 :]
+    return attribute(kind, value.encode() + b"\0")

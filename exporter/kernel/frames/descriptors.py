@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
-import platform
 
-_PIDFD_GETFD = {"x86_64": 438, "aarch64": 438}
+from exporter.kernel.libc import system_call
+
 _PIDFD_THREAD = os.O_EXCL
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def pidfd(pid: int, thread: int) -> int:
@@ -23,8 +21,4 @@ def pidfd(pid: int, thread: int) -> int:
 
 def copied(of: int, number: int) -> int:
     """Return a copy of a descriptor that a thread (a pidfd) has under `number`. Raises OSError."""
-    copy: int = _libc.syscall(_PIDFD_GETFD[platform.machine()], of, number, 0)
-    if copy < 0:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
-    return copy
+    return system_call("pidfd_getfd", of, number, 0)

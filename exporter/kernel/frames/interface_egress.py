@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import secrets
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from exporter.kernel.bpf import program_id
+from exporter.kernel.libc import LIBC
 from exporter.kernel.programs.objects import attach_to_interface, programs_at_interface
 
 from .clsact import FILTERS, filter_name, has_clsact, put_filter, remove_filters
@@ -213,7 +213,7 @@ def _has_filters() -> bool:
     """
 
     def try_it() -> bool:
-        if ctypes.CDLL(None, use_errno=True).unshare(_CLONE_NEWNET):
+        if LIBC.unshare(_CLONE_NEWNET):
             return True
         return has_clsact(_LOOPBACK)
 

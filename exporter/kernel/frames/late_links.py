@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
+from exporter.common.descriptors import closing_fd
 from exporter.kernel.bpf import detach_link, link_info, open_pinned, program_id
 from exporter.kernel.programs.attachment import LATER
 from exporter.kernel.programs.objects import pin, replace_program
@@ -125,11 +126,6 @@ class LateLinks:
         (self._pins / f"{LATER}{name}").unlink(missing_ok=True)
 
 
-@contextmanager
-def pinned_program(pins: Path, name: str) -> Iterator[int]:
+def pinned_program(pins: Path, name: str) -> AbstractContextManager[int]:
     """Open a program of the instance that is pinned until it is needed. Raises OSError."""
-    descriptor = open_pinned(pins / f"prog_{name}")
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
+    return closing_fd(open_pinned(pins / f"prog_{name}"))

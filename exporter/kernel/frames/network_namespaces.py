@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -11,7 +10,10 @@ from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
+from exporter.common.descriptors import closing_fd
 from exporter.kernel.grace_period import thread
+from exporter.kernel.libc import LIBC, checked
+from exporter.kernel.mounts import mounts_in
 
 from .packet_sockets import SocketPlace
 
@@ -34,11 +36,8 @@ def number_at(place: Place) -> int:
     """Return the number of the namespace that is found at `place`. Raises OSError."""
     if isinstance(place, Path):
         return place.stat().st_ino
-    descriptor = place.opened()
-    try:
+    with closing_fd(place.opened()) as descriptor:
         return os.fstat(descriptor).st_ino
-    finally:
-        os.close(descriptor)
 
 
 def inside(namespace: int, function: Callable[[], _T]) -> _T:
@@ -86,9 +85,7 @@ class NamespaceThread:
 
 
 def _enter(namespace: int) -> None:
-    if ctypes.CDLL(None, use_errno=True).setns(namespace, _CLONE_NEWNET):
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
+    checked(LIBC.setns(namespace, _CLONE_NEWNET))
 
 
 def everywhere() -> Iterator[int]:
@@ -98,20 +95,16 @@ def everywhere() -> Iterator[int]:
     """
     seen = set()
     for path in [*Path("/proc").glob("[0-9]*/task/*/ns/net"), *_mounted()]:
-        with suppress(OSError):  # it has ended
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                number = os.fstat(descriptor).st_ino
-                if number not in seen:
-                    seen.add(number)
-                    yield descriptor
-            finally:
-                os.close(descriptor)
+        # An error: it has ended.
+        with suppress(OSError), closing_fd(os.open(path, os.O_RDONLY | os.O_CLOEXEC)) as descriptor:
+            number = os.fstat(descriptor).st_ino
+            if number not in seen:
+                seen.add(number)
+                yield descriptor
 
 
 def _mounted() -> list[Path]:
-    lines = (line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines())
-    return [Path(words[4]) for words in lines if words[3].startswith("net:[")]
+    return [mount.path for mount in mounts_in() if mount.root.startswith("net:[")]
 
 
 class LinkNews:

@@ -15,20 +15,22 @@ any job is enforced: a socket keeps such an option for as long as it lives.
 from __future__ import annotations
 
 import os
-import struct
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 from exporter.common.clock import boot_ns
+from exporter.common.descriptors import closing_fd
 from exporter.common.errors import KernelError
 from exporter.events import wire
 from exporter.events.facts import ProcessKey, Tampered, Tampering
 from exporter.kernel.bpf import Map
 from exporter.kernel.locks import changing_modes
 from exporter.kernel.maps.candidates import all_of, held_as, one_of
+from exporter.kernel.maps.modes import enforced, mode_entry
+from exporter.kernel.maps.procs import all_procs, proc_of
 from exporter.kernel.mounts import cgroup2_root
 from exporter.kernel.programs.objects import AttachType, attach_to_cgroup
 from exporter.kernel.programs.verifier import failures_told
@@ -45,7 +47,6 @@ LOOK_S, TURN_S = 1.0, 0.05
 CALM_S = 0.05
 """The seconds after a look in which no news starts another: a flapping interface would fill every turn."""
 
-_NUMBER = struct.Struct("=I")
 _OPTIONS = "on_setsockopt"
 _EVERYWHERE, _UNREADABLE = 0, 1
 """Keys for failures that are of no one namespace; no namespace has these numbers."""
@@ -135,7 +136,7 @@ class Frames:
         if self._is_over or is_known:
             return
         event = event._replace(scope=event.scope or self._held_yet(event.process))
-        if event.scope not in self._enforced():
+        if event.scope not in enforced(self._modes):
             return
         self._begin_turn()
         for path in Path(f"/proc/{event.process.pid}/task").glob("*/ns/net"):
@@ -149,8 +150,8 @@ class Frames:
 
     def arrived(self, process: ProcessKey, scope: int) -> None:
         """Look after the network of `process`, about to be of `scope`, if that scope's policy is enforced."""
-        value = self._modes.lookup(_NUMBER.pack(scope))
-        if not self._is_over and value is not None and _is_enforcing(value):
+        mode = mode_entry(self._modes, scope)
+        if not self._is_over and mode is not None and mode.is_enforcing:
             self._begin_turn()
             self._take_in(_told_of(process, 0, scope))
 
@@ -195,7 +196,7 @@ class Frames:
         self._is_withdrawing = False
         if not self._pins.exists():
             return  # somebody stopped the instance, or removed its pins, which is reported elsewhere
-        scopes = self._enforced().union(about_to_be)
+        scopes = enforced(self._modes).union(about_to_be)
         self._links.find()
         if not scopes:
             self._is_withdrawing = True
@@ -231,25 +232,20 @@ class Frames:
         self._hold_options_of(who)
         return number
 
-    def _enforced(self) -> set[int]:
-        """Return the scopes whose policies are enforced."""
-        return {_NUMBER.unpack(key)[0] for key, value in self._modes.items() if _is_enforcing(value)}
-
     def _processes(self, scopes: Collection[int]) -> Iterator[tuple[int, wire.ProcValue]]:
         """Iterate over the processes of `scopes`, each with its pid.
 
         Includes those that haven't acted since their scope was found.
         """
         found = all_of(self._candidates)
-        for key, value in self._procs.items():
-            process = wire.ProcValue.unpack(value)
-            scope = self._held_here(process, found.get)
+        for pid, proc in all_procs(self._procs):
+            scope = self._held_here(proc, found.get)
             if scope in scopes:
-                yield _NUMBER.unpack(key)[0], process._replace(scope=scope)
+                yield pid, proc._replace(scope=scope)
 
     def _pids(self) -> Iterator[int]:
         """Iterate over the processes whose policies are enforced."""
-        return (pid for pid, _ in self._processes(self._enforced()))
+        return (pid for pid, _ in self._processes(enforced(self._modes)))
 
     def _found_by(self, packet_socket: SocketPlace, event: Tampered) -> None:
         """Look after the network of a packet socket. Raises OSError."""
@@ -257,11 +253,8 @@ class Frames:
 
     def _held_yet(self, process: ProcessKey) -> int:
         """Return the scope that holds a process for which the kernel reported none; 0: none does."""
-        value = self._procs.lookup(_NUMBER.pack(process.pid))
-        proc = value and wire.ProcValue.unpack(value)
-        if not proc or proc.started_ns != process.started_ns:
-            return 0
-        return self._held_here(proc, partial(one_of, self._candidates))
+        proc = proc_of(self._procs, process)
+        return self._held_here(proc, partial(one_of, self._candidates)) if proc else 0
 
     def _held_here(self, process: wire.ProcValue, found: Callable[[bytes], int | None]) -> int:
         """Return the scope whose policy is for the network of a process; 0: no policy is.
@@ -284,8 +277,7 @@ class Frames:
         """Keep sockets from sending past the program, by denying the options for that. Raises OSError."""
         if _OPTIONS in self._links:
             return
-        cgroup = os.open(cgroup2_root(), os.O_RDONLY | os.O_DIRECTORY)
-        with _closed(cgroup):
+        with closing_fd(os.open(cgroup2_root(), os.O_RDONLY | os.O_DIRECTORY)) as cgroup:
             attach = partial(attach_to_cgroup, cgroup=cgroup, attach_type=AttachType.SETSOCKOPT)
             with suppress(FileExistsError):  # another process was quicker, and this one denies, too
                 self._links.attach(_OPTIONS, attach)
@@ -295,7 +287,7 @@ class Frames:
         with suppress(KernelError):
             while len(self._links) or self._guarded.is_any_failed:
                 with changing_modes(self._pins):
-                    if self._enforced():
+                    if enforced(self._modes):
                         self._guarded.look_again(at_all=True)  # some may have been taken away
                         return
                     if len(self._links) > 1:
@@ -317,18 +309,6 @@ class Frames:
         self._told.append(event)
 
 
-def _is_enforcing(value: bytes) -> bool:
-    return bool(wire.ModeValue.unpack(value).is_enforcing)
-
-
 def _told_of(process: ProcessKey, exec_id: int, scope: int) -> Tampered:
     """Return the event that would report a process, if there is anything to report."""
     return Tampered(boot_ns(), process, exec_id, 0, 0, scope, Tampering.FRAMES, 0, 1)
-
-
-@contextmanager
-def _closed(descriptor: int) -> Iterator[int]:
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)

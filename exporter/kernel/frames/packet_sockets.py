@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from exporter.common.bounded import readers
+from exporter.common.descriptors import closing_fd
 
 from .descriptors import copied, pidfd
 
@@ -47,17 +48,12 @@ class SocketPlace(NamedTuple):
 
     def _copied(self, name: str) -> int:
         """Do it by a copy of the descriptor: another file may be there by now, which may hang when closed."""
-        of = pidfd(self.pid, self.thread)
-        try:
+        with closing_fd(pidfd(self.pid, self.thread)) as of:
             copy = copied(of, self.number)
-        finally:
-            os.close(of)
-        try:
+        with closing_fd(copy):
             if _name(copy) != name:
                 raise _not_there()
             return fcntl.ioctl(copy, _SIOCGSKNS)
-        finally:
-            os.close(copy)
 
 
 def packet_sockets(pid: int) -> Iterator[SocketPlace | None]:
@@ -72,18 +68,11 @@ def packet_sockets(pid: int) -> Iterator[SocketPlace | None]:
 
 def _packet_socket(path: str) -> str:
     """Return the name of the packet socket at a descriptor's path; empty when none is there."""
-    try:
-        held = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    except OSError:
-        return ""
-    try:
+    with suppress(OSError), closing_fd(os.open(path, os.O_PATH | os.O_CLOEXEC)) as held:
         name = _name(held)
         is_socket = name.startswith("socket:[")
         return name if is_socket and os.getxattr(f"/proc/self/fd/{held}", _PROTOCOL) == _PACKET else ""
-    except OSError:
-        return ""
-    finally:
-        os.close(held)
+    return ""
 
 
 def _name(descriptor: int) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import struct
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -11,19 +10,21 @@ from pathlib import Path
 
 from exporter.common.errors import KernelError
 from exporter.events import wire
-from exporter.kernel.bpf import Map
+from exporter.kernel.bpf import U32
 from exporter.kernel.compilation.sources import edition
 from exporter.kernel.locks import MODES, lock, locked
 from exporter.kernel.maps.windows import Coverage
 from exporter.kernel.mounts import ensure_bpffs
 from exporter.kernel.pins import (
+    UNREADABLE,
     config_of,
     has_links,
     home_of,
-    is_needed,
     is_of_watch,
     is_ours_alone,
     layout_of,
+    map_number,
+    may_be_needed,
     open_map,
     sweep,
 )
@@ -33,7 +34,6 @@ from exporter.kernel.programs.links import pinned_links
 from exporter.kernel.requirements import require_host
 from exporter.kernel.tracer import PINNED_MAPS, Tracer
 
-_KEY = struct.Struct("=I")
 _NAME_BYTES = 15
 """The most bytes of a program's name that the kernel keeps."""
 _PATIENCE_S, _PAUSE_S = 1.0, 0.01
@@ -55,7 +55,7 @@ class Adopted:
         assert coverage.is_host and coverage.reads_environments  # noqa: S101, PT018 - what watches follow
         try:
             return Tracer(self._directory, self._stack, coverage, is_adopted=True)
-        except (OSError, ValueError, struct.error) as error:
+        except UNREADABLE as error:
             raise _unfit(self._directory, f"it can't be read: {error}") from None
 
 
@@ -98,7 +98,7 @@ def _take(home: Path, stack: ExitStack) -> Path | None:
     if not dead and living:
         what = f"a watch runs already: instance {living[0].name}"
         raise KernelError(what, hint="end that one first; only what a killed watch left can be adopted")
-    chosen = [directory for directory in dead if _is_needed(directory)] or list(dead)[:1]
+    chosen = [directory for directory in dead if may_be_needed(directory)] or list(dead)[:1]
     if len(chosen) > 1:
         names = ", ".join(directory.name for directory in chosen)
         what = f"several watches were killed and left something that goes on: instances {names}"
@@ -118,16 +118,9 @@ def _is_watchs(directory: Path) -> bool:
         layout = layout_of(directory)
         if layout == wire.LAYOUT:
             return is_of_watch(directory)
-    except (OSError, ValueError, struct.error):
+    except UNREADABLE:
         return False
     return layout != 0
-
-
-def _is_needed(directory: Path) -> bool:
-    try:
-        return is_needed(directory)
-    except (OSError, ValueError, struct.error):
-        return True
 
 
 def _lock(directory: Path) -> int | None:
@@ -151,7 +144,7 @@ def _require_whole(directory: Path) -> None:
         wanted |= {f"prog_{each.name}" for each in PROGRAMS if isinstance(each, Reserve)}
         if missing := sorted(wanted - pins):
             raise _unfit(directory, f"{missing[0]} isn't pinned any more")
-        numbers = {_number(directory / name) for name in pins if name.startswith("map_")}
+        numbers = {map_number(directory / name) for name in pins if name.startswith("map_")}
         attached = {
             name
             for name, link in pinned_links(directory)
@@ -159,7 +152,7 @@ def _require_whole(directory: Path) -> None:
         }
         if detached := [name for name in _linked() if name not in attached]:
             raise _unfit(directory, f"{detached[0]} isn't attached any more")
-    except (OSError, ValueError, struct.error) as error:
+    except UNREADABLE as error:
         raise _unfit(directory, f"it can't be read: {error}") from None
 
 
@@ -170,14 +163,6 @@ def _linked() -> list[str]:
         for each in PROGRAMS
         if isinstance(each, Hook) or (isinstance(each, Tracepoint) and not each.is_optional)
     ]
-
-
-def _number(pin: Path) -> int:
-    opened = Map(pin)
-    try:
-        return opened.number
-    finally:
-        opened.close()
 
 
 def _require_policy(directory: Path, *, has_policy: bool) -> None:
@@ -195,8 +180,8 @@ def _put_in_charge(directory: Path) -> None:
     (directory / MODES).mkdir(mode=0o700, exist_ok=True)  # somebody may have removed it
     with open_map(directory, "config") as config, open_map(directory, "procs") as procs:
         value = config_of(directory)._replace(self_pid=os.getpid())
-        config.update(_KEY.pack(0), wire.CONFIG_VALUE.pack(*value))
-        procs.delete(_KEY.pack(os.getpid()))
+        config.update(U32.pack(0), wire.CONFIG_VALUE.pack(*value))
+        procs.delete(U32.pack(os.getpid()))
 
 
 def _unfit(directory: Path, why: str) -> KernelError:

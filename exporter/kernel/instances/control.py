@@ -6,9 +6,8 @@ import math
 import os
 import re
 import shutil
-import struct
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import partial
@@ -16,22 +15,30 @@ from pathlib import Path
 
 from exporter.common.errors import KernelError
 from exporter.events import wire
-from exporter.kernel.bpf import Map, detach_link
+from exporter.kernel.bpf import detach_link
 from exporter.kernel.locks import changing_modes, is_locked
+from exporter.kernel.maps.modes import mode_entry, mode_of, put_mode
 from exporter.kernel.maps.registry import JobMode, Registered, Registry
 from exporter.kernel.mounts import find_bpffs
-from exporter.kernel.pins import has_links, home_of, is_needed, layout_of, live_processes, open_map, remove
+from exporter.kernel.pins import (
+    UNREADABLE,
+    has_links,
+    home_of,
+    layout_of,
+    live_processes,
+    map_number,
+    may_be_needed,
+    open_map,
+    remove,
+)
 from exporter.kernel.programs.hooks import PROGRAMS
 from exporter.kernel.programs.kinds import Hook
 from exporter.kernel.programs.links import Link, attached_links, attached_pins
 from exporter.kernel.requirements import tracing_capabilities
-from exporter.kernel.tracer import mode_of
 
 from .stop_frames import Gap, stopping
 
 _HOME = re.compile(r"ci-egress(-[0-9]+)?")
-_KEY = struct.Struct("=I")
-_UNREADABLE = (OSError, ValueError, struct.error)
 _HOOKS = frozenset(program.name for program in PROGRAMS if isinstance(program, Hook))
 """The names of the programs without which some acts aren't seen, and so not denied."""
 LOCKED_S = 1.0
@@ -99,7 +106,7 @@ def _homes(bpffs: Path) -> list[Path]:
 
 def _looked_at(directory: Path) -> Iterator[Instance]:
     layout = -1
-    with suppress(*_UNREADABLE):
+    with suppress(*UNREADABLE):
         layout = layout_of(directory)
     with suppress(FileNotFoundError):
         yield Instance(directory, is_locked(directory), layout)
@@ -133,12 +140,12 @@ def jobs_of(instance: Instance) -> list[InstanceJob]:
         with open_map(directory, "jobs") as jobs, open_map(directory, "modes") as modes:
             is_attached = _attached(directory) >= _HOOKS
             return [
-                InstanceJob(instance, scope, job, mode_of(modes.lookup(_KEY.pack(scope))), is_attached)
+                InstanceJob(instance, scope, job, mode_of(modes, scope), is_attached)
                 for scope, job in Registry(jobs, partial(changing_modes, directory))
             ]
     except FileNotFoundError:
         return []  # it begins, or ends
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise KernelError(f"instance {instance.name} can't be read: {error}", hint=_hint(instance)) from None
 
 
@@ -151,13 +158,8 @@ def _attached(directory: Path) -> frozenset[str]:
 
 def _unpinned(directory: Path) -> Iterator[Link]:
     """Iterate over the attached links of programs that use maps of this instance."""
-    numbers = {_number(pin) for pin in directory.glob("map_*")}
+    numbers = {map_number(pin) for pin in directory.glob("map_*")}
     return (link for link in attached_links() if link.maps & numbers)
-
-
-def _number(pin: Path) -> int:
-    with closing(Map(pin)) as opened:
-        return opened.number
 
 
 def _hint(instance: Instance) -> str:
@@ -187,18 +189,15 @@ def switch(job: InstanceJob, mode: JobMode, *, by: int) -> list[Gap]:
                 open_map(directory, "modes") as modes,
                 changing_modes(directory),
             ):
-                key = _KEY.pack(job.scope)
-                value = modes.lookup(key)
-                if value is None:
+                before = mode_entry(modes, job.scope)
+                if before is None:
                     what = f"{name} has no policy: there is nothing to {_verb(mode)}"
                     raise KernelError(what, hint="start it with --policy FILE or --allowed-endpoints TEXT")
                 gaps = stop_frames(LOCKED_S)  # before it is in force: then no frame leaves, whoever is killed
                 # The choice before the mode: whoever sees the mode knows who chose it.
                 Registry(jobs, partial(changing_modes, directory)).switch(job.scope, mode, by)
-                before = wire.ModeValue.unpack(value)
-                is_enforcing = int(mode is JobMode.ENFORCE)
-                modes.update(key, wire.MODE_VALUE.pack(*before._replace(is_enforcing=is_enforcing)))
-    except _UNREADABLE as error:
+                put_mode(modes, job.scope, before._replace(is_enforcing=int(mode is JobMode.ENFORCE)))
+    except UNREADABLE as error:
         raise KernelError(f"{name} can't be changed: {error}", hint=_hint(job.instance)) from None
     if not job.is_attached:
         what = f"{name}: its programs are not all attached, so not all that it does is looked at"
@@ -233,10 +232,10 @@ def stop(instance: Instance, *, by: int, tell: Callable[[str], object] = lambda 
         shutil.rmtree(directory, ignore_errors=True)
         return not directory.exists()
     if instance.is_of_this_version:
-        with suppress(*_UNREADABLE, KernelError):
+        with suppress(*UNREADABLE, KernelError):
             _tell_of_the_end(directory, by)
     if not has_links(directory):
-        with suppress(*_UNREADABLE):
+        with suppress(*UNREADABLE):
             _detach_unpinned(directory)
     return remove(directory, tell)
 
@@ -255,14 +254,7 @@ def _detach_unpinned(directory: Path) -> None:
 
 def leftovers(found: list[Instance]) -> list[Instance]:
     """Return the instances in `found` that go on although their exporters are dead, or that can't be read."""
-    return [instance for instance in found if not instance.is_alive and _goes_on(instance)]
-
-
-def _goes_on(instance: Instance) -> bool:
-    try:
-        return is_needed(instance.directory)
-    except _UNREADABLE:
-        return True
+    return [instance for instance in found if not instance.is_alive and may_be_needed(instance.directory)]
 
 
 def described(instance: Instance) -> str:
@@ -270,7 +262,7 @@ def described(instance: Instance) -> str:
     name = f"instance {instance.name}"
     if not instance.is_of_this_version:
         return f"{name} of another version of ci-egress is still attached, without its exporter"
-    with suppress(*_UNREADABLE, KernelError):
+    with suppress(*UNREADABLE, KernelError):
         enforcing = [job for job in jobs_of(instance) if job.effective is JobMode.ENFORCE]
         # Once each: with --host-enforce the job of `run` has its containers' row, too.
         jobs = dict.fromkeys(job.job.label for job in enforcing if job.job.is_job)

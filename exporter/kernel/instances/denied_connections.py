@@ -8,7 +8,6 @@ opened: those accepted at a listening port are left alone.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import socket
 import struct
@@ -20,9 +19,11 @@ from typing import NamedTuple
 
 from exporter.events import wire
 from exporter.events.facts import HOST
-from exporter.kernel.bpf import Map
+from exporter.kernel.bpf import U32, Map
 from exporter.kernel.frames.descriptors import copied, pidfd
+from exporter.kernel.libc import LIBC
 from exporter.kernel.maps.candidates import all_of, held_as
+from exporter.kernel.maps.procs import latest_procs
 from exporter.kernel.maps.verdicts import MAPS, Peer, Process, Verdicts
 from exporter.kernel.pins import open_map
 from exporter.policy.entries import EntryVerdict
@@ -47,7 +48,6 @@ def _ports(table: Path) -> list[int]:
         return []
 
 
-_KEY = struct.Struct("=I")
 _NO_ADDRESS = struct.pack("=H14x", socket.AF_UNSPEC)
 _SO_PEERNAME, _SO_COOKIE = 28, 57
 _NAME_BYTES = {socket.AF_INET: 16, socket.AF_INET6: 28}
@@ -55,7 +55,6 @@ _NAME_BYTES = {socket.AF_INET: 16, socket.AF_INET6: 28}
 _TCP_CLOSE = 7
 _MPTCP, _UDPLITE = 262, 136
 _STREAMS, _DATAGRAMS = {socket.IPPROTO_TCP, _MPTCP}, {socket.IPPROTO_UDP, _UDPLITE}
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 class EndedConnections(NamedTuple):
@@ -95,17 +94,15 @@ def _processes(maps: Mapping[str, Map], scope: int) -> Iterator[_Found]:
     """
     found, procs = all_of(maps["candidates"]), maps["procs"]
     undecided = _undecided(maps["config"])
-    for key in list(procs):
-        value = procs.lookup(key)
-        proc = value and wire.ProcValue.unpack(value)
-        if proc and held_as(proc, found.get, undecided) == scope and (scope != HOST or proc.is_guest):
+    for pid, proc in latest_procs(procs, list(procs)):
+        if held_as(proc, found.get, undecided) == scope and (scope != HOST or proc.is_guest):
             early = proc.early if proc.standing >= wire.STANDING_STEP else 0
-            yield _Found(_KEY.unpack(key)[0], Process(proc.held, early))
+            yield _Found(pid, Process(proc.held, early))
 
 
 def _undecided(config: Map) -> int:
     """Return the scope whose policy holds processes that may be a job's; HOST: no policy does."""
-    value = config.lookup(_KEY.pack(0))
+    value = config.lookup(U32.pack(0))
     return HOST if value is None else int(wire.ConfigValue.unpack(value).undecided)
 
 
@@ -178,7 +175,7 @@ def _peer(opened: socket.socket) -> Peer | None:
 
 def _end(opened: socket.socket) -> None:
     """End the connection of a socket. Raises OSError."""
-    if _libc.connect(opened.fileno(), _NO_ADDRESS, len(_NO_ADDRESS)) != 0:
+    if LIBC.connect(opened.fileno(), _NO_ADDRESS, len(_NO_ADDRESS)) != 0:
         # Some kernels refuse while another thread waits for the socket.
         opened.shutdown(socket.SHUT_RDWR)
-        _libc.connect(opened.fileno(), _NO_ADDRESS, len(_NO_ADDRESS))
+        LIBC.connect(opened.fileno(), _NO_ADDRESS, len(_NO_ADDRESS))

@@ -6,9 +6,11 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from exporter.common.descriptors import closing_fd
 from exporter.common.text import printable
 from exporter.events.facts import ProcessKey
 from exporter.kernel.tracer import Tracer
@@ -83,14 +85,11 @@ def _kill(process: ProcessKey, tracer: Tracer) -> bool:
         descriptor = os.pidfd_open(process.pid)
     except OSError:
         return False
-    try:
+    # It ended meanwhile, or shows among those that are left.
+    with closing_fd(descriptor), suppress(ProcessLookupError, PermissionError):
         if tracer.processes.is_live(process):  # still, so this is no other process of that number
             signal.pidfd_send_signal(descriptor, signal.SIGKILL)
             return True
-    except (ProcessLookupError, PermissionError):
-        pass  # it ended, or shows among those that are left
-    finally:
-        os.close(descriptor)
     return False
 
 

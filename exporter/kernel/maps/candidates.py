@@ -9,15 +9,13 @@ makes from then on has the scope from its beginning.
 from __future__ import annotations
 
 import errno
-import struct
 from collections import defaultdict
 from collections.abc import Callable, Container
 
 from exporter.events import wire
 from exporter.events.facts import HOST, ProcessKey
-from exporter.kernel.bpf import Map
+from exporter.kernel.bpf import U32, Map
 
-_SCOPE = struct.Struct("=I")
 _MIXER, _ALL_64_BITS = 0x9E3779B97F4A7C15, (1 << 64) - 1
 KEPT = 256
 """The entries that each scope may have while the map has room; half of it is for scopes that need more."""
@@ -47,7 +45,7 @@ class Candidates:
             self.refused += 1
             return
         try:
-            self._map.update(key, _SCOPE.pack(scope))
+            self._map.update(key, U32.pack(scope))
         except OSError as error:
             if error.errno != errno.E2BIG:
                 raise
@@ -129,13 +127,13 @@ def all_of(candidates: Map) -> dict[bytes, int]:
 
     Call it before reading the processes: one that acts in between has the scope in its own entry.
     """
-    return {key: _SCOPE.unpack(scope)[0] for key, scope in candidates.items()}
+    return {key: U32.unpack(scope)[0] for key, scope in candidates.items()}
 
 
 def one_of(candidates: Map, key: bytes) -> int | None:
     """Return the scope under `key`; None where there is none."""
     scope = candidates.lookup(key)
-    return None if scope is None else int(_SCOPE.unpack(scope)[0])
+    return None if scope is None else int(U32.unpack(scope)[0])
 
 
 def step_number(process: ProcessKey) -> int:

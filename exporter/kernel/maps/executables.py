@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
-import struct
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from exporter.common.descriptors import closing_fd
 from exporter.common.errors import KernelError
 from exporter.events import wire
-from exporter.kernel.bpf import Map
+from exporter.kernel.bpf import U32, Map
 from exporter.kernel.mounts import MOUNTINFO, devices
 from exporter.policy.compile import Compiled
 from exporter.policy.entries import EXECUTABLES_MAX
@@ -22,7 +21,6 @@ from exporter.policy.executables import find
 _MINOR_BITS = 20
 """The bits of a device's minor number in the kernel's dev_t."""
 _NS = 1_000_000_000
-_BIT = struct.Struct("=I")
 
 
 class Inode(NamedTuple):
@@ -40,34 +38,24 @@ class Inode(NamedTuple):
         return divmod(self.ctime_ns, _NS)
 
 
-def inode_at(path: Path, mountinfo: Path) -> Inode | None:
+def inode_at(path: Path) -> Inode | None:
     """Identify the file at `path`, following links; None where there is none, or it can't be identified.
 
     Neither device nor number are taken from stat(2), which gives another device on Btrfs and overlayfs.
-    `mountinfo` is the mountinfo of a process that has the file's mount.
     """
     try:
-        with _opened(path) as descriptor:
+        # Without needing any right to read it.
+        with closing_fd(os.open(path, os.O_PATH | os.O_CLOEXEC)) as descriptor:
             status = os.fstat(descriptor)
             shown = Path(f"/proc/self/fdinfo/{descriptor}").read_text()
         fields = dict(line.split(":", 1) for line in shown.splitlines() if ":" in line)
-        device = devices(mountinfo).get(int(fields["mnt_id"]))
+        device = devices(MOUNTINFO).get(int(fields["mnt_id"]))
     except (OSError, KernelError):
         return None
     if device is None:
         return None
     kernel_device = os.major(device) << _MINOR_BITS | os.minor(device)
     return Inode(kernel_device, int(fields["ino"]), status.st_ctime_ns)
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[int]:
-    """Open `path` without needing any right to read it."""
-    descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
 
 
 class Executables:
@@ -82,7 +70,7 @@ class Executables:
         """Take in the executables that the maps have: an exporter that ended may have named some."""
         self._map, self._names = exe_bits, exe_names
         self._bits: dict[str, int] = {}
-        self._given = {key: _BIT.unpack(value)[0] for key, value in exe_names.items()}
+        self._given = {key: U32.unpack(value)[0] for key, value in exe_names.items()}
         self._masks = dict(_entry(key, value) for key, value in exe_bits.items())
 
     def __len__(self) -> int:
@@ -103,7 +91,7 @@ class Executables:
             if bit == EXECUTABLES_MAX:
                 raise _too_many()
             if key not in self._given:
-                self._names.update(key, _BIT.pack(bit))  # first: no other executable may get this bit
+                self._names.update(key, U32.pack(bit))  # first: no other executable may get this bit
                 self._given[key] = bit
             self._look_for(executable, 1 << bit)
             self._bits[executable] = bit
@@ -144,28 +132,6 @@ class Executables:
             self._map.delete(key)
         self._masks = now
 
-    def mask(self, executables: Iterable[str]) -> int:
-        """Return the mask of a process with all of `executables` in its chain.
-
-        Raises KeyError for one that no policy names.
-        """
-        mask = 0
-        for executable in executables:
-            mask |= 1 << self._bits[executable]
-        return mask
-
-    def held_by(self, pids: Iterable[int]) -> int:
-        """Return the mask of a process that ran before it was traced; `pids` are its chain within its job.
-
-        It goes by /proc/PID/exe as it is now; a process that is gone, or runs a file that no policy names,
-        adds no bit.
-        """
-        held = 0
-        for pid in pids:
-            inode = inode_at(Path(f"/proc/{pid}/exe"), Path(f"/proc/{pid}/mountinfo"))
-            held |= self._masks.get(inode, 0) if inode else 0
-        return held
-
     def _look_for(self, executable: str, bit: int) -> None:
         for inode in _files_of(executable):
             # One that was changed since another policy named it counts for this one alone.
@@ -180,7 +146,7 @@ def _files_of(executable: str) -> list[Inode]:
     """Find the files that count as `executable`. Raises KernelError."""
     found = []
     for path in find(executable).files:
-        inode = inode_at(path, MOUNTINFO)
+        inode = inode_at(path)
         if inode is None:
             what = f"cannot tell which file {path} is"
             raise KernelError(what, hint=f"see that {MOUNTINFO} shows its mount")

@@ -8,12 +8,7 @@ entry is in the table, and its creator's entry is there until then.
 
 from __future__ import annotations
 
-import struct
-
-from exporter.kernel.bpf import Map
-
-_SCOPE = struct.Struct("=I")
-_NUMBER = struct.Struct("=Q")
+from exporter.kernel.bpf import U32, U64, Map
 
 
 class Forks:
@@ -28,16 +23,16 @@ class Forks:
 
         Raises OSError (E2BIG) when there are too many scopes.
         """
-        self._map.insert(_SCOPE.pack(scope), _NUMBER.pack(0))
+        self._map.insert(U32.pack(scope), U64.pack(0))
 
     def made(self, scope: int) -> int:
         """Return how many processes `scope` has made since it is followed; follow it if it isn't yet."""
-        value = self._map.lookup(_SCOPE.pack(scope))
+        value = self._map.lookup(U32.pack(scope))
         if value is None:
             self.follow(scope)
             return 0
-        return int(_NUMBER.unpack(value)[0])
+        return int(U64.unpack(value)[0])
 
     def forget(self, scope: int) -> None:
         """Remove the count of `scope`, of which no process is left."""
-        self._map.delete(_SCOPE.pack(scope))
+        self._map.delete(U32.pack(scope))

@@ -6,26 +6,22 @@ grants over to a new policy, and removes those that are over.
 
 from __future__ import annotations
 
-import struct
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from exporter.common.clock import Rhythm, boot_ns
 from exporter.events import wire
-from exporter.kernel.bpf import Map
+from exporter.kernel.bpf import U32, Map
 
 from .policies import halves
-from .queries import counted_as, governing
+from .removed_counts import RemovedCounts, counted_under
 
 FOR_GOOD = (1 << 64) - 1
 IN_USE_NS = 600_000_000_000
 """The time that a grant is kept after its last use, even if its time to live is over."""
 
 _INTERVAL_S = 10.0
-_SCOPE = struct.Struct("=I")
-_NUMBER = struct.Struct("=Q")
-_ALL_SCOPES = (1 << 32) - 1
 
 
 class EarlyGrant(NamedTuple):
@@ -48,8 +44,8 @@ class Grants:
 
     def __init__(self, maps: Mapping[str, Map]) -> None:
         """`maps` has the instance's maps, by their names in bpf/."""
-        self._granted, self._ended = maps["granted"], maps["grants_ended"]
-        self._made = maps["grants_made"]
+        self._granted, self._made = maps["granted"], maps["grants_made"]
+        self._ended = RemovedCounts(maps["grants_ended"])
         self._turns = deque[_Turn]()
         self._rhythm = Rhythm(_INTERVAL_S)
 
@@ -123,40 +119,37 @@ class Grants:
         ended = Counter[int]()
         for key, value in list(self._granted.items()):
             if _is_over(value, now_ns, unused_before) and self._end(key, now_ns):
-                scope = wire.GrantedKey.unpack(key).scope
-                ended.update((counted_as(scope), _ALL_SCOPES))
-        self._count(ended)
-        return ended[_ALL_SCOPES]
+                ended.update(counted_under(wire.GrantedKey.unpack(key).scope))
+        return self._ended.add(ended)
 
     def forget(self, *scopes: int, number: int | None = None) -> None:
         """Remove the grants of scopes whose jobs are over; with `number`, only those under that policy.
 
         Grants of steps whose jobs aren't known are removed with the scope whose policy they are held to.
         """
-        ended, over = Counter[int](), set(scopes)
-        for key, _ in list(self._granted.items()):
-            found = wire.GrantedKey.unpack(key)
-            is_one = not over.isdisjoint({found.scope, governing(found.scope)})
-            if is_one and number in (None, found.policy):
-                value = self._granted.take(key)
-                if value is not None and not _is_for_good(value):
-                    ended.update((counted_as(found.scope), _ALL_SCOPES))
-        self._count(ended)
+        over = set(scopes)
+
+        def is_one(key: wire.GrantedKey) -> bool:
+            return number in (None, key.policy) and not over.isdisjoint({key.scope, _governing(key.scope)})
+
+        self._take_if(is_one)
         for scope in scopes if number is None else ():
-            self._made.delete(_SCOPE.pack(scope))
-            self._ended.delete(_SCOPE.pack(scope))
+            self._made.delete(U32.pack(scope))
+            self._ended.forget(scope)
 
     def keep_only(self, numbers: Collection[int]) -> int:
         """Remove the grants under all policies but `numbers`; return how many of them came from answers."""
+        return self._take_if(lambda key: key.policy not in numbers)
+
+    def _take_if(self, is_one: Callable[[wire.GrantedKey], bool]) -> int:
+        """Remove the grants for whose keys `is_one` is true; return how many of them came from answers."""
         ended = Counter[int]()
         for packed, _ in list(self._granted.items()):
             key = wire.GrantedKey.unpack(packed)
-            if key.policy not in numbers:
-                value = self._granted.take(packed)
-                if value is not None and not _is_for_good(value):
-                    ended.update((counted_as(key.scope), _ALL_SCOPES))
-        self._count(ended)
-        return ended[_ALL_SCOPES]
+            value = self._granted.take(packed) if is_one(key) else None
+            if value is not None and not _is_for_good(value):
+                ended.update(counted_under(key.scope))
+        return self._ended.add(ended)
 
     def _looked_up(self, number: int) -> Iterator[tuple[wire.GrantedKey, bytes]]:
         """Iterate over the grants that answers made under the policy `number`, in all scopes."""
@@ -178,7 +171,7 @@ class Grants:
         _, _, until_ns, used = wire.GrantedValue.unpack(like)[:4]
         try:
             if self._granted.insert(packed, wire.GRANTED_VALUE.pack(*halves(mask), until_ns, used)):
-                made.update((counted_as(key.scope), _ALL_SCOPES))
+                made.update(counted_under(key.scope))
                 return True
             there = self._granted.lookup(packed)
             if there is not None:  # by an answer that came meanwhile
@@ -203,13 +196,12 @@ class Grants:
         They are counted as ended later, like all others. The kernel's own count of grants made can't be
         corrected, since the kernel writes it meanwhile.
         """
-        self._count(Counter({scope: -number for scope, number in made.items()}))
+        self._ended.add(Counter({scope: -number for scope, number in made.items()}))
 
-    def _count(self, ended: Counter[int]) -> None:
-        for scope, number in ended.items():
-            before = self._ended.lookup(_SCOPE.pack(scope))
-            total = number + (_NUMBER.unpack(before)[0] if before else 0)
-            self._ended.update(_SCOPE.pack(scope), _NUMBER.pack(total & FOR_GOOD))
+
+def _governing(scope: int) -> int:
+    """Return the scope whose policy holds for `scope`: one for all steps whose job isn't known."""
+    return wire.SCOPE_WITHOUT_ROOM if scope & wire.SCOPE_EARLY else scope
 
 
 def _is_over(value: bytes, now_ns: int, unused_before: int) -> bool:

@@ -13,15 +13,13 @@ from typing import NamedTuple
 
 from exporter.events import wire
 from exporter.events.facts import ProcessKey
-from exporter.kernel.bpf import Map, possible_cpus
+from exporter.kernel.bpf import U32, Map, possible_cpus
 
+from .procs import all_procs
 from .rings import Ring
 from .windows import Windows
 
-_KEY = struct.Struct("=I")
 _TRIES = 50
-_SEEN = wire.KIND_ACT * wire.COUNTS + wire.COUNT_SEEN
-_LOST = wire.KIND_ACT * wire.COUNTS + wire.COUNT_LOST
 
 
 class Inherited(NamedTuple):
@@ -50,13 +48,13 @@ class Running(NamedTuple):
 
 def inherited(maps: Mapping[str, Map], rings: Sequence[Ring], windows: Windows) -> Inherited:
     """Sum up the attempts so far; while more are counted all the time, `gone` may be too small by those."""
-    noted = wire.AccountValue.unpack(maps["account"].lookup(_KEY.pack(0)) or b"")
+    noted = wire.AccountValue.unpack(maps["account"].lookup(U32.pack(0)) or b"")
     counters = maps["counters"]
     for _ in range(_TRIES):
-        seen, lost = total(counters, _SEEN), total(counters, _LOST)
+        seen, lost = _seen_and_lost(counters)
         waiting = sum(header.kind == wire.KIND_ACT for ring in rings for header in ring.waiting())
         waiting += windows.attempts
-        if (seen, lost) == (total(counters, _SEEN), total(counters, _LOST)):
+        if (seen, lost) == _seen_and_lost(counters):
             break
     taken = max(0, seen - lost - waiting)
     # An exporter may have reported records that it hadn't freed yet: they come once more.
@@ -66,7 +64,7 @@ def inherited(maps: Mapping[str, Map], rings: Sequence[Ring], windows: Windows) 
 
 def running(procs: Map, lineage: Ring, scope_of: Callable[[wire.ProcValue], int]) -> Iterator[Running]:
     """Iterate over the processes in `procs`, oldest first, without those whose forks wait on `lineage`."""
-    entries = [(_KEY.unpack(key)[0], wire.ProcValue.unpack(value)) for key, value in procs.items()]
+    entries = list(all_procs(procs))
     born, execs = set(), dict[ProcessKey, int]()
     for header in lineage.waiting():
         process = ProcessKey(header.pid, header.started_ns)
@@ -82,7 +80,13 @@ def running(procs: Map, lineage: Ring, scope_of: Callable[[wire.ProcValue], int]
             yield Running(process, exec_id, scope_of(proc), is_past=first is not None)
 
 
-def total(counters: Map, index: int) -> int:
-    """Return one of the counters, summed up over all CPUs."""
-    value = counters.lookup(_KEY.pack(index)) or b""
+def _seen_and_lost(counters: Map) -> tuple[int, int]:
+    """Return how many acts there were, and how many of them the rings had no room for."""
+    act = wire.KIND_ACT
+    return total(counters, act, wire.COUNT_SEEN), total(counters, act, wire.COUNT_LOST)
+
+
+def total(counters: Map, kind: int, what: int) -> int:
+    """Return one of the counters of a kind of record, summed up over all CPUs."""
+    value = counters.lookup(U32.pack(kind * wire.COUNTS + what)) or b""
     return sum(struct.unpack_from(f"={possible_cpus()}Q", value))

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import struct
 from collections.abc import Callable, Collection, Iterator, Mapping
 from itertools import count
 from typing import NamedTuple
 
 from exporter.common.errors import KernelError
 from exporter.events import wire
-from exporter.kernel.bpf import Map
+from exporter.kernel.bpf import U32, Map
 from exporter.policy.compile import Compiled
 from exporter.policy.entries import AddressKey, Choice, NameKey
 
 from .executables import Executables
 from .free_entries import FreeEntries
+from .modes import mode_entry, put_mode
 from .registry import Registry
 
-_NUMBER = struct.Struct("=I")
 _HEAD_BITS, _NAME_HEAD_BITS = 64, 32
 """The bits of a key before its address, and before its name."""
 _LOW = (1 << 64) - 1
@@ -57,7 +56,7 @@ class Policies:
         self._entries, self._alternatives, self._modes = maps["policy"], maps["alternatives"], maps["modes"]
         self._names, self._ports = maps["names"], maps["rule_ports"]
         self.executables = Executables(maps["exe_bits"], maps["exe_names"])
-        self._known = {_NUMBER.unpack(key)[0]: _known(value) for key, value in self._all.items()}
+        self._known = {U32.unpack(key)[0]: _known(value) for key, value in self._all.items()}
         self._used = sum(1 for _ in self._entries.items()) if self._known else 0
         """The number of entries for addresses, of all policies."""
         self._numbers = count(max(self._known, default=0) + 1)
@@ -77,7 +76,7 @@ class Policies:
         policy = self._with_executables(policy)
         fingerprint = _fingerprint(policy)
         if scope is not None and self._known:
-            mode = self._mode(scope)
+            mode = mode_entry(self._modes, scope)
             for same in (mode.policy, mode.next_policy) if mode else ():
                 if same in self._known and self._known[same].fingerprint == fingerprint:
                     self._written[same] = written = WrittenPolicy(same, policy, self._known.pop(same).base)
@@ -91,8 +90,8 @@ class Policies:
         base = first - 1
         self._written[number] = written = WrittenPolicy(number, policy, base)
         self._used += len(policy.addresses)
-        key, rooms = _NUMBER.pack(number), (base, len(behind))
-        places = (_NUMBER.pack(place) for place in count(first))
+        key, rooms = U32.pack(number), (base, len(behind))
+        places = (U32.pack(place) for place in count(first))
         choices = (_choice(choice, base) for choice in behind)
         try:
             self._all.update(key, wire.POLICY_VALUE.pack(_UNFINISHED, *rooms))
@@ -121,23 +120,23 @@ class Policies:
         """
         with self._registry.changing():
             is_enforcing = self._registry.wants_enforcing(scope, policy.mode)
-            value = wire.MODE_VALUE.pack(
+            entry = wire.ModeValue(
                 number, 0, is_enforcing, bool(policy.names), policy.portless, policy.refuses_lookups
             )
-            self._modes.update(_NUMBER.pack(scope), value)
+            put_mode(self._modes, scope, entry)
 
     def prepare(self, scope: int, number: int, policy: Compiled) -> None:
         """Have grants to `scope` made for `policy`, too, written as `number`, until it takes over."""
         with self._registry.changing():
-            mode = self._mode(scope)
+            mode = mode_entry(self._modes, scope)
             if mode is not None:
                 has_names = mode.has_names or bool(policy.names)
                 after = mode._replace(next_policy=number, has_names=int(has_names))
-                self._modes.update(_NUMBER.pack(scope), wire.MODE_VALUE.pack(*after))
+                put_mode(self._modes, scope, after)
 
     def release(self, scope: int) -> None:
         """Hold `scope` to no policy any more."""
-        self._modes.delete(_NUMBER.pack(scope))
+        self._modes.delete(U32.pack(scope))
 
     def remove(self, number: int) -> None:
         """Remove the policy written as `number`: no scope is held to it any more."""
@@ -173,7 +172,7 @@ class Policies:
 
     def is_held(self, scope: int, number: int) -> bool:
         """Whether `scope` is held to the policy written as `number`."""
-        mode = self._mode(scope)
+        mode = mode_entry(self._modes, scope)
         return mode is not None and mode.policy == number
 
     def _remove(
@@ -184,7 +183,7 @@ class Policies:
         names: list[bytes],
         steps: list[bytes],
     ) -> None:
-        key = _NUMBER.pack(number)
+        key = U32.pack(number)
         self._all.update(key, wire.POLICY_VALUE.pack(_UNFINISHED, *rooms))
         for table, keys in ((self._entries, entries), (self._names, names), (self._ports, steps)):
             for each in keys:
@@ -192,10 +191,6 @@ class Policies:
         self._used -= len(entries)
         self._rooms.give(rooms[0] + 1, rooms[1])
         self._all.delete(key)
-
-    def _mode(self, scope: int) -> wire.ModeValue | None:
-        value = self._modes.lookup(_NUMBER.pack(scope))
-        return None if value is None else wire.ModeValue.unpack(value)
 
     def _with_executables(self, policy: Compiled) -> Compiled:
         try:
@@ -240,7 +235,7 @@ def _names(number: int, policy: Compiled) -> Iterator[tuple[bytes, bytes]]:
         value = policy.names.get(key, wire.NAMED_WITHOUT_RULES)
         if policy.questions.get(key):
             value |= wire.NAMED_MAY_BE_ASKED
-        yield name_key(key, number), _NUMBER.pack(value)
+        yield name_key(key, number), U32.pack(value)
 
 
 def _steps(number: int, policy: Compiled) -> Iterator[tuple[bytes, bytes]]:

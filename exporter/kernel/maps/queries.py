@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-import struct
 from collections import Counter
 from collections.abc import Mapping
 
 from exporter.common.clock import Rhythm, boot_ns
 from exporter.events import wire
-from exporter.kernel.bpf import Map
+from exporter.kernel.bpf import U32, Map
+
+from .removed_counts import ALL_SCOPES, RemovedCounts, counted_under
 
 PATIENCE_NS = 15_000_000_000
 """The longest time an answer may take: clients wait 5 s for a resolver, and ask again with the same id."""
 
 _INTERVAL_S = 5.0
-_SCOPE = struct.Struct("=I")
-_NUMBER = struct.Struct("=Q")
-_ALL_SCOPES = (1 << 32) - 1
-
-
-def counted_as(scope: int) -> int:
-    """Return the scope that a question or grant is counted under: one for all steps whose job isn't known."""
-    return wire.SCOPE_EARLY if scope & wire.SCOPE_EARLY else scope
-
-
-def governing(scope: int) -> int:
-    """Return the scope whose policy holds for `scope`: one for all steps whose job isn't known."""
-    return wire.SCOPE_WITHOUT_ROOM if scope & wire.SCOPE_EARLY else scope
 
 
 class Queries:
@@ -35,7 +23,7 @@ class Queries:
     def __init__(self, maps: Mapping[str, Map]) -> None:
         """`maps` has the instance's maps, by their names in bpf/."""
         self._waiting, self._noted = maps["queries"], maps["queries_noted"]
-        self._expired = maps["queries_expired"]
+        self._expired = RemovedCounts(maps["queries_expired"])
         self._rhythm = Rhythm(_INTERVAL_S)
 
     def turn(self) -> None:
@@ -53,9 +41,8 @@ class Queries:
         for key in list(self._waiting):
             query = self._query(key)
             if query and query.at_ns < now_ns - PATIENCE_NS and self._waiting.delete(key):
-                removed.update((counted_as(query.scope), _ALL_SCOPES))
-        self._count(removed)
-        return removed[_ALL_SCOPES]
+                removed.update(counted_under(query.scope))
+        return self._expired.add(removed)
 
     def forget(self, *scopes: int) -> None:
         """Remove the questions and the counts of scopes whose jobs are over."""
@@ -63,17 +50,11 @@ class Queries:
         for key in list(self._waiting):
             query = self._query(key)
             if query and query.scope in over and self._waiting.delete(key):
-                removed[_ALL_SCOPES] += 1
-        self._count(removed)
+                removed[ALL_SCOPES] += 1
+        self._expired.add(removed)
         for scope in scopes:
-            self._noted.delete(_SCOPE.pack(scope))
-            self._expired.delete(_SCOPE.pack(scope))
-
-    def _count(self, removed: Counter[int]) -> None:
-        for scope, number in removed.items():
-            before = self._expired.lookup(_SCOPE.pack(scope))
-            total = number + (_NUMBER.unpack(before)[0] if before else 0)
-            self._expired.update(_SCOPE.pack(scope), _NUMBER.pack(total))
+            self._noted.delete(U32.pack(scope))
+            self._expired.forget(scope)
 
     def _query(self, key: bytes) -> wire.QueryValue | None:
         """Return a question that waits; None for one that was answered meanwhile."""

@@ -8,7 +8,6 @@ the two: the chosen mode goes before the requested one, also when another policy
 from __future__ import annotations
 
 import hashlib
-import struct
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -16,10 +15,9 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from exporter.events import wire
-from exporter.kernel.bpf import Map
+from exporter.kernel.bpf import U32, Map
 from exporter.policy.model import Mode
 
-_KEY = struct.Struct("=I")
 _LOW = (1 << 64) - 1
 
 
@@ -107,14 +105,14 @@ class Registry:
 
     def __iter__(self) -> Iterator[tuple[int, Registered]]:
         """Iterate over the scopes, in their order, each with its job."""
-        for scope in sorted(_KEY.unpack(key)[0] for key in list(self._jobs)):
+        for scope in sorted(U32.unpack(key)[0] for key in list(self._jobs)):
             job = self.of(scope)
             if job is not None:
                 yield scope, job
 
     def of(self, scope: int) -> Registered | None:
         """Return the job of `scope`; None when there is none, or when it is over."""
-        value = self._jobs.lookup(_KEY.pack(scope))
+        value = self._jobs.lookup(U32.pack(scope))
         return None if value is None else _decoded(value)
 
     def enter(self, scope: int, job: Registered) -> None:
@@ -138,7 +136,7 @@ class Registry:
 
     def leave(self, scope: int) -> None:
         """Remove the job of `scope`, which is over."""
-        self._jobs.delete(_KEY.pack(scope))
+        self._jobs.delete(U32.pack(scope))
 
     def switch(self, scope: int, mode: JobMode, by: int) -> None:
         """Note the mode that user `by` chose; the caller holds the lock."""
@@ -147,7 +145,7 @@ class Registry:
             self._put(scope, replace(job, switched=mode, switched_by=by))
 
     def _put(self, scope: int, job: Registered) -> None:
-        self._jobs.update(_KEY.pack(scope), _encoded(job))
+        self._jobs.update(U32.pack(scope), _encoded(job))
 
 
 def _encoded(job: Registered) -> bytes:

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import struct
-from typing import TYPE_CHECKING
-
 from exporter.events import wire
-
-if TYPE_CHECKING:
-    from exporter.kernel.bpf import Map
+from exporter.kernel.bpf import U32, Map
 
 UNITS = (
     "systemd-resolved.service",
@@ -21,10 +16,8 @@ UNITS = (
 programs run isn't believed over loopback: it may do so for a job, as Docker does for a container that
 publishes a port."""
 
-_TRUSTED = struct.pack("=I", 1)
-
 
 def trust_units(units: Map) -> None:
     """Enter the units into `units`, the map `resolver_units`, for the kernel's programs."""
     for name in UNITS:
-        units.update(wire.UNIT_KEY.pack(name.encode()), _TRUSTED)
+        units.update(wire.UNIT_KEY.pack(name.encode()), U32.pack(1))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import mmap
-import struct
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -12,12 +11,11 @@ from typing import NamedTuple
 
 from exporter.common.clock import boot_ns
 from exporter.events import wire
+from exporter.kernel.bpf import U32, U64
 
-_HEADER = struct.Struct("=I")
 _HEADER_SIZE = 8
 _BUSY = 1 << 31
 _DISCARDED = 1 << 30
-_TIME = struct.Struct("=Q")
 _TIME_AT = _HEADER_SIZE + 8  # at_ns in struct record_header
 
 _LONGEST = 1 << 16
@@ -85,19 +83,19 @@ class Ring:
     def next_ns(self) -> int:
         """`at_ns` of the next record; -1 while the kernel is still writing it, 1 << 64 when there is none."""
         if self._kept:
-            at_ns: int = _TIME.unpack_from(self._kept[0][1], _TIME_AT - _HEADER_SIZE)[0]
+            at_ns: int = U64.unpack_from(self._kept[0][1], _TIME_AT - _HEADER_SIZE)[0]
             return at_ns
         return self._next_here_ns()
 
     def _next_here_ns(self) -> int:
         while self._consumed < self._produced:
             at = self._consumed & self._size - 1
-            header = _HEADER.unpack_from(self._data, at)[0]
+            header = U32.unpack_from(self._data, at)[0]
             if header & _BUSY:
                 return _UNFINISHED_NS
             self._length = header & ~_DISCARDED  # not busy, so these are all its flags
             if not header & _DISCARDED:
-                at_ns: int = _TIME.unpack_from(self._data, at + _TIME_AT)[0]
+                at_ns: int = U64.unpack_from(self._data, at + _TIME_AT)[0]
                 return at_ns
             self._advance()
         return _NOTHING_NS
@@ -107,7 +105,7 @@ class Ring:
         produced, position = self._producer_at[0], self._consumed
         while position < produced:
             at = position & self._size - 1
-            header = _HEADER.unpack_from(self._data, at)[0]
+            header = U32.unpack_from(self._data, at)[0]
             if header & _BUSY:
                 return
             length = header & ~_DISCARDED

@@ -6,20 +6,19 @@ exporter that wrote the maps.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from exporter.common.net.addresses import plain_protocol
 from exporter.events import wire
-from exporter.kernel.bpf import Map
+from exporter.kernel.bpf import U32, Map
 from exporter.policy.entries import FINAL, EntryVerdict
+
+from .modes import mode_entry
 
 MAPS = ("modes", "policy", "alternatives", "granted", "rule_ports")
 
-_NUMBER = struct.Struct("=I")
 _KEY_BITS = 8 * (wire.POLICY_KEY.size - 4)
-_ICMP, _TCP, _ICMPV6, _MPTCP = 1, 6, 58, 262
-_PLAIN = {_ICMPV6: _ICMP, _MPTCP: _TCP}
 
 
 class Peer(NamedTuple):
@@ -65,7 +64,7 @@ class Verdicts:
 
     def decide(self, scope: int, peer: Peer, process: Process) -> PolicyAnswer | None:
         """Return the answer of the policy of `scope` on an act of `process` with `peer`; None without one."""
-        mode = self._mode(scope)
+        mode = mode_entry(self._modes, scope)
         if mode is None:
             return None
         classes = _classes(peer)
@@ -86,13 +85,9 @@ class Verdicts:
         best = self._best(policy, peer.address, _classes(peer), held=0)
         return best is not None and EntryVerdict(best.verdict) is EntryVerdict.ALLOW
 
-    def _mode(self, scope: int) -> wire.ModeValue | None:
-        value = self._modes.lookup(_NUMBER.pack(scope))
-        return None if value is None else wire.ModeValue.unpack(value)
-
     def _is_allowed_early(self, address: bytes, classes: tuple[_Class, ...], process: Process) -> bool:
         """Whether a name that the step had looked up before its job was known allows it."""
-        strictest = self._mode(wire.SCOPE_WITHOUT_ROOM)
+        strictest = mode_entry(self._modes, wire.SCOPE_WITHOUT_ROOM)
         if strictest is None:
             return False
         granted = wire.GrantedKey(process.early, strictest.policy, address)
@@ -112,7 +107,7 @@ class Verdicts:
             choice = wire.ChoiceValue.unpack(value)
             if held & choice.needed == choice.needed:
                 return choice if choice.rank else None
-            value = self._alternatives.lookup(_NUMBER.pack(choice.following)) if choice.following else None
+            value = self._alternatives.lookup(U32.pack(choice.following)) if choice.following else None
         return None
 
     def _sets(self, key: wire.GrantedKey) -> int:
@@ -153,7 +148,7 @@ class Verdicts:
 
 
 def _classes(peer: Peer) -> tuple[_Class, ...]:
-    protocol = _PLAIN.get(peer.protocol, peer.protocol)
+    protocol = plain_protocol(peer.protocol)
     return _Class(peer.port, protocol), _Class(0, protocol), _Class(0, 0)
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import mmap
 import os
-import struct
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from exporter.events import wire
-from exporter.kernel.bpf import Map
+from exporter.kernel.bpf import U32, U64, Map
 from exporter.kernel.compilation.sources import edition
 from exporter.kernel.grace_period import NAME, Grace, thread, wait_for_programs
 
@@ -19,11 +18,7 @@ from .rings import Handler
 
 WINDOW_S = 1.0
 
-_KEY = struct.Struct("=I")
-_SCOPE_KEY = struct.Struct("=Q")
-_COUNT = struct.Struct("=Q")
 _SLOT = wire.AGGREGATE_RECORD.size
-_WINDOW = struct.Struct("=I")
 _KIND_AT = wire.OFFSETS["aggregate_record"][1]["header.kind"]
 _EMPTY = wire.AggregateRecord.unpack(bytes(_SLOT))
 _ATTEMPTS_AT = wire.OFFSETS["aggregate_record"][1]["attempts"]
@@ -65,7 +60,7 @@ class Windows:
         if goes_on:
             self._go_on()
         else:
-            self._free_slots.push(_KEY.pack(index) for index in range(number - 1, 0, -1))
+            self._free_slots.push(U32.pack(index) for index in range(number - 1, 0, -1))
             self._begin_next()
 
     @property
@@ -79,8 +74,8 @@ class Windows:
         starts = (
             index * _SLOT for index, kind in enumerate(self._slots[_KIND_AT : self._end : _SLOT]) if kind
         )
-        slots = sum(_COUNT.unpack_from(self._slots, at + _ATTEMPTS_AT)[0] for at in starts)
-        others = sum(_COUNT.unpack(value)[0] - self._told_others[key] for key, value in self._others.items())
+        slots = sum(U64.unpack_from(self._slots, at + _ATTEMPTS_AT)[0] for at in starts)
+        others = sum(U64.unpack(value)[0] - self._told_others[key] for key, value in self._others.items())
         return int(slots + others) + sum(1 for _ in self._open_connects.items())
 
     def close(self) -> None:
@@ -90,7 +85,7 @@ class Windows:
     def follow(self, scope: int) -> None:
         """Begin to count acts of `scope` that have no other place to be counted."""
         for key in _others_keys(scope):
-            self._others.insert(key, _COUNT.pack(0))
+            self._others.insert(key, U64.pack(0))
 
     def forget(self, scope: int, handle: Handler) -> None:
         """Hand over the rest of the count that `follow` began, and end it: no process of `scope` is left."""
@@ -108,8 +103,9 @@ class Windows:
 
     def hold_undecided(self, scope: int) -> None:
         """Hold possible members of jobs to the policy of `scope` until their job is known; 0: to none."""
-        self._undecided = scope
-        self._configure()
+        if scope != self._undecided:
+            self._undecided = scope
+            self._configure()
 
     def follow_jobs_alone(self) -> None:
         """Have processes that aren't followed yet stay so, and the environments of no job's unread."""
@@ -155,11 +151,11 @@ class Windows:
 
     def _go_on(self) -> None:
         """Continue the current window; the one before may not have been collected, or only in part."""
-        config = wire.ConfigValue.unpack(self._config.lookup(_KEY.pack(0)) or b"")
+        config = wire.ConfigValue.unpack(self._config.lookup(U32.pack(0)) or b"")
         self._number, self._began_s = config.window, time.monotonic()
         self._has_policies, self._has_executables = bool(config.has_policies), bool(config.has_executables)
         self._undecided = config.undecided
-        self._told_others.update({key: _COUNT.unpack(value)[0] for key, value in self._others_told.items()})
+        self._told_others.update({key: U64.unpack(value)[0] for key, value in self._others_told.items()})
         self._configure()
         self._grace = Grace()
 
@@ -167,15 +163,15 @@ class Windows:
         policies = (self._has_policies, self._has_executables)
         rest = (edition(), self._undecided)
         values = (wire.LAYOUT, self._number, os.getpid(), *self._coverage, *policies, *rest)
-        self._config.update(_KEY.pack(0), wire.CONFIG_VALUE.pack(*values))
+        self._config.update(U32.pack(0), wire.CONFIG_VALUE.pack(*values))
 
     def _collect(self, handle: Handler) -> None:
         kinds = self._slots[_KIND_AT : self._end : _SLOT]
         for at in (index * _SLOT for index, kind in enumerate(kinds) if kind):
-            if _WINDOW.unpack_from(self._slots, at + _WINDOW_AT)[0] != self._number:
+            if U32.unpack_from(self._slots, at + _WINDOW_AT)[0] != self._number:
                 record = self._slots[at : at + _SLOT]
                 self._slots[at : at + _SLOT] = bytes(_SLOT)
-                self._free_slots.push([_KEY.pack(at // _SLOT)])
+                self._free_slots.push([U32.pack(at // _SLOT)])
                 handle(memoryview(record), 0, _SLOT)
         self._flows[self._number + 1 & 1].clear()
         for record in self._further_others(self._others):
@@ -183,11 +179,11 @@ class Windows:
 
     def _further_others(self, keys: Iterable[bytes]) -> Iterator[bytes]:
         for key in keys:
-            (number,) = _COUNT.unpack(self._others.lookup(key) or bytes(8))
+            (number,) = U64.unpack(self._others.lookup(key) or bytes(8))
             further = number - self._told_others[key]
             if further > 0:
                 self._told_others[key] = number
-                self._others_told.update(key, _COUNT.pack(number))
+                self._others_told.update(key, U64.pack(number))
                 yield _aggregate(attempts=further, **_of_others(key), other=1)
 
     def _still_open(self) -> Iterator[bytes]:
@@ -199,13 +195,11 @@ class Windows:
 
 def _others_keys(scope: int) -> list[bytes]:
     acts = range(wire.ACT_CONNECT, wire.ACTS)
-    return [
-        _SCOPE_KEY.pack(scope << 16 | verdict << 8 | act) for verdict in range(wire.VERDICTS) for act in acts
-    ]
+    return [U64.pack(scope << 16 | verdict << 8 | act) for verdict in range(wire.VERDICTS) for act in acts]
 
 
 def _of_others(key: bytes) -> dict[str, int]:
-    (packed,) = _SCOPE_KEY.unpack(key)
+    (packed,) = U64.unpack(key)
     return {"scope": packed >> 16, "verdict": packed >> 8 & 0xFF, "act": packed & 0xFF}
 
 

@@ -7,14 +7,13 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from exporter.kernel.bpf import LinkInfo, detach_link, link_info, open_pinned
+from exporter.kernel.bpf import detach_link, link_info, open_pinned
 
 UNPINNED, DETACHED, REPLACED = "unpinned", "detached", "replaced"
 """The kinds of loss: of a pin, and (the last two) of a program."""
 
 LATER = "link_later_"
 """The prefix of the pins of links that come and go (frames/late_links.py), which `HeldLinks` leaves out."""
-_CGROUP_LINK = 3  # enum bpf_link_type
 
 
 class HeldLinks:
@@ -33,7 +32,7 @@ class HeldLinks:
     def lost(self) -> Mapping[str, frozenset[str]]:
         """Return the names of pins and programs that aren't as they were, by the kind of their loss."""
         pins, links = self._pins_now(), {name: link_info(link) for name, link in self._held.items()}
-        detached = {name for name, link in links.items() if not _is_attached(link)}
+        detached = {name for name, link in links.items() if not link.is_attached}
         replaced = {name for name, link in links.items() if link.program_id != self._programs[name]}
         unpinned = {name for name, inode in self._pins.items() if pins.get(name) != inode}
         found = {UNPINNED: unpinned, DETACHED: detached, REPLACED: replaced - detached}
@@ -59,11 +58,6 @@ class HeldLinks:
         """Close the links; pins keep them attached."""
         while self._held:
             os.close(self._held.popitem()[1])
-
-
-def _is_attached(link: LinkInfo) -> bool:
-    """Whether a link is attached: only cgroup links can be detached while somebody holds them."""
-    return link.type != _CGROUP_LINK or link.anchor != 0
 
 
 def _inodes(directory: Path) -> dict[str, int]:

@@ -4,26 +4,20 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import os
 import struct
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from exporter.kernel.bpf import bpf, bpf_in, open_pinned
+from exporter.common.descriptors import closing_fd
+from exporter.kernel.bpf import U32, bpf, info, link_info, open_pinned, succeeds
 
 # enum bpf_cmd
-_GET_INFO, _PROG_BY_ID, _LINK_BY_ID, _LINK_NEXT_ID = 15, 13, 30, 31
+_PROG_BY_ID, _LINK_BY_ID, _LINK_NEXT_ID = 13, 30, 31
 
-_CGROUP, _TCX = 3, 11  # enum bpf_link_type; links of other types are attached as long as they exist
-_LINK_INFO = struct.Struct(
-    "=III4xQ"
-)  # how struct bpf_link_info begins: type, id, program, where it is attached
 _PROGRAM_INFO = struct.Struct("=II8xIIQQQIIQ16s")
-_INFO_BYTES = 256
 _MAPS_MAX = 64
-_TCX_MASK = (1 << 32) - 1
 
 
 class Link(NamedTuple):
@@ -41,35 +35,17 @@ def attached_pins(directory: Path) -> frozenset[str]:
     """Return the names of the programs whose links are pinned in `directory` and attached."""
     names = []
     for pin in directory.glob("link_*"):
-        with suppress(OSError):
-            descriptor = open_pinned(pin)
-            try:
-                if is_attached(descriptor):
-                    names.append(pin.name.removeprefix("link_"))
-            finally:
-                os.close(descriptor)
+        with suppress(OSError), closing_fd(open_pinned(pin)) as descriptor:
+            if link_info(descriptor).is_attached:
+                names.append(pin.name.removeprefix("link_"))
     return frozenset(names)
 
 
 def pinned_links(directory: Path) -> Iterator[tuple[str, Link]]:
     """Iterate over the links of `attached_pins`, each with its name. Raises OSError if one can't be read."""
     for name in sorted(attached_pins(directory)):
-        descriptor = open_pinned(directory / f"link_{name}")
-        try:
-            yield name, Link(descriptor, *_program(_LINK_INFO.unpack_from(_info(descriptor))[2]))
-        finally:
-            os.close(descriptor)
-
-
-def is_attached(descriptor: int) -> bool:
-    """Whether a link is attached. Raises OSError when `descriptor` is no link's."""
-    kind, _, _, where = _LINK_INFO.unpack_from(_info(descriptor))
-    return kind not in (_CGROUP, _TCX) or _is_somewhere(kind, where)
-
-
-def _is_somewhere(kind: int, where: int) -> bool:
-    """Whether `where` is a place; for an interface's link, its low half has the interface's index."""
-    return bool(where & _TCX_MASK if kind == _TCX else where)
+        with closing_fd(open_pinned(directory / f"link_{name}")) as descriptor:
+            yield name, Link(descriptor, *_program(link_info(descriptor).program_id))
 
 
 def attached_links() -> Iterator[Link]:
@@ -79,28 +55,22 @@ def attached_links() -> Iterator[Link]:
     """
     known: dict[int, tuple[str, frozenset[int]]] = {}
     for descriptor in _links():
-        try:
-            kind, _, program, where = _LINK_INFO.unpack_from(_info(descriptor))
-            if kind not in (_CGROUP, _TCX) or not _is_somewhere(kind, where):
+        with closing_fd(descriptor):
+            link = link_info(descriptor)
+            if not (link.is_detachable and link.is_attached):
                 continue
-            if program not in known:
-                known[program] = _program(program)
-            yield Link(descriptor, *known[program])
-        finally:
-            os.close(descriptor)
+            if link.program_id not in known:
+                known[link.program_id] = _program(link.program_id)
+            yield Link(descriptor, *known[link.program_id])
 
 
 def _links() -> Iterator[int]:
     number = 0
     while True:
         request = ctypes.create_string_buffer(struct.pack("=III", number, 0, 0), 12)
-        try:
-            bpf_in(_LINK_NEXT_ID, request)
-        except OSError as error:
-            if error.errno == errno.ENOENT:
-                return
-            raise
-        number = struct.unpack_from("=I", request, 4)[0]
+        if not succeeds(_LINK_NEXT_ID, request, unless=errno.ENOENT):
+            return
+        number = U32.unpack_from(request, 4)[0]
         descriptor = _by_number(_LINK_BY_ID, number)
         if descriptor is not None:
             yield descriptor
@@ -110,13 +80,11 @@ def _program(number: int) -> tuple[str, frozenset[int]]:
     descriptor = _by_number(_PROG_BY_ID, number)
     if descriptor is None:
         return "", frozenset()
-    try:
-        room = (ctypes.c_uint32 * _MAPS_MAX)()
-        asked = _PROGRAM_INFO.pack(0, 0, 0, 0, 0, 0, 0, 0, _MAPS_MAX, ctypes.addressof(room), b"")
-        info = _PROGRAM_INFO.unpack_from(_info(descriptor, asked))
-    finally:
-        os.close(descriptor)
-    return info[-1].split(b"\0", 1)[0].decode(errors="replace"), frozenset(room[: min(info[8], _MAPS_MAX)])
+    room = (ctypes.c_uint32 * _MAPS_MAX)()
+    asked = _PROGRAM_INFO.pack(0, 0, 0, 0, 0, 0, 0, 0, _MAPS_MAX, ctypes.addressof(room), b"")
+    with closing_fd(descriptor):
+        *_, maps, _, name = info(descriptor, _PROGRAM_INFO, asked)
+    return name.split(b"\0", 1)[0].decode(errors="replace"), frozenset(room[: min(maps, _MAPS_MAX)])
 
 
 def _by_number(command: int, number: int) -> int | None:
@@ -127,11 +95,3 @@ def _by_number(command: int, number: int) -> int | None:
         if error.errno in {errno.ENOENT, errno.EAGAIN}:
             return None
         raise
-
-
-def _info(descriptor: int, asked: bytes = b"") -> bytes:
-    """Return the kernel's information about an object, with zeros behind it."""
-    room = ctypes.create_string_buffer(asked, _INFO_BYTES)
-    size = len(asked) or _INFO_BYTES
-    bpf(_GET_INFO, struct.pack("=IIQ", descriptor, size, ctypes.addressof(room)))
-    return room.raw

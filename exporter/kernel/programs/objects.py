@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from enum import IntEnum
 from pathlib import Path
 
+from exporter.common.descriptors import closing_fd
 from exporter.events import wire
-from exporter.kernel.bpf import bpf, bpf_in
+from exporter.kernel.bpf import U32, bpf, bpf_in
 from exporter.kernel.compilation.bytecode import MapSpec
 
 from .verifier import refusal
@@ -75,11 +76,8 @@ def create_map(spec: MapSpec) -> int:
     if spec.type != _SK_STORAGE:
         return bpf(_MAP_CREATE, _MAP.pack(*sizes, name, 0, 0, 0))
     # The only type that the kernel doesn't make without the types of key and value.
-    types = _load_btf(_btf_of(spec.value_size, _LOCKS.get(spec.name)))
-    try:
+    with closing_fd(_load_btf(_btf_of(spec.value_size, _LOCKS.get(spec.name)))) as types:
         return bpf(_MAP_CREATE, _MAP.pack(*sizes, name, types, _KEY_TYPE, _VALUE_TYPE))
-    finally:
-        os.close(types)
 
 
 def load_program(
@@ -152,7 +150,7 @@ def replace_program(link: int, program: int) -> None:
 
 def place_program(places: int, place: int, program: int) -> None:
     """Put a program into `places`, a map of programs to tail-call, at the index `place`. Raises OSError."""
-    held = [ctypes.create_string_buffer(struct.pack("=I", number), 4) for number in (place, program)]
+    held = [ctypes.create_string_buffer(U32.pack(number), 4) for number in (place, program)]
     bpf(_MAP_UPDATE_ELEM, struct.pack("=I4xQQQ", places, *map(ctypes.addressof, held), 0))
 
 

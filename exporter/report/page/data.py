@@ -7,17 +7,18 @@ bidirectional marks) are escaped here. `notes` name what found no room; the coun
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from exporter.common.text import clean, printable
 from exporter.pipeline.ruling import ALLOWED, shared_remarks
 from exporter.pipeline.summary import FAILED
-from exporter.report.page.drafts import added, drafted
-from exporter.report.page.rows import RowCounts, RowKey, Table, table_of
-from exporter.report.page.tree import Tree, tree_of
+from exporter.report.model import shown_time
 from exporter.report.preview import previewed_job
 from exporter.report.what_if import WhatIf
+
+from .drafts import added, drafted
+from .rows import RowCounts, RowKey, Table, table_of
+from .tree import Tree, tree_of
 
 if TYPE_CHECKING:
     from exporter.baseline.model import Baseline
@@ -214,7 +215,7 @@ def head(job: JobReport, trace_url: str | None = None) -> dict[str, Any]:
         "mode": _named(job.mode),
         "trace": _named(job.trace_id),
         "trace_url": linked(trace_url, job.trace_id),
-        "started": _date(job.started_ns),
+        "started": shown_time(job.started_ns) or None,
         "duration": _since(job, job.ended_ns),
         "is_open": not job.span_id,
         "is_judged": is_judged(job),
@@ -265,12 +266,3 @@ def _named(text: str | None) -> str | None:
 def _since(job: JobReport, at_ns: int) -> int:
     """Return microseconds since the job began; 0 for a time before that, which files may hold."""
     return max(0, at_ns - job.started_ns) // _US
-
-
-def _date(at_ns: int) -> str | None:
-    try:
-        return (
-            datetime.fromtimestamp(at_ns // 10**9, UTC).strftime("%Y-%m-%d %H:%M:%S UTC") if at_ns else None
-        )
-    except (OverflowError, ValueError):
-        return None

@@ -6,8 +6,9 @@ from typing import Any
 
 from exporter.pipeline.ruling import VERDICT_WORDS
 from exporter.report.model import JobReport
-from exporter.report.page.data import PageData, head, is_judged, remarks, shown
-from exporter.report.page.rows import RowCounts, RowKey, Table
+
+from .data import PageData, head, is_judged, remarks, shown
+from .rows import RowCounts, RowKey, Table
 
 ROWS_MAX = 200
 """The most rows of all jobs together: a browser reads them before it runs the script, so they delay it."""

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from exporter.common.net.dns_messages import DNS_PORT
 from exporter.pipeline.ruling import ALLOWED, is_shared_with_another
 from exporter.pipeline.summary import FAILED
-from exporter.policy.rule_texts import DNS_PORT
 from exporter.report.model import ReportedAct
 from exporter.report.what_if import WhatIf, WhatIfAnswer
 

@@ -22,8 +22,7 @@ from exporter.pipeline.event_log import LOSS, TAMPER, EventLog
 from exporter.pipeline.job import Outlets
 from exporter.pipeline.metrics import Metrics
 from exporter.pipeline.procfs import has_ended
-from exporter.session.messages import Messages
-from exporter.session.shared_messages import warn
+from exporter.session.messages import Messages, warn
 
 from .steering import Steering
 

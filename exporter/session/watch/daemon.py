@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Protocol
 
-from exporter.common.clock import boot_ns, system_clock
+from exporter.common.clock import Rhythm, boot_ns, system_clock
 from exporter.common.errors import FAIL_ON_STATUS, LOST_STATUS
 from exporter.common.net.hosts import all_names
 from exporter.common.systemd import notify
@@ -19,41 +19,30 @@ from exporter.jobs.attributes import worker_attributes
 from exporter.kernel.frames.packet_frames import TURN_S
 from exporter.kernel.maps.windows import Coverage
 from exporter.kernel.tracer import Tracer
-from exporter.otlp import (
-    Rotation,
-    SpoolFolder,
-    Spooling,
-    Telemetry,
-    default_folder,
-    ignored_variables,
-    resolve_destinations,
-)
+from exporter.otlp.courier import Spooling
+from exporter.otlp.environment import ignored_variables, resolve_destinations
+from exporter.otlp.settings import Rotation
+from exporter.otlp.spool_folder import SpoolFolder, default_folder
+from exporter.otlp.telemetry import Telemetry
 from exporter.pipeline.account import Account
 from exporter.pipeline.assembly import assemble
 from exporter.pipeline.job import Outlets
-from exporter.pipeline.procfs import Proc
+from exporter.pipeline.procfs import Proc, all_pids
 from exporter.session.fail_on import futile
 from exporter.session.feed import LiveSource, find_everyone, kernel_counts
 from exporter.session.guards.checks import Guards, Owner, frame_warnings
 from exporter.session.left_instances import tell_leftovers
 from exporter.session.left_processes import end_what_is_left, held_unless_asked
 from exporter.session.live_view import Ticker, screen, shown
-from exporter.session.messages import Messages
+from exporter.session.messages import Messages, warn
 from exporter.session.reports import Reporting
-from exporter.session.shared_messages import (
-    drops,
-    saying_long_flush,
-    tell_act_of,
-    tell_fault,
-    warn,
-    warn_of_ignored,
-)
+from exporter.session.shared_messages import drops, saying_long_flush, tell_act_of, warn_of_ignored
 from exporter.session.survival import go_first
-from exporter.session.watch.faults import Faults
-from exporter.session.watch.inputs import WatchInputs
 
 from .agents import Above
 from .announcements import Announcements
+from .faults import Faults
+from .inputs import WatchInputs
 from .job_finder import JobWatch
 from .lost_records import LostRecords, read_environment
 from .policy_holder import WatchPolicyHolder
@@ -65,7 +54,7 @@ from .takeover import Takeover
 from .whole_machine import SCOPE as MACHINE
 from .whole_machine import MachineWatch
 
-_LOOK_AROUND_S = 1.0
+_LOOK_AROUND_S, _REAP_S = 1.0, 10.0
 _BUSY_INTERVAL_S, _IDLE_INTERVAL_S = 0.005, 0.02
 
 
@@ -168,7 +157,7 @@ class _Daemon:
         self._steps = Steps(tracer, agents, config.job_env, above)
         self._jobs = self._watch_for_jobs(given, environment, outlets)
         self._pipeline = assembly.pipeline(Proc(), self._jobs)
-        self._source = LiveSource(tracer, self._handle, self._books, flows, on_fault=tell_fault)
+        self._source = LiveSource(tracer, self._handle, self._books, flows)
         self._takeover: Takeover | None = None
         if isinstance(self._jobs, JobWatch):
             self._takeover = Takeover(tracer, outlets, self._pipeline, self._jobs, self._holder, self._books)
@@ -182,11 +171,12 @@ class _Daemon:
         self._source.decide_first(self._decide, self.missed.make_up)
         self._sleep = tracer.sleep if policy else time.sleep
         self._pause_s = _IDLE_INTERVAL_S
+        self._reaping = Rhythm(_REAP_S, at_once=False)
 
     def begin(self) -> None:
         """Find the processes that run already, or go on with those of an instance that was adopted."""
         self._steps.begin()
-        self._holder.start(self._guards.steering)
+        self._holder.start(self._guards.steering, self._pipeline.jobs, self._source.catch_up)
         self._jobs.begin(self._pipeline, boot_ns())
         if self._takeover is not None and self._tracer.is_adopted:
             self._takeover.begin(self._source.take)
@@ -212,13 +202,12 @@ class _Daemon:
             lambda: self._tracer.note(self._books.settled),
             lambda: self._heed(asked),
         ]
-        looked_s = time.monotonic()
+        looking = Rhythm(_LOOK_AROUND_S, at_once=False)
         self._tracer.frames.most_s = TURN_S
         while not (asked.end or self._guards.is_left_alone):
             for part in turn:
                 self._faults.stand(part)
-            if time.monotonic() - looked_s >= _LOOK_AROUND_S:
-                looked_s = time.monotonic()
+            if looking.is_time():
                 for part in self._looks():
                     self._faults.stand(part)
                     self._faults.stand(self._source.decide)
@@ -242,7 +231,7 @@ class _Daemon:
             self._guards.end_was_forged()
         if asked.reread:
             asked.reread = False
-            reread(self._config, self._holder, self._jobs, self._pipeline, self._source.catch_up)
+            reread(self._config, self._holder, self._jobs, self._source.catch_up)
 
     def end_job(self, asked: Requests) -> None:
         """End processes that steps of the machine's job left, if it is over and its policy is enforced.
@@ -335,11 +324,17 @@ class _Daemon:
         return [
             self._tracer.scopes.sweep,
             lambda: self._jobs.look_around(boot_ns()),
+            self._reap,
             lambda: self._holder.look(lambda scopes: self._tracer.scopes.close(scopes, self._source.take)),
             self._guards.look_for_agent,
             self._guards.tick,
             self._tell_problems,
         ]
+
+    def _reap(self) -> None:
+        """End the programs whose exit records got lost."""
+        if self._reaping.is_time():
+            self._pipeline.table.reap(all_pids(), boot_ns())
 
     def _tell_problems(self) -> None:
         for problem in (*self.missed.news(), *self._telemetry.complaints()):

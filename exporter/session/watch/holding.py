@@ -31,23 +31,3 @@ class PolicyHolder(Protocol):
 
     def others(self) -> Mapping[int, Terms]:
         """Return the terms of the scope `overflow`, by the kernel's number of its policy."""
-
-
-class NoPolicyHolder:
-    """A holder for a watch without a policy."""
-
-    def begin(self, _scope: int, _job: Job, _standing: ResumableJob, *, is_new: bool = False) -> None:
-        """Return None: no job has a policy."""
-
-    def over(self, scope: int, standing: ResumableJob) -> None:
-        """Do nothing: the job had no policy."""
-
-    def end(self, scope: int) -> None:
-        """Do nothing: the job had no policy."""
-
-    def overflow(self) -> None:
-        """Return None: jobs that find no room have no policy, either."""
-
-    def others(self) -> Mapping[int, Terms]:
-        """Return no terms."""
-        return {}

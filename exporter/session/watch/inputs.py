@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING, NamedTuple
 
-from exporter.common.settings import WatchConfig
+from exporter.session.settings import WatchConfig
 
 from .agents import Above, Agent
 

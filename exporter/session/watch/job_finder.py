@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -21,11 +21,11 @@ from exporter.pipeline.core import Pipeline
 from exporter.pipeline.finder import Discovered
 from exporter.pipeline.job import Outlets, TracedJob, known_by, traced_job
 from exporter.pipeline.processes import Census
-from exporter.pipeline.procfs import all_pids, owner_of
+from exporter.pipeline.procfs import owner_of
 from exporter.pipeline.summary import Summary
 
 from .decisions import Decisions
-from .holding import NoPolicyHolder, PolicyHolder
+from .holding import PolicyHolder
 from .jobs_by_scope import JobsByScope
 from .resumed import resumed
 from .roots import Identified, Roots
@@ -39,7 +39,6 @@ HOST_TRACE_S = 3600.0
 """How many seconds one trace takes in acts that belong to no job, before the next one begins."""
 DOUBTED_MAX = 64
 """The most steps with false variables that are reported one by one; after that, only each doubling is."""
-_REAP_S = 10.0
 _ENDS_S = 0.01
 """Seconds that one call may end jobs, or little longer: processes wait for decisions meanwhile."""
 _UNDESCRIBED_NS = 60_000_000_000
@@ -51,17 +50,16 @@ _NOTHING = Census(0, 0)
 class JobWatch:
     """All jobs that run on this host, each in its own trace; a further trace has acts that belong to none."""
 
-    def __init__(  # noqa: PLR0913 - the last two are the system's
+    def __init__(  # noqa: PLR0913 - the last one is the system's
         self,
         outlets: Outlets,
         *,
         job_env: str | None,
         on_change: Callable[[Job, Summary | None], None],
-        holder: PolicyHolder = NoPolicyHolder(),  # noqa: B008
+        holder: PolicyHolder,
         baseline: Baseline | None = None,
         is_agent: Callable[[ProcessKey], bool] = lambda _: False,
         clock: Callable[[], Clock] = system_clock,
-        pids: Callable[[], Collection[int]] = all_pids,
     ) -> None:
         """`job_env` names a variable by which jobs are known besides those of the known CI systems.
 
@@ -69,13 +67,11 @@ class JobWatch:
         `holder` is called before anything of a job is reported, and when none of its processes is left.
         Jobs are compared with `baseline`; None without one. `is_agent` says whether a process starts jobs,
         whoever they are for. `clock` is read for each job: the host's time may be set while it is watched.
-        `pids` returns the pids of all processes of this host.
         """
         self._outlets = outlets
         self._roots = Roots(job_env)
         self._on_change = on_change
         self._clock = clock
-        self._pids = pids
         self._holder = holder
         self.baseline = baseline
         """The baseline that jobs are compared with; None without one."""
@@ -88,7 +84,6 @@ class JobWatch:
         self._doubted = 0
         self._places = SpanIds()
         self._host_since_ns = 0
-        self._reaped_ns = 0
         self.turned_away = 0
         """The number of processes that count to no job, since theirs found no room or couldn't be held."""
 
@@ -100,7 +95,7 @@ class JobWatch:
     def begin(self, pipeline: Pipeline, now_ns: int) -> None:
         """Begin to watch for jobs, and to report them to `pipeline`."""
         self._pipeline = pipeline
-        self._host_since_ns = self._reaped_ns = now_ns
+        self._host_since_ns = now_ns
         self._pipeline.jobs.begin(HOST, self._host(now_ns), takes_rest=True)
         self._decisions = Decisions(
             pipeline.table,
@@ -247,9 +242,6 @@ class JobWatch:
             self._jobs.forget(self._jobs.over.pop(scope))
             self._holder.end(scope)
             self._pipeline.table.take_last_end_ns(scope)
-        if now_ns - self._reaped_ns >= _REAP_S * _NS:
-            self._reaped_ns = now_ns
-            self._pipeline.table.reap(self._pids(), now_ns)
         if now_ns - self._host_since_ns >= HOST_TRACE_S * _NS:
             self._host_since_ns = now_ns
             self._pipeline.jobs.renew(HOST, self._host(now_ns))

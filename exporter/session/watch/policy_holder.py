@@ -3,34 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from exporter.common.net.name_service import others_that_ask
 from exporter.events.facts import HOST
-from exporter.jobs.model import Job, TraceIds
-from exporter.kernel.maps.registry import JobMode, ResumableJob
+from exporter.jobs.model import Job
+from exporter.kernel.maps.registry import ResumableJob
 from exporter.pipeline.ruling import Terms
 from exporter.policy.compile import crowding
 from exporter.policy.executables import require_executables
 from exporter.policy.model import Mode
 from exporter.policy.sections import remarks
-from exporter.session.job_policy import ReadyPolicy, Source, registered
+from exporter.session.job_policy import Source
 
-from .policy_change import OVERFLOW, HeldScope, PolicyChange
-from .shared_policies import PolicyWriter, SharedPolicy
+from .held_scopes import HeldScope, HeldScopes
+from .policy_change import PolicyChange
+from .shared_policies import OVERFLOW, PolicyWriter
 
 if TYPE_CHECKING:
     from exporter.kernel.tracer import Tracer
-    from exporter.pipeline.names import Names
+    from exporter.pipeline.job_table import JobTable
     from exporter.session.guards.steering import Steering
-
-_NO_JOB = Job(provider="", run_id="", ids=TraceIds(0, 0, None))
-_OTHERS = {
-    OVERFLOW: replace(_NO_JOB, task="(jobs without room)"),
-    HOST: replace(_NO_JOB, task="(containers of no job)"),
-}
-"""The names of these scopes in `ci-egress enforce status`; in brackets, since none is a job."""
 
 
 class WatchPolicyHolder:
@@ -57,18 +50,16 @@ class WatchPolicyHolder:
         self._seeds = seeds
         self._warn = warn
         self._fitting = PolicyWriter(self._scopes, warn)
-        self.held: dict[int, HeldScope] = {}
-        """The policy and the job of each scope."""
         self._closing: set[int] = set()
-        self._change = PolicyChange(self, self._scopes, self._fitting, warn)
 
-    def start(self, steering: Steering) -> None:
+    def start(self, steering: Steering, jobs: JobTable, catch_up: Callable[[], object]) -> None:
         """Hold the scopes that are no job's to the policy. Raises CiEgressError when it has no room.
 
-        They are OVERFLOW and, with --host-enforce, HOST; with one job there are none yet. `steering` notices
-        when others change modes.
+        They are OVERFLOW and, with --host-enforce, HOST; with one job there are none yet. `steering` is as
+        for HeldScopes, `jobs` and `catch_up` are as for PolicyChange.
         """
-        self._steering = steering
+        self._held = HeldScopes(self._tracer, self._seeds, steering)
+        self._change = PolicyChange(self._held, self._scopes, self._fitting, jobs, catch_up, self._warn)
         if self._source is not None:
             for line in _to_be_said(self._source):
                 self._warn(line)
@@ -76,7 +67,8 @@ class WatchPolicyHolder:
                 return
             for scope in (OVERFLOW, *([HOST] if self._source.is_for_host else [])):
                 self._scopes.open(scope)
-                self.hold(scope, HeldScope(None, self.for_no_job(self._source, scope)))
+                written = self._fitting.for_no_job(self._source, scope)
+                self._held.hold(scope, HeldScope(None, written))
             self._hold_undecided()
 
     def begin(
@@ -88,30 +80,31 @@ class WatchPolicyHolder:
         `is_new`, `scope` has no process yet.
         """
         self._closing.discard(scope)
-        if scope in self.held:
-            self._tell(scope, HeldScope(job, self.held[scope].written, standing))
+        if scope in self._held.all:
+            self._held.tell(scope, HeldScope(job, self._held.all[scope].written, standing))
         else:
             self._scopes.open(scope)
             if self._source is None:
-                self._tell(scope, HeldScope(job, None, standing))
+                self._held.tell(scope, HeldScope(job, None, standing))
             else:
                 written = self._fitting.for_job(job, self._source, scope)
-                self.hold(scope, HeldScope(job, written, standing), is_new=is_new)
+                self._held.hold(scope, HeldScope(job, written, standing), is_new=is_new)
         if self._has_one_job and scope != HOST and self._source is not None:
             self._tracer.hold_undecided(scope)
             if self._source.is_for_host:
                 self.begin(HOST, job)
-        return self.terms(scope)
+        return self._held.terms(scope)
 
     def over(self, scope: int, standing: ResumableJob) -> None:
         """Register `standing` for a job whose span was sent, and that left processes behind."""
-        if scope in self.held:
-            self._tell(scope, self.held[scope]._replace(standing=standing))
+        if scope in self._held.all:
+            self._held.tell(scope, self._held.all[scope]._replace(standing=standing))
 
     def forget_earlier(self) -> None:
         """Remove policies of earlier exporters that no job is held to; all running jobs must have begun."""
         self._scopes.look_again()
-        for scope in self._scopes.held() - self.held.keys():  # containers of no job, without --host-enforce
+        # Containers of no job, without --host-enforce.
+        for scope in self._scopes.held() - self._held.all.keys():
             self._tracer.unregister(scope)
             self._scopes.let_go(scope)
         lost = self._scopes.forget_earlier()
@@ -135,7 +128,7 @@ class WatchPolicyHolder:
 
     def others(self) -> dict[int, Terms]:
         """Return the terms of jobs that find no room, by the kernel's number of their policy."""
-        held = self.held.get(OVERFLOW)
+        held = self._held.all.get(OVERFLOW)
         return {held.written.number: held.written.terms} if held and held.written else {}
 
     def overflow(self) -> int | None:
@@ -150,13 +143,12 @@ class WatchPolicyHolder:
         """
         over = self._scopes.empty(self._closing)
         for scope in over:
-            self._steering.end(scope)
-            self._tracer.unregister(scope)
+            self._held.unregister(scope)
         if over:
             close(over)
         for scope in over:
             self._closing.remove(scope)
-            self.held.pop(scope, None)
+            self._held.all.pop(scope, None)
             self._change.next.pop(scope, None)
         if self._change.is_time():
             self._change.go_on()
@@ -164,28 +156,21 @@ class WatchPolicyHolder:
                 self._warn("all that are held to the policy go by it now as it was read last")
         if self._source is not None:
             self._hold_undecided()
-        self.remove_unused()
+        self._change.remove_unused()
 
-    def change(
-        self,
-        source: Source,
-        names_in: Callable[[int], Names],
-        catch_up: Callable[[], object],
-        changed: Callable[[int, Terms], object],
-    ) -> int:
+    def change(self, source: Source) -> int:
         """Hold every scope to `source` from now on, each in one step; returns how many jobs are held to it.
 
-        `catch_up` handles all records that wait; `names_in` returns the names that a scope has looked up, and
-        `changed` gets the terms of each scope that has got a new policy. Raises CiEgressError, OSError and
-        MemoryError, and changes nothing, when the new policy can't be written. A scope that can't be held to
-        it now keeps its old one, with a warning, until `look` succeeds.
+        Raises CiEgressError, OSError and MemoryError, and changes nothing, when the new policy can't be
+        written. A scope that can't be held to it now keeps its old one, with a warning, until `look`
+        succeeds.
         """
         lines = _to_be_said(source)
         self._scopes.look_again()
         plan = self._change.plan(source)
         for line in lines:
             self._warn(line)
-        given_up = self._change.begin(source, plan, names_in, catch_up, changed)
+        given_up = self._change.begin(source, plan)
         self._source = source  # jobs that begin from here on are held to it
         is_asked_for = source.of_others.mode is Mode.ENFORCE
         self._hold_undecided(is_asked_for=is_asked_for)
@@ -198,11 +183,9 @@ class WatchPolicyHolder:
                 f"{len(kept)} of {len(plan)} that are held to the policy can't be given it now: "
                 f"{self._change.obstacle}; they keep the one before, and it is tried again"
             )
-        return sum(held.job is not None for scope, held in self.held.items() if scope not in {HOST, *kept})
-
-    def for_no_job(self, source: Source, scope: int) -> SharedPolicy:
-        """Write the part of `source` for a scope of no job. Raises CiEgressError when it has no room."""
-        return self._fitting.for_no_job(source, scope, may_be_any=scope == OVERFLOW)
+        return sum(
+            held.job is not None for scope, held in self._held.all.items() if scope not in {HOST, *kept}
+        )
 
     def _hold_undecided(self, *, is_asked_for: bool = False) -> None:
         """Hold steps from their beginning if the policy of OVERFLOW is enforced, or `is_asked_for`.
@@ -210,44 +193,8 @@ class WatchPolicyHolder:
         Otherwise no policy holds them until their job is known; then telemetry reports its policy's ruling.
         """
         if not self._has_one_job:
-            is_enforced = is_asked_for or self._is_enforced(OVERFLOW)
+            is_enforced = is_asked_for or self._held.is_enforced(OVERFLOW)
             self._tracer.hold_undecided(OVERFLOW if is_enforced else 0)
-
-    def _is_enforced(self, scope: int) -> bool:
-        """Whether the policy of `scope` is enforced now: others may have turned enforcement on or off."""
-        return self._tracer.mode(scope) is JobMode.ENFORCE
-
-    def hold(self, scope: int, held: HeldScope, *, is_new: bool = False) -> None:
-        """Hold `scope` to a policy from now on, and register whose it is."""
-        self._register(scope, held)
-        if held.written is not None:
-            number, compiled = held.written.number, held.written.compiled
-            self._scopes.hold(scope, number, compiled, self._seeds().items(), is_new=is_new)
-        self._steering.begin(scope)
-        self.held[scope] = held  # not before: if that fails, it is tried again
-
-    def _tell(self, scope: int, held: HeldScope) -> None:
-        self._register(scope, held)
-        self.held[scope] = held
-
-    def _register(self, scope: int, held: HeldScope) -> None:
-        written = held.written
-        ready = None if written is None else ReadyPolicy(written.compiled, written.terms, written.rules)
-        self._tracer.register(scope, registered(held.job or _OTHERS[scope], ready, held.standing))
-
-    def terms(self, scope: int) -> Terms | None:
-        """Return the terms of `scope`, with the mode that is in force; None without a policy."""
-        written = self.held[scope].written
-        if written is None:
-            return None
-        mode = Mode.ENFORCE if self._is_enforced(scope) else Mode.AUDIT
-        return replace(written.terms, mode=mode.value)
-
-    def remove_unused(self) -> None:
-        """Remove the policies that no scope is held to, or is to be held to."""
-        held = (held.written for held in self.held.values() if held.written)
-        following = (written for written in self._change.next.values() if written)
-        self._fitting.keep_only({written.number for written in (*held, *following)})
 
 
 def _to_be_said(source: Source) -> list[str]:

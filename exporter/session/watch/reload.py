@@ -9,14 +9,13 @@ from typing import Any
 
 from exporter.common.errors import CiEgressError, FileError, KernelError, UsageError
 from exporter.common.limits import limit_hint
-from exporter.common.settings import WatchConfig
 from exporter.common.text import counted
-from exporter.pipeline.core import Pipeline
 from exporter.session.baselines import baseline_of
 from exporter.session.job_policy import source_of
 from exporter.session.messages import Messages
-from exporter.session.watch.faults import told_of
+from exporter.session.settings import WatchConfig
 
+from .faults import told_of
 from .job_finder import JobWatch
 from .policy_holder import WatchPolicyHolder
 from .whole_machine import MachineWatch
@@ -26,7 +25,6 @@ def reread(
     config: WatchConfig,
     holder: WatchPolicyHolder,
     jobs: JobWatch | MachineWatch,
-    pipeline: Pipeline,
     catch_up: Callable[[], object],
 ) -> None:
     """Read policy and baseline again, apply them to the running jobs, and print the result.
@@ -36,7 +34,7 @@ def reread(
     if holder.source is None and config.baseline is None:
         Messages.current().say("SIGHUP: there is neither a policy nor a baseline to read again")
     if holder.source is not None:
-        _reread("policy", config.policy, lambda: _change_policy(config, holder, pipeline, catch_up))
+        _reread("policy", config.policy, lambda: _change_policy(config, holder))
     if config.baseline is not None:
         _reread("baseline", config.baseline, lambda: _change_baseline(config, jobs, catch_up))
 
@@ -72,12 +70,10 @@ def _as_told(error: Exception) -> CiEgressError:
     return KernelError(what, hint=limit_hint(what))
 
 
-def _change_policy(
-    config: WatchConfig, holder: WatchPolicyHolder, pipeline: Pipeline, catch_up: Callable[[], object]
-) -> int:
+def _change_policy(config: WatchConfig, holder: WatchPolicyHolder) -> int:
     source = source_of(config)
     assert source is not None  # noqa: S101 - the options have not changed
-    return holder.change(source, pipeline.jobs.names_in, catch_up, pipeline.jobs.change_terms)
+    return holder.change(source)
 
 
 def _change_baseline(

@@ -11,7 +11,8 @@ from exporter.jobs.model import Job
 from exporter.pipeline.account import Account
 from exporter.pipeline.summary import Summary
 from exporter.session.reports import Reporting
-from exporter.session.watch.inputs import WatchInputs
+
+from .inputs import WatchInputs
 
 if TYPE_CHECKING:
     from exporter.report.sheet import Sheet

@@ -15,6 +15,13 @@ from exporter.policy.entries import ENTRIES_ROOM
 from exporter.policy.model import Address, JobPolicy
 from exporter.session.job_policy import Source
 
+from .jobs_by_scope import WITHOUT_ROOM
+
+OVERFLOW = WITHOUT_ROOM
+"""The scope of jobs that find no room; it is held to a policy at least as strict as every job's.
+
+Processes that may be of a job are held to the same policy, until their job is known.
+"""
 _Key = tuple[JobPolicy, tuple[Address, ...]]
 _GROWS, _KEPT_PART = 2, 8
 """How many times as large a policy may be when it is read again, and the part of the table kept at most."""
@@ -68,18 +75,18 @@ class PolicyWriter:
         self._warn(f"{held}, less what any section denies")
         return written
 
-    def for_no_job(self, source: Source, scope: int, *, may_be_any: bool) -> SharedPolicy:
+    def for_no_job(self, source: Source, scope: int) -> SharedPolicy:
         """Write the part of `source` for processes of no job.
 
-        With `may_be_any` they may turn out to be of any job: then the denials of all sections are written,
-        too, if they fit. Raises CiEgressError when nothing fits.
+        Those of OVERFLOW may turn out to be of any job: then the denials of all sections are written, too, if
+        they fit. Raises CiEgressError when nothing fits.
         """
-        written = self._for_no_job(source, scope, may_be_any=may_be_any)
+        written = self._for_no_job(source, scope)
         self._kept = min(_GROWS * len(written.compiled.addresses), ENTRIES_ROOM // _KEPT_PART)
         return written
 
-    def _for_no_job(self, source: Source, scope: int, *, may_be_any: bool) -> SharedPolicy:
-        if not may_be_any or source.strictest == source.of_others:
+    def _for_no_job(self, source: Source, scope: int) -> SharedPolicy:
+        if scope != OVERFLOW or source.strictest == source.of_others:
             return self._write(source.of_others, source, scope)
         try:
             return self._write(source.strictest, source, scope)

@@ -21,8 +21,8 @@ from exporter.pipeline.procfs import Proc, everyone
 from exporter.session.messages import Messages
 
 from .job_finder import JobWatch
-from .policy_change import OVERFLOW
 from .policy_holder import WatchPolicyHolder
+from .shared_policies import OVERFLOW
 
 _GONE = ("process", "exporter_killed")
 """`egress.stage` and `error.type` of attempts that the killed watch took from the kernel and never sent."""

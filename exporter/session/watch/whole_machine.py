@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -13,10 +13,10 @@ from exporter.kernel.maps.registry import ResumableJob, run_hash
 from exporter.pipeline.core import Pipeline
 from exporter.pipeline.finder import Discovered
 from exporter.pipeline.job import Outlets, known_by, traced_job
-from exporter.pipeline.procfs import all_pids, is_running
+from exporter.pipeline.procfs import is_running
 from exporter.pipeline.summary import Summary
 
-from .holding import NoPolicyHolder, PolicyHolder
+from .holding import PolicyHolder
 from .jobs_by_scope import WITHOUT_ROOM
 from .roots import Roots
 
@@ -28,8 +28,6 @@ SCOPE = WITHOUT_ROOM + 1
 
 _INIT = 1
 """The pid of init, which becomes the parent of processes whose own parent ended."""
-_REAP_S = 10.0
-_NS = 1_000_000_000
 
 
 class MachineWatch:
@@ -38,7 +36,7 @@ class MachineWatch:
     turned_away = 0
     """The number of processes whose job found no room: none, since there is only one job."""
 
-    def __init__(  # noqa: PLR0913 - the last one is the system's
+    def __init__(  # noqa: PLR0913 - all that a watch of one job has to know
         self,
         outlets: Outlets,
         job: Job,
@@ -47,10 +45,9 @@ class MachineWatch:
         job_env: str | None,
         apart: Container[ProcessKey],
         on_change: Callable[[Job, Summary | None], None],
-        holder: PolicyHolder = NoPolicyHolder(),  # noqa: B008
+        holder: PolicyHolder,
         baseline: Baseline | None = None,
         ends_by_token: bool = False,
-        pids: Callable[[], Collection[int]] = all_pids,
     ) -> None:
         """`job` is the one that `environ` names; a root of any job counts as a root of this one.
 
@@ -63,17 +60,14 @@ class MachineWatch:
         self._apart = apart
         self._on_change = on_change
         self._holder = holder
-        self._pids = pids
         self._ends_by_token = ends_by_token
         self._summary = Summary(environ, sees_daemons=True)
-        self._reaped_ns = 0
         self.baseline = baseline
         """The baseline that the job is compared with; None without one."""
 
     def begin(self, pipeline: Pipeline, now_ns: int) -> None:
         """Begin the job in `pipeline`."""
         self._pipeline = pipeline
-        self._reaped_ns = now_ns
         ids = self._job.ids
         standing = ResumableJob(
             run_hash(self._job.run_id),
@@ -112,11 +106,8 @@ class MachineWatch:
         """Note tampering with the tracing in the job's summary; the program that did it isn't known."""
         self._summary.warned(told)
 
-    def look_around(self, now_ns: int) -> None:
-        """End the processes whose exit records got lost. Call it once a second or so."""
-        if now_ns - self._reaped_ns >= _REAP_S * _NS:
-            self._reaped_ns = now_ns
-            self._pipeline.table.reap(self._pids(), now_ns)
+    def look_around(self, _now_ns: int) -> None:
+        """Do nothing: the job isn't over before the watch is."""
 
     def end_some(self, _now_ns: int) -> bool:
         """Return False: the one job isn't over before the watch is."""

@@ -18,6 +18,7 @@ from exporter.kernel.tracer import Tracer
 from tests.kernel.held_job import compiled
 from tests.kernel.kernel_side import KernelSide, attempts, kernel_side
 from tests.kernel.lab import PORT, V4, Lab
+from tests.kernel.lineage_policies import policy
 from tests.kernel.running_exporter import wait_for
 
 if TYPE_CHECKING:
@@ -115,13 +116,11 @@ def test_what_a_cname_led_to_goes_with_its_policy(kernel: KernelSide, stack: Exi
 
 
 def test_executables_keep_their_bits(kernel: KernelSide, stack: ExitStack) -> None:
-    kernel.tracer.executables.name(["sh", "env"])
-    before = kernel.tracer.executables.mask(["sh", "env"])
+    before = kernel.tracer.scopes.write(policy("sh", "env")).policy.executables
     tracer = adopted(kernel, stack)
-    tracer.executables.name(["timeout", "env", "sh"])
-    assert tracer.executables.mask(["sh", "env"]) == before
-    assert not tracer.executables.mask(["timeout"]) & before
-    assert len(tracer.executables) == 3
+    after = tracer.scopes.write(policy("timeout", "env", "sh")).policy.executables
+    assert {name: after[name] for name in before} == before
+    assert sorted(after.values()) == [0, 1, 2]
 
 
 def test_what_waits_is_told_once_and_adds_up(

@@ -122,23 +122,23 @@ def test_an_executable_that_is_changed_counts_no_more_until_it_is_looked_at_agai
     assert outcome(kernel, lab, command, compiled) == ("EPERM\n", {DENIED}), (
         "also under the next job's policy"
     )
-    kernel.tracer.executables.look_again()
+    kernel.tracer.scopes.look_again()
     assert outcome(kernel, lab, command, compiled)[0] == "ok\n"
 
 
 def test_a_look_that_fails_forgets_nothing_that_the_next_one_has_to_remove(
     kernel: KernelSide, tool: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    executables, files = kernel.tracer.executables, kernel.tracer.maps["exe_bits"]
+    scopes, files = kernel.tracer.scopes, kernel.tracer.maps["exe_bits"]
     before = set(files)
-    executables.name([str(tool)])
+    scopes.write(policy(tool))
     (named,) = set(files) - before
     with monkeypatch.context() as patch:
         patch.setattr("exporter.kernel.maps.executables.inode_at", lambda *_: None)
         with pytest.raises(KernelError, match="cannot tell which file"):
-            executables.look_again()
+            scopes.look_again()
     tool.unlink()
-    executables.look_again()
+    scopes.look_again()
     assert named not in set(files)
 
 

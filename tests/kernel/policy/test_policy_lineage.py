@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 import pytest
 
 from exporter.common.errors import KernelError
-from exporter.events.facts import RULE_OF_NAMES, Acted, ProcessKey, Verdict
-from exporter.pipeline.procfs import started_ns
+from exporter.events.facts import RULE_OF_NAMES, Acted, Verdict
 from exporter.pipeline.ruling import terms_of
 from exporter.policy.compile import compile_policy
 from exporter.policy.entries import EXECUTABLES_MAX
@@ -113,9 +111,8 @@ def test_a_name_is_allowed_to_a_lineage(lab: Lab, programs: Programs, kernel: Ke
         {{host: registry.example, ports: [{PORT}], lineage: [no-such-program]}}
         {{host: "*.example", ports: [{PORT}], lineage: [timeout]}}
     """
-    compiled = kernel.tracer.executables.renumbered(
-        compile_policy(rules(allow=allow, more="mode: enforce\n"))
-    )
+    written = kernel.tracer.scopes.write(compile_policy(rules(allow=allow, more="mode: enforce\n")))
+    compiled = written.policy
     act, peer, told = programs.act("connect", V4.evil, PORT), packed(ip_address(V4.evil)), []
     for command in (act, [*TIMEOUT, *act]):
         with kernel.beginning(lab, command) as (child, _):
@@ -151,27 +148,6 @@ def test_another_policy_takes_nothing_from_what_a_process_has_in_its_chain(
         assert child.stdout.readline() == "ok\n"
         assert next_policy.executables["timeout"] == 2
         kernel.hold(kernel.scope, next_policy)
-        assert child.communicate("\n", timeout=RUN_LIMIT_S)[0] == "ok\n"
-
-
-def test_who_ran_before_it_was_followed_has_what_its_chain_runs(
-    lab: Lab, programs: Programs, kernel: KernelSide
-) -> None:
-    shell = ["sh", "-c", 'echo $$; read -r _; "$@"', "sh", *programs.act("connect", V4.evil, PORT)]
-    pipe = subprocess.PIPE
-    command = lab.command([*TIMEOUT, *shell])
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, start_new_session=True) as child:
-        assert child.stdin is not None
-        assert child.stdout is not None
-        pid, scope = int(child.stdout.readline()), 1 << 20
-        started = started_ns(pid)
-        assert started is not None
-        kernel.hold(scope, policy("timeout"))
-        assert kernel.tracer.executables.held_by([pid]) == 0
-        held = kernel.tracer.executables.held_by([child.pid, pid])
-        timeout = kernel.tracer.executables.mask(["timeout"])
-        assert held & timeout == timeout
-        kernel.tracer.processes.follow(ProcessKey(pid, started), scope, held)
         assert child.communicate("\n", timeout=RUN_LIMIT_S)[0] == "ok\n"
 
 

@@ -13,7 +13,10 @@ import pytest
 from hypothesis import given, settings
 
 import tests.examples  # noqa: F401
+from exporter.events import wire
 from exporter.events.facts import RULE_OF_NAMES, Acted, ProcessKey, Verdict
+from exporter.kernel.bpf import U32
+from exporter.kernel.maps.procs import proc_of
 from exporter.kernel.maps.verdicts import MAPS, Peer, Process, Verdicts
 from exporter.kernel.maps.verdicts import PolicyAnswer as Found
 from exporter.kernel.pins import open_map
@@ -75,11 +78,15 @@ class Actor:
         for name, address in answered:
             model.answer(name, address)
         held = held_mask(compiled, chain)
-        self._kernel.hold(scope, compiled, seeds(answered))
-        in_chain = [name for name, bit in compiled.executables.items() if held >> bit & 1]
+        tracer = self._kernel.tracer
+        written = tracer.scopes.write(compiled)
+        tracer.scopes.hold(scope, written.number, written.policy, seeds(answered))
+        tracer.processes.follow(self._process, scope)
+        mask, procs = held_mask(written.policy, chain), tracer.maps["procs"]
+        entry = proc_of(procs, self._process)
+        assert entry is not None
         # As after the execs of its chain.
-        mask = self._kernel.tracer.executables.mask(in_chain)
-        self._kernel.tracer.processes.follow(self._process, scope, mask)
+        procs.update(U32.pack(self._process.pid), wire.PROC_VALUE.pack(*entry._replace(held=mask)))
         assert self._child.stdin is not None
         assert self._child.stdout is not None
         acts = ",".join(f"{act.protocol} {act.address} {act.port}" for act in ACTS)

@@ -14,6 +14,7 @@ import pytest
 
 from exporter.common.clock import boot_ns
 from exporter.events import wire
+from exporter.kernel.pins import config_of
 from tests.kernel.dns_exchange import NAME, OF_HOST_NAMES, Asking, bracketed, policy
 from tests.kernel.held_job import DENIED, SENT, HeldJob, connect, question, record, reply
 from tests.kernel.lab import PORT, V4, V6, Lab, Network
@@ -215,7 +216,7 @@ def test_a_grant_outlives_its_time_to_live_and_lasts_while_it_is_used(
     asking.ask(NAME, record(network.blackhole), ttl_s=3600)
     assert grants.expire(now_ns + 9 * MINUTE_NS, window=1) == 0
     assert connect(lab.build, network.peer, PORT) == SENT
-    window = job.kernel.tracer.window
+    window = config_of(job.kernel.tracer.directory).window
     assert grants.expire(now_ns + 11 * MINUTE_NS, window) == 0
     assert grants.expire(now_ns + 22 * MINUTE_NS, window + 600) == 0
     assert connect(lab.build, network.peer, PORT) == SENT

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.common.text import LIMIT_BYTES, clean, counted, cut, printable
+from exporter.common.text import LIMIT_BYTES, clean, counted, cut, first_of, form_of, printable
 
 ANY = st.text(st.characters(), max_size=50)  # surrogates included
 VALID = st.text(st.characters(exclude_categories=["Cs"]), max_size=50)
@@ -62,3 +62,10 @@ def test_what_is_harmless_is_shown_as_it_is_and_the_rest_as_escapes() -> None:
 def test_one_of_what_is_counted_is_in_the_singular() -> None:
     assert [counted(number, "fork") for number in (0, 1, 2)] == ["0 forks", "1 fork", "2 forks"]
     assert [counted(number, "address", "addresses") for number in (1, 2)] == ["1 address", "2 addresses"]
+    assert [form_of(number, "was", "were") for number in (0, 1, 2)] == ["were", "was", "were"]
+
+
+def test_of_several_texts_the_first_are_named_and_the_others_counted() -> None:
+    told = [first_of(["a", "b", "c"][:number], 2) for number in range(4)]
+    assert told == ["", "a", "a, b", "a, b and 1 more"]
+    assert first_of(["a", "b", "c"], 2, between="; ") == "a; b and 1 more"

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from exporter.common.errors import UsageError
-from exporter.otlp import Destinations, OtlpProtocol, ignored_variables, resolve_destinations
+from exporter.otlp.environment import ignored_variables, resolve_destinations
+from exporter.otlp.settings import Destinations, OtlpProtocol
 
 GENERAL = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector.example:4318"}
 

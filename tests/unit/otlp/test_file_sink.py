@@ -24,7 +24,10 @@ from opentelemetry.util.types import AttributeValue
 
 from exporter import __version__
 from exporter.common.errors import CANNOT_TRACE_STATUS, CiEgressError
-from exporter.otlp import LogRecord, Rotation, Severity, Telemetry, resolve_destinations
+from exporter.otlp.environment import resolve_destinations
+from exporter.otlp.records import LogRecord, Severity
+from exporter.otlp.settings import Rotation
+from exporter.otlp.telemetry import Telemetry
 from tests.checkout import ROOT
 from tests.integration.receivers import PatientTelemetry, travel_together, wait_until
 
@@ -489,7 +492,8 @@ def test_too_few_open_files_are_told_as_such(tmp_path: Path) -> None:
 def test_files_alone_import_neither_protobuf_nor_an_http_or_grpc_client(tmp_path: Path) -> None:
     program = f"""
 import sys, pathlib
-from exporter.otlp import Telemetry, resolve_destinations
+from exporter.otlp.environment import resolve_destinations
+from exporter.otlp.telemetry import Telemetry
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanContext
 with Telemetry(resolve_destinations({{}}, otlp_dir=pathlib.Path({str(tmp_path)!r})), {{}}) as telemetry:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from exporter.otlp import Endpoint, OtlpProtocol, Signal, SpoolFolder, default_folder
+from exporter.otlp.settings import Endpoint, OtlpProtocol, Signal
 from exporter.otlp.sinks import SpoolError
+from exporter.otlp.spool_folder import SpoolFolder, default_folder
 
 TRACES = Endpoint(Signal.TRACES, "http://collector.example:4318/v1/traces", "OTEL_EXPORTER_OTLP_ENDPOINT")
 LOGS = Endpoint(Signal.LOGS, "http://collector.example:4318/v1/traces", "OTEL_EXPORTER_OTLP_ENDPOINT")

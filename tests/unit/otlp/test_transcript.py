@@ -10,8 +10,11 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanContext, SpanKind
 
-from exporter.otlp import LedgerTotals, Telemetry, Transcript, resolve_destinations
+from exporter.otlp.environment import resolve_destinations
+from exporter.otlp.ledger import LedgerTotals
 from exporter.otlp.sinks import SpoolError
+from exporter.otlp.telemetry import Telemetry
+from exporter.otlp.transcript import Transcript
 from exporter.pipeline.account import Account as Whole
 from exporter.pipeline.spans import _SCOPE as SCOPE
 from exporter.report.model import Report

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from hypothesis import given
@@ -22,6 +22,12 @@ class Out:
     spooled: int = 0
 
 
+def books_of(
+    kernel: Callable[[], KernelCounts], delivered: Callable[[], Out], waiting: Callable[[], int] = lambda: 0
+) -> Bookkeeping:
+    return Bookkeeping(kernel, delivered, waiting, Out)
+
+
 def total(account: Account) -> int:
     settled = account.exported + account.aggregated + sum(account.dropped.values())
     return settled + sum(account.pending.values())
@@ -33,18 +39,18 @@ def test_the_last_line_of_the_summary() -> None:
 
 
 def test_what_nobody_has_settled_is_in_the_ring() -> None:
-    account = Bookkeeping(lambda: KernelCounts(10, 2), lambda: Out(exported=3, pending=1)).account()
+    account = books_of(lambda: KernelCounts(10, 2), lambda: Out(exported=3, pending=1)).account()
     assert account.pending == {"ring": 4, "queue": 1, "spool": 0}
     assert account.dropped == {("kernel", "ring_full"): 2}
     assert total(account) == 10
 
 
 def test_a_full_ring_that_lost_nothing_is_not_mentioned() -> None:
-    assert Bookkeeping(lambda: KernelCounts(1, 0), lambda: Out(exported=1)).account().dropped == {}
+    assert books_of(lambda: KernelCounts(1, 0), lambda: Out(exported=1)).account().dropped == {}
 
 
 def test_drops_of_every_stage_are_kept_apart() -> None:
-    books = Bookkeeping(lambda: KernelCounts(9, 1), lambda: Out(5, {("export", "timeout"): 1}))
+    books = books_of(lambda: KernelCounts(9, 1), lambda: Out(5, {("export", "timeout"): 1}))
     books.drop("ring", "malformed")
     books.drop("ring", "malformed", attempts=1)
     assert books.account().dropped == {
@@ -56,7 +62,7 @@ def test_drops_of_every_stage_are_kept_apart() -> None:
 
 def test_each_account_asks_anew() -> None:
     counts = iter([KernelCounts(1, 0), KernelCounts(2, 0)])
-    books = Bookkeeping(lambda: next(counts), Out)
+    books = books_of(lambda: next(counts), Out)
     assert [books.account().attempts, books.account().attempts] == [1, 2]
 
 
@@ -78,7 +84,7 @@ SMALL = st.integers(0, 50)
 def test_what_is_aggregated_or_spooled_is_as_good_as_accounted_for(delivered: Out) -> None:
     attempts = delivered.exported + delivered.aggregated + delivered.pending + delivered.spooled
     attempts += sum(delivered.dropped.values())
-    account = Bookkeeping(lambda: KernelCounts(attempts, 0), lambda: delivered).account()
+    account = books_of(lambda: KernelCounts(attempts, 0), lambda: delivered).account()
     assert account.pending == {"ring": 0, "queue": delivered.pending, "spool": delivered.spooled}
     assert (account.exported, account.aggregated) == (delivered.exported, delivered.aggregated)
     assert total(account) == attempts
@@ -90,7 +96,7 @@ def test_the_account_always_adds_up(
 ) -> None:
     attempts = exported + dropped + pending + malformed + lost + in_flows + in_ring
     delivered = Out(exported, {("export", "timeout"): dropped}, pending)
-    books = Bookkeeping(lambda: KernelCounts(attempts, lost), lambda: delivered, lambda: in_flows)
+    books = books_of(lambda: KernelCounts(attempts, lost), lambda: delivered, lambda: in_flows)
     books.drop("ring", "malformed", malformed)
     account = books.account()
     assert total(account) == attempts
@@ -105,6 +111,6 @@ def test_an_attempt_that_moves_on_while_the_account_is_drawn_up_is_not_counted_t
         flows[0], queue[0] = 0, 1  # its flow ends just now
         return out
 
-    books = Bookkeeping(lambda: KernelCounts(1, 0), delivered, lambda: flows[0])
+    books = books_of(lambda: KernelCounts(1, 0), delivered, lambda: flows[0])
     assert books.account().pending == {"ring": 1, "queue": 0, "spool": 0}
     assert books.account().pending == {"ring": 0, "queue": 1, "spool": 0}

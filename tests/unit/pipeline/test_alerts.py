@@ -9,12 +9,11 @@ import pytest
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.trace import StatusCode
 
-from exporter.common.settings import FailOn
 from exporter.events.destinations import destination
 from exporter.events.facts import RULE_OF_LOOKUPS, Act, Acted, Aggregated, Outcome, Verdict
 from exporter.events.programs import Program
-from exporter.otlp import LogRecord, Severity
 from exporter.otlp.attributes import LayeredSpan
+from exporter.otlp.records import LogRecord, Severity
 from exporter.pipeline.account import Account
 from exporter.pipeline.alerts import OTHER_CHAINS, SAID_MAX, TOLD_MAX, UNLISTED, Denials, Novelties
 from exporter.pipeline.flows import Flow
@@ -22,6 +21,7 @@ from exporter.pipeline.job import TracedJob
 from exporter.pipeline.ruling import Ruling, Terms, ruling
 from exporter.pipeline.spans import Spans
 from exporter.session.fail_on import failings
+from exporter.session.settings import FailOn
 from tests.unit.records import ACT, AGGREGATE, BASH
 from tests.unit.samples import CLOCK, JOB, attempt, attempt_of, bash, program
 

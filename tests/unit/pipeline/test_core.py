@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.common.settings import ProcessSpans
 from exporter.events.facts import Acted, Event, Exited, ProcessKey
 from exporter.pipeline.flows import HELD_MAX
+from exporter.pipeline.process_spans import ProcessSpans
 from tests.unit.pipelines import BUILD, CHILD, END_NS, GRANDCHILD, ROOT, acted, execed, forked, run, spans
 from tests.unit.records import ACT, AGGREGATE, ENDED, ESTABLISHED
 from tests.unit.samples import CLOCK

@@ -26,9 +26,9 @@ from exporter.events.facts import Event, Execed
 from exporter.events.programs import Facts
 from exporter.jobs.detect import detect
 from exporter.pipeline.recording import Recorder
+from exporter.pipeline.recording_reader import RecordingReader
 from exporter.pipeline.summary import Summary
 from exporter.session.messages import Messages
-from exporter.session.replay import Replay
 from tests.unit import pipelines, records
 from tests.unit.records import ACT, BASH, EXEC, FORK
 from tests.unit.samples import program
@@ -142,7 +142,7 @@ def test_a_recording_holds_it_as_data_and_plays_it_back(raw: bytes, tmp_path: Pa
         recorder.event(event)
     recorder.close()
     assert_inert(path.read_bytes())
-    again = Replay(io.StringIO(path.read_text()), "a.rec")
+    again = RecordingReader(io.StringIO(path.read_text()), "a.rec")
     assert list(again.events()) == made
     assert again.facts(ACT.process) == Facts(f"/{shown(raw)}")
 

@@ -10,11 +10,11 @@ from weakref import WeakSet
 
 import pytest
 
-from exporter.common.settings import ProcessSpans
 from exporter.events.arguments import arguments_of
 from exporter.events.facts import Act, Event, Exited, Forked, ProcessKey
 from exporter.events.programs import Program
 from exporter.otlp.attributes import Layer
+from exporter.pipeline.process_spans import ProcessSpans
 from exporter.pipeline.processes import ENDED_MAX_BYTES, EndedPrograms, ProcessTable
 from exporter.pipeline.spans import Spans
 from tests.unit.pipelines import ROOT, NothingKnown, run

@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 
 from exporter.common.clock import Clock
 from exporter.common.errors import UsageError
-from exporter.common.settings import ProcessSpans
 from exporter.events.arguments import arguments_of
 from exporter.events.facts import (
     Act,
@@ -26,8 +25,9 @@ from exporter.events.facts import (
 from exporter.events.programs import Facts, Image
 from exporter.events.wire import MESSAGE_ROOM
 from exporter.pipeline.account import KernelCounts
+from exporter.pipeline.process_spans import ProcessSpans
 from exporter.pipeline.recording import Beginning, Ending, Recorder
-from exporter.session.replay import Replay
+from exporter.pipeline.recording_reader import RecordingReader
 from tests.fuzz.draw import Draw
 from tests.fuzz.recordings import recordable
 from tests.fuzz.strategies import draws
@@ -54,8 +54,8 @@ def record(path: Path, events: Sequence[Event], *, ending: Ending | None = ENDIN
     return path.read_text().splitlines(keepends=True)
 
 
-def replay(lines: Sequence[str]) -> Replay:
-    return Replay(io.StringIO("".join(lines)), "a.rec")
+def replay(lines: Sequence[str]) -> RecordingReader:
+    return RecordingReader(io.StringIO("".join(lines)), "a.rec")
 
 
 @given(draws())
@@ -153,7 +153,7 @@ def test_a_replay_gives_the_same_bytes_of_trace(tmp_path: Path, mode: ProcessSpa
     recorder.end(ENDING)
     recorder.close()
     with path.open() as stream:
-        recording = Replay(stream, "a.rec")
+        recording = RecordingReader(stream, "a.rec")
         pipelines.run(
             recording.events(),
             tmp_path / "again",

@@ -6,7 +6,8 @@ from ipaddress import ip_network
 
 import pytest
 
-from exporter.policy.endpoints import NAME_MAX, EndpointError, WrittenDestination, parse_endpoint
+from exporter.common.documents.problems import InvalidTextError
+from exporter.policy.endpoints import NAME_MAX, WrittenDestination, parse_endpoint
 from exporter.policy.model import Name, Protocol
 
 _LONG = "a." * 125
@@ -97,7 +98,7 @@ WRONG = [
 
 @pytest.mark.parametrize(("text", "what"), WRONG)
 def test_what_is_no_destination_is_told(text: str, what: str) -> None:
-    with pytest.raises(EndpointError) as caught:
+    with pytest.raises(InvalidTextError) as caught:
         parse_endpoint(text)
     assert what in caught.value.what
     assert caught.value.fix
@@ -116,7 +117,7 @@ def test_what_is_no_destination_is_told(text: str, what: str) -> None:
     ],
 )
 def test_how_to_mend_it_is_what_to_write(text: str, fix: str) -> None:
-    with pytest.raises(EndpointError) as caught:
+    with pytest.raises(InvalidTextError) as caught:
         parse_endpoint(text)
     assert caught.value.fix == fix
 

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from exporter.common.documents.problems import InvalidTextError
 from exporter.jobs.claims import Claim
 from exporter.jobs.providers import PROVIDERS
-from exporter.policy.keys import Key, SectionKeyError, parse_claim, parse_key
+from exporter.policy.keys import Key, parse_claim, parse_key
 from exporter.policy.model import job_names
 from tests.unit.policy.files import errors
 
@@ -75,12 +76,12 @@ def test_a_key_that_means_nothing_is_an_error_with_its_place(text: str, told: st
 
 @pytest.mark.parametrize("text", ["github::x", "github:github.com/a/b:", "*::", "argo:x"])
 def test_no_part_may_be_empty_or_missing(text: str) -> None:
-    with pytest.raises(SectionKeyError, match="lacks a part"):
+    with pytest.raises(InvalidTextError, match="lacks a part"):
         parse_key(text)
 
 
 def test_a_system_that_nobody_knows_is_told_with_those_that_are() -> None:
-    with pytest.raises(SectionKeyError, match="unknown CI system `lint`") as raised:
+    with pytest.raises(InvalidTextError, match="unknown CI system `lint`") as raised:
         parse_key("lint:unit:node")
     assert all(provider.name in raised.value.fix for provider in PROVIDERS)
     assert "[:]" in raised.value.fix
@@ -103,7 +104,7 @@ _NONE_OR_TEXT = st.none() | _TEXT
 def test_a_plain_key_is_for_the_names_that_fnmatch_finds(text: str, claim: Claim) -> None:
     try:
         key = parse_key(text)
-    except SectionKeyError:
+    except InvalidTextError:
         return
     by_names = any(fnmatchcase(name, key.names) for name in job_names(claim.pipeline, claim.task))
     if not key.is_full:

@@ -7,6 +7,8 @@ import subprocess
 from collections.abc import Callable, Sized
 from typing import TYPE_CHECKING, cast
 
+import pytest
+
 from exporter.common.clock import boot_ns
 from exporter.events import wire
 from exporter.events.arguments import arguments_of
@@ -15,7 +17,7 @@ from exporter.kernel.dropped_connections import NotAborted
 from exporter.kernel.maps.inheritance import Inherited
 from exporter.kernel.maps.rings import Drained
 from exporter.kernel.tracer import Counts
-from exporter.otlp import LedgerTotals
+from exporter.otlp.ledger import LedgerTotals
 from exporter.pipeline.account import Bookkeeping, KernelCounts
 from exporter.session.feed import LiveSource, kernel_counts, losses, wait
 from tests.unit import records
@@ -78,8 +80,7 @@ class FakeTracer:
         self.is_detached = True
 
     def counts(self) -> Counts:
-        indexes = [(kind, what) for kind in range(wire.KINDS) for what in range(wire.COUNTS)]
-        return Counts([self._counts.get(index, 0) for index in indexes])
+        return Counts(lambda kind, what: self._counts.get((kind, what), 0))
 
 
 class Live:
@@ -88,15 +89,14 @@ class Live:
     def __init__(self, *batches: list[bytes], attempts: int = 0, flows: Sized = ()) -> None:
         self.tracer = FakeTracer(*batches)
         self.events: list[Event] = []
-        self.books = Bookkeeping(lambda: KernelCounts(attempts, 0), LedgerTotals)
-        self.faults: list[str] = []
+        self.books = Bookkeeping(lambda: KernelCounts(attempts, 0), LedgerTotals, lambda: 0, LedgerTotals)
         self.handle = self.events.append
         self._flows = flows
         self.source = self.source_of(self.tracer)
 
     def source_of(self, tracer: FakeTracer) -> LiveSource:
         books, flows = self.books, self._flows
-        return LiveSource(cast("Tracer", tracer), self._take, books, flows, on_fault=self.faults.append)
+        return LiveSource(cast("Tracer", tracer), self._take, books, flows)
 
     def _take(self, event: Event) -> None:
         self.handle(event)
@@ -230,7 +230,7 @@ def test_it_pumps_until_the_process_ends_and_says_when_that_was() -> None:
     assert looked_around[3] < ended <= boot_ns()
 
 
-def test_a_fault_costs_its_own_event_and_is_told_once() -> None:
+def test_a_fault_costs_its_own_event_and_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
     live = Live(
         [records.acted(ACT), records.exited(EXIT), records.acted(ACT), records.acted(ACT)], attempts=3
     )
@@ -245,20 +245,20 @@ def test_a_fault_costs_its_own_event_and_is_told_once() -> None:
     assert live.source.pump()
     assert seen == [ACT, EXIT, ACT, ACT]
     assert live.books.account().dropped == {("process", "internal"): 1}
-    (told,) = live.faults
-    assert "LookupError: a fault" in told
+    assert_told_of("LookupError: a fault", capsys)
 
 
-def test_a_record_that_is_none_is_told_also_when_no_attempt_is_lost_with_it() -> None:
+def test_a_record_that_is_none_is_told_also_when_no_attempt_is_lost_with_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     live = Live([records.exited(EXIT)[:-8], records.acted(ACT)], attempts=1)
     assert live.source.pump()
     assert live.events == [ACT]
     assert live.books.account().dropped == {}
-    (told,) = live.faults
-    assert "truncated" in told
+    assert_told_of("truncated", capsys)
 
 
-def test_environments_that_nothing_came_of_are_counted() -> None:
+def test_environments_that_nothing_came_of_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
     def fail(_: Event) -> None:
         raise RuntimeError("can't start new thread")
 
@@ -269,4 +269,11 @@ def test_environments_that_nothing_came_of_are_counted() -> None:
     live.handle = fail
     live.source.pump()
     assert live.source.failed_environments == 1
-    assert len(live.faults) == 1, "of the first fault"
+    assert_told_of("RuntimeError: can't start new thread", capsys)
+
+
+def assert_told_of(fault: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of the first fault, with its traceback, and of no other."""
+    told = capsys.readouterr().err
+    assert told.count("a fault of ci-egress") == 1
+    assert fault in told

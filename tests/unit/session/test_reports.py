@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from exporter.common.settings import ReportConfig
 from exporter.pipeline.account import Account
 from exporter.report.sheet import Sheet, sheet_of_report
 from exporter.session.messages import Messages
 from exporter.session.reports import Reporting
+from exporter.session.settings import ReportConfig
 from tests.unit.report.builds import build
 
 ACCOUNT = Account(3, 3, 0)

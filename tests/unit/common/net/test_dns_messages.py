@@ -6,6 +6,7 @@ import os
 import struct
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 from hypothesis import example, given, settings
@@ -17,7 +18,6 @@ from exporter.common.net.dns_messages import (
     is_host_name,
     parse_question,
     parse_reply,
-    question_name,
 )
 from exporter.pipeline.names import Names
 from tests.fuzz.dns_messages import POINTERS, agrees_with_dnspython
@@ -59,7 +59,6 @@ def a_record(owner: bytes, *, size: int = 4, data: bytes = bytes([192, 0, 2, 66]
 )
 def test_a_question_is_read(wire: bytes, question: Question) -> None:
     assert parse_question(wire) == question
-    assert question_name(wire) == question.name
 
 
 NO_QUESTIONS = {
@@ -86,7 +85,6 @@ NO_QUESTIONS = {
 def test_what_is_no_question_is_refused(wire: bytes) -> None:
     with pytest.raises(MessageError):
         parse_question(wire)
-    assert question_name(wire) is None
 
 
 def test_an_answer_is_read() -> None:
@@ -203,8 +201,10 @@ def test_no_bytes_get_past(wire: bytes, is_cut: bool) -> None:
 
 def check(wire: bytes, *, is_cut: bool) -> None:
     """Nothing but a refusal is raised, a name is one line of ASCII, an unasked answer names nothing."""
-    name = question_name(wire)
-    assert name is None or (name.isascii() and name.isprintable())
+    with suppress(MessageError):
+        name = parse_question(wire).name
+        assert name.isascii()
+        assert name.isprintable()
     try:
         reply = parse_reply(wire, is_cut=is_cut)
     except MessageError:
@@ -213,7 +213,6 @@ def check(wire: bytes, *, is_cut: bool) -> None:
     names.asked(asked(query("asked.example")))
     names.answered(answered(wire, is_cut=is_cut))
     if reply is None:
-        assert names.counts.unparsed == 1
         return
     assert all(len(peer) == 16 for peer in reply.addresses)
     if reply.question != Question(7, 1, "asked.example"):

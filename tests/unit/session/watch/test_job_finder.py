@@ -18,7 +18,6 @@ from exporter.events.programs import DEPTH_MAX
 from exporter.events.wire import STANDING_MARKED, STANDING_STEP
 from exporter.jobs.detect import detect
 from exporter.session.watch.agents import agent_named, number_of
-from exporter.session.watch.holding import NoPolicyHolder
 from exporter.session.watch.job_finder import HOST_TRACE_S
 from exporter.session.watch.jobs_by_scope import JOBS_MAX, SCOPES_MAX, WITHOUT_ROOM
 from exporter.session.watch.tenants import KEPT
@@ -31,6 +30,7 @@ from tests.unit.watched_host import (
     BARE,
     SECOND,
     Host,
+    NoPolicyHolder,
     adopts,
     block,
     gitlab,

@@ -6,23 +6,23 @@ import errno
 import os
 from dataclasses import dataclass, field, replace
 from itertools import count
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from exporter.common.errors import CiEgressError, KernelError
-from exporter.common.settings import OutputConfig, ProcessSpans, WatchConfig
 from exporter.events.facts import HOST
 from exporter.kernel.maps.policies import WrittenPolicy
 from exporter.kernel.maps.registry import JobMode, Registered
 from exporter.pipeline.names import Names
+from exporter.pipeline.process_spans import ProcessSpans
 from exporter.policy.model import Mode
 from exporter.session.job_policy import Source
+from exporter.session.settings import OutputConfig, WatchConfig
 from exporter.session.watch import policy_change
-from exporter.session.watch.policy_change import OVERFLOW
 from exporter.session.watch.policy_holder import WatchPolicyHolder
 from exporter.session.watch.reload import reread
+from exporter.session.watch.shared_policies import OVERFLOW
 from tests.unit.dns_samples import answered, asked, lookup, mapped
 from tests.unit.policy.files import policy
 from tests.unit.samples import JOB
@@ -176,11 +176,32 @@ def source(text: str = SECTIONS, *, is_enforced: bool = False) -> Source:
     return Source(policy(text), is_enforced, "policy.yaml", ())
 
 
-def started(kernel: Kernel, given: Source | None = None, said: list[str] | None = None) -> WatchPolicyHolder:
-    warn = (said if said is not None else []).append
-    holder = WatchPolicyHolder(kernel, given or source(), dict, warn)  # type: ignore[arg-type]
-    holder.start(kernel)  # type: ignore[arg-type]
-    return holder
+@dataclass
+class Jobs:
+    """What a watch has of its jobs."""
+
+    changed: list[tuple[int, Terms]] = field(default_factory=list)
+    meanwhile: Callable[[], object] = lambda: None
+    names_in: Callable[[int], Names] = lambda _: Names()
+
+    def change_terms(self, scope: int, terms: Terms) -> None:
+        self.changed.append((scope, terms))
+
+    def catch_up(self) -> None:
+        self.meanwhile()
+
+
+class Holder(WatchPolicyHolder):
+    """One that is started, beside jobs that a test may change."""
+
+    def __init__(self, kernel: Kernel, given: Source | None, warn: Callable[[str], object]) -> None:
+        super().__init__(kernel, given, dict, warn)  # type: ignore[arg-type]
+        self.jobs = Jobs()
+        self.start(kernel, self.jobs, self.jobs.catch_up)  # type: ignore[arg-type]
+
+
+def started(kernel: Kernel, given: Source | None = None, said: list[str] | None = None) -> Holder:
+    return Holder(kernel, given or source(), (said if said is not None else []).append)
 
 
 def named(task: str) -> Job:
@@ -188,14 +209,16 @@ def named(task: str) -> Job:
 
 
 def change(
-    holder: WatchPolicyHolder,
+    holder: Holder,
     text: str,
     changed: list[tuple[int, Terms]] | None = None,
     catch_up: Callable[[], object] = lambda: None,
     names_in: Callable[[int], Names] = lambda _: Names(),
 ) -> int:
-    told = changed if changed is not None else []
-    return holder.change(source(text), names_in, catch_up, lambda *each: told.append(each))
+    jobs = holder.jobs
+    jobs.changed = changed if changed is not None else []
+    jobs.meanwhile, jobs.names_in = catch_up, names_in
+    return holder.change(source(text))
 
 
 def test_jobs_for_which_the_policy_says_the_same_share_it() -> None:
@@ -466,12 +489,10 @@ def test_a_scope_that_is_over_is_given_no_policy_any_more() -> None:
 def reread_by(holder: WatchPolicyHolder, file: Path, text: str, capsys: pytest.CaptureFixture[str]) -> str:
     """What is said where the policy is `text` by now."""
     file.write_text(text)
-    config = WatchConfig(
-        OutputConfig(None, ProcessSpans.NETWORK), None, strict=False, otlp_dir_limit_mib=1, policy=file
-    )
-    jobs = SimpleNamespace(names_in=lambda _: Names(), change_terms=lambda *_: None)
-    pipeline: Any = SimpleNamespace(jobs=jobs)
-    reread(config, holder, pipeline, pipeline, lambda: None)
+    output = OutputConfig(None, ProcessSpans.NETWORK)
+    config = WatchConfig(output=output, job_env=None, otlp_dir_limit_mib=1, policy=file)
+    no_jobs: Any = None  # they go by no baseline
+    reread(config, holder, no_jobs, lambda: None)
     return capsys.readouterr().err
 
 
@@ -540,8 +561,7 @@ def test_a_job_whose_part_has_no_room_by_then_is_held_to_what_has() -> None:
 
 def test_without_a_policy_scopes_are_opened_and_closed() -> None:
     kernel = Kernel()
-    holder = WatchPolicyHolder(kernel, None, dict, print)  # type: ignore[arg-type]
-    holder.start(kernel)  # type: ignore[arg-type]
+    holder = Holder(kernel, None, print)
     assert holder.begin(1, named("build")) is None
     assert (holder.overflow(), holder.others(), kernel.alive, kernel.held) == (None, {}, {1}, {})
     assert kernel.told[1].label == "release/build"

@@ -6,14 +6,7 @@ import enum
 from dataclasses import dataclass
 from pathlib import Path
 
-
-class ProcessSpans(enum.StrEnum):
-    """The choice of programs that get a span of their own; the values are those of --process-spans."""
-
-    NETWORK = "network"
-    """Programs that did something on a socket, and their ancestors."""
-    ALL = "all"
-    NONE = "none"
+from exporter.pipeline.process_spans import ProcessSpans
 
 
 class FailOn(enum.StrEnum):
@@ -57,53 +50,18 @@ class OnDeath(enum.StrEnum):
     """They are detached with the exporter."""
 
 
-@dataclass(frozen=True)
-class RunConfig:
-    """The settings for running and tracing COMMAND."""
+@dataclass(frozen=True, kw_only=True)
+class TraceConfig:
+    """The settings that a run and a watch share."""
 
-    command: tuple[str, ...]
     output: OutputConfig
-    record: Path | None
-    """The recording to write, for a replay; None: none is written."""
-    user: str | None
-    """COMMAND's user; None: the user who called, also through sudo."""
-    job_env: str | None
-    """Name of the variable that holds the job's id."""
-    strict: bool = False
-    """Whether lost evidence makes the run fail, unless COMMAND failed."""
-    is_host: bool = False
-    """Whether the whole machine belongs to this job, with processes that don't descend from COMMAND."""
-    host_enforce: bool = False
-    """Whether programs in containers are held to the job's policy, too, whoever started the containers."""
-    policy: Path | None = None
-    """The file that says what COMMAND may connect to; None: there is no such file."""
-    enforce: bool = False
-    """Whether to enforce the policy, whatever mode it has."""
-    allowed_endpoints: str | None = None
-    """More destinations to allow, separated by blanks."""
-    fail_on: frozenset[FailOn] = frozenset()
-    """Reasons for the run to fail, unless COMMAND failed."""
-    on_exporter_death: OnDeath = OnDeath.CLOSED
-    baseline: Path | None = None
-    """The file that says what tasks are known to connect to; None: there is no baseline."""
-    metric_lineage: bool = False
-    """Whether metrics count connections by chains of processes, too."""
-    is_live: bool = False
-    """Whether destinations are shown at once on a terminal."""
     reports: ReportConfig = ReportConfig()
-
-
-@dataclass(frozen=True)
-class WatchConfig:
-    """The settings for watching a host."""
-
-    output: OutputConfig
     job_env: str | None
     """Name of a variable that holds a job's id, for CI systems that aren't known."""
-    strict: bool
-    """Whether lost evidence changes the exit status."""
-    otlp_dir_limit_mib: int
-    """The most MiB that all files in the telemetry's folder may have together."""
+    is_host: bool = False
+    """Whether the whole machine belongs to one job: COMMAND, or the one that the environment names."""
+    strict: bool = False
+    """Whether lost evidence makes the run fail, unless COMMAND failed, or changes the watch's exit status."""
     policy: Path | None = None
     """The file that says what jobs may connect to; None: there is no such file."""
     enforce: bool = False
@@ -111,26 +69,55 @@ class WatchConfig:
     allowed_endpoints: str | None = None
     """More destinations to allow, separated by blanks."""
     host_enforce: bool = False
-    """Whether programs in containers of no job are held to the policy, too."""
+    """Whether programs in containers are held to the policy, too, whoever started the containers."""
+    fail_on: frozenset[FailOn] = frozenset()
+    """Reasons to end with a failure, unless COMMAND failed."""
+    on_exporter_death: OnDeath = OnDeath.CLOSED
+    baseline: Path | None = None
+    """The file that says what tasks are known to connect to; None: there is no baseline."""
+    metric_lineage: bool = False
+    """Whether metrics count connections by chains of processes, too."""
+    is_live: bool = False
+    """Whether destinations, or the jobs of a watch, are shown at once on a terminal."""
+
+    @property
+    def needing_policy(self) -> list[str]:
+        """The options that were given and mean nothing without a policy."""
+        asked = {"--enforce": self.enforce, "--host-enforce": self.host_enforce}
+        asked |= {f"--fail-on {what}": what in self.fail_on for what in (FailOn.AUDIT, FailOn.DENY)}
+        return [option for option, is_given in asked.items() if is_given]
+
+    @property
+    def asks_for_policy(self) -> bool:
+        """Whether what reads a policy has to be imported, if only to say that there is none."""
+        has_policy = self.policy is not None or self.allowed_endpoints is not None
+        return has_policy or bool(self.needing_policy)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig(TraceConfig):
+    """The settings for running and tracing COMMAND."""
+
+    command: tuple[str, ...]
+    record: Path | None
+    """The recording to write, for a replay; None: none is written."""
+    user: str | None
+    """COMMAND's user; None: the user who called, also through sudo."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WatchConfig(TraceConfig):
+    """The settings for watching a host."""
+
+    otlp_dir_limit_mib: int
+    """The most MiB that all files in the telemetry's folder may have together."""
     agents: tuple[str, ...] = ()
     """Agents that start jobs, besides the known ones: units, executables, users."""
-    on_exporter_death: OnDeath = OnDeath.CLOSED
     adopt: bool = False
     """Whether to take over the instance of a watch that was killed, if there is one."""
-    is_host: bool = False
-    """Whether the whole machine belongs to the job that the environment names."""
     pid_file: Path | None = None
     """The file to write the watch's process id to when it is ready; None: none is written."""
     end_folder: Path | None = None
     """The folder where a file with the token as its name ends the watch; None: only signals end it."""
     end_digest: bytes | None = None
     """The SHA-256 of the token."""
-    fail_on: frozenset[FailOn] = frozenset()
-    """Reasons for the watch to end with a failure."""
-    is_live: bool = False
-    """Whether jobs are shown on a terminal."""
-    baseline: Path | None = None
-    """The file that says what tasks are known to connect to; None: there is no baseline."""
-    metric_lineage: bool = False
-    """Whether metrics count connections by chains of processes, too."""
-    reports: ReportConfig = ReportConfig()
