@@ -156,8 +156,7 @@ enum count_of {
 	COUNT_UNREAD = 3,    /* not whole, or not what it should be */
 	COUNT_UNASKED = 4,   /* answers without a question */
 	COUNT_UNGRANTED = 5, /* addresses of names in rules, for which there was no room */
-	COUNT_KEPT_BACK =
-		6, /* packets that were dropped, and of which the connection keeps a copy */
+	COUNT_KEPT_BACK = 6, /* marks of connections that keep what a policy refuses, or may */
 	COUNTS
 };
 

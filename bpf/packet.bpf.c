@@ -256,7 +256,7 @@ int on_egress(struct __sk_buff *skb)
 		return ALLOW;
 	if (leaves_loopback(skb) && has_policies()) {
 		sk = bpf_sk_fullsock(sk);
-		return sk ? drop(sk) : DENY;
+		return sk ? drop(skb, sk) : DENY;
 	}
 	sk = bpf_sk_fullsock(sk);
 	if (!sk)
@@ -274,7 +274,7 @@ int on_egress(struct __sk_buff *skb)
 		return ALLOW;
 	}
 	if (is_denied_connection(sk))
-		return drop(sk);
+		return drop(skb, sk);
 
 	struct proc_value proc;
 	int is_followed = read_current(current_pid(), &proc);
@@ -289,7 +289,7 @@ int on_egress(struct __sk_buff *skb)
 	if (!is_followed && !has_connections(sk->type))
 		return ALLOW;
 	packets.call(skb, 0);
-	return is_enforced() ? drop(sk)
+	return is_enforced() ? drop(skb, sk)
 			     : ALLOW; /* the call failed, so the packet can't be judged */
 }
 
@@ -388,7 +388,7 @@ int on_packet(struct __sk_buff *skb)
 	read_packet(skb, &packet);
 	FORGET(packet);
 	if (act_by_packet(skb, sk, &packet) == DENY)
-		return drop(sk);
+		return drop(skb, sk);
 	meter_packet(skb, sk, &packet);
 	return ALLOW;
 }

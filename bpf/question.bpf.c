@@ -159,7 +159,7 @@ static inline int give_up(struct __sk_buff *skb, u32 control)
 	if (!(control & IS_ENFORCED))
 		return ALLOW;
 	if (sk && control & IS_STREAM)
-		keep_back(sk);
+		keep_back(skb, sk);
 	return DENY;
 }
 
@@ -201,7 +201,7 @@ int on_name(struct __sk_buff *skb)
  * the socket stand for it. Return its pid, 0 for nobody.
  */
 static inline u32 find_asking(struct bpf_sock *sk, const struct asker *asker,
-			      struct proc_value *proc)
+			      struct proc_value *proc, u32 *is_gone)
 {
 	u32 pid = current_pid();
 	u32 is_senders = sk->protocol != IPPROTO_TCP || number_at(address_of(sk), SOCK_OWNED);
@@ -213,6 +213,7 @@ static inline u32 find_asking(struct bpf_sock *sk, const struct asker *asker,
 		return 0;
 	pid = asker->pid;
 	if (!read_process(entry_of(pid), proc) || proc->started_ns != asker->started_ns) {
+		*is_gone = 1;
 		__builtin_memset(proc, 0, sizeof(*proc));
 		proc->started_ns = asker->started_ns;
 		proc->scope = asker->scope;
@@ -314,12 +315,15 @@ static inline void go_on_reading(struct __sk_buff *skb, u32 control)
 }
 
 /*
- * Whether a question on this connection was dropped: TCP keeps it, and would send it again once no
- * policy holds the process that asked.
+ * Whether no policy holds the process that asked any more, and TCP has questions of the connection
+ * that one would have refused: it keeps a question that was dropped, to send it again; and what it
+ * hadn't sent when the process and its job ended was never judged.
  */
-static inline int is_dropped(struct bpf_sock *sk, const struct asker *asker)
+static inline int is_left_over(struct bpf_sock *sk, const struct asker *asker, u32 is_gone)
 {
-	return sk->protocol == IPPROTO_TCP && asker && asker->out.state == STREAM_DROPPED;
+	if (sk->protocol != IPPROTO_TCP || !asker)
+		return 0;
+	return asker->out.state == STREAM_DROPPED || (is_gone && is_marked(sk));
 }
 
 /*
@@ -331,7 +335,7 @@ int on_lookup(struct __sk_buff *skb)
 {
 	struct bpf_sock *sk = skb->sk;
 	struct proc_value proc;
-	u32 pid;
+	u32 pid, is_gone = 0;
 
 	if (!sk)
 		return ALLOW;
@@ -341,14 +345,16 @@ int on_lookup(struct __sk_buff *skb)
 
 	struct asker *asker = askers.sk_storage_get((void *)sk, 0, 0);
 
-	pid = find_asking(sk, asker, &proc);
+	pid = find_asking(sk, asker, &proc, &is_gone);
 
 	struct mode_value *mode = pid ? mode_of(&proc) : 0;
 
 	if (!mode || !mode->refuses_lookups) {
+		if (is_left_over(sk, asker, is_gone && !mode))
+			return drop(skb, sk);
 		if (sk->protocol == IPPROTO_TCP && skb->cb[0])
 			go_on_reading(skb, FREE);
-		return is_dropped(sk, asker) ? DENY : ALLOW;
+		return ALLOW;
 	}
 
 	u32 is_enforcing = mode->is_enforcing;
@@ -373,5 +379,5 @@ int on_lookup(struct __sk_buff *skb)
 		else
 			go_on_reading(skb, control);
 	}
-	return is_enforcing ? drop(sk) : ALLOW;
+	return is_enforcing ? drop(skb, sk) : ALLOW;
 }

@@ -10,6 +10,7 @@
 
 #include "acts.bpf.c"
 #include "header.bpf.c"
+#include "kept.bpf.c"
 #include "listener.bpf.c"
 #include "lookup.bpf.c"
 #include "message.bpf.c"
@@ -101,10 +102,31 @@ static inline u32 resolver_by(const struct act_value *act, u32 said)
  * port 53 only by the kernel's translation, which comes after this hook: at its own port, which
  * anybody can see, it takes questions, too.
  */
-static inline int is_past_translation(const union address *peer, u32 is_for_names)
+static inline int is_past_translation(const union address *peer)
 {
-	return !is_for_names && !peer->words[0] && !peer->words[1] &&
-	       peer->words[2] == bpf_htonl(0xffff) && peer->words[3] == bpf_htonl(DOCKERS_RESOLVER);
+	return !peer->words[0] && !peer->words[1] && peer->words[2] == bpf_htonl(0xffff) &&
+	       peer->words[3] == bpf_htonl(DOCKERS_RESOLVER);
+}
+
+/*
+ * Note who asks, if the act is for names. Return whether questions that the policy refuses might
+ * leave without being read, or after the policy has ended: then the act is to be denied. `policy`
+ * is the one that allows the resolver, 0 for none. A connection is marked when it is opened: TCP
+ * may hold questions back for as long as their owner likes, and then there may be no room any more.
+ */
+static inline int may_ask_unread(struct bpf_sock_addr *ctx, struct bpf_sock *sk,
+				 const struct proc_value *proc, u32 pid, const union address *peer,
+				 u32 policy)
+{
+	u32 is_noted = 0;
+
+	if (ctx->user_port == bpf_htons(DNS_PORT))
+		is_noted = note_asker(sk, pid, proc, peer, policy);
+	else if (!is_past_translation(peer))
+		return 0;
+	if (is_noted && ctx->protocol != IPPROTO_TCP)
+		return 0;
+	return must_be_read(proc) && !(is_noted && sk && mark(sk));
 }
 
 /*
@@ -149,12 +171,8 @@ static inline int act_on(struct bpf_sock_addr *ctx, struct bpf_sock *sk, u32 kin
 		is_denied = 1;
 	}
 
-	u32 is_for_names = ctx->user_port == bpf_htons(DNS_PORT);
-
 	if (said != VERDICT_DENY &&
-	    (is_past_translation(peer, is_for_names) ||
-	     (is_for_names && !note_asker(sk, pid, &proc, peer, resolver_by(&act, said)))) &&
-	    must_be_read(&proc)) {
+	    may_ask_unread(ctx, sk, &proc, pid, peer, resolver_by(&act, said))) {
 		act.key.verdict = VERDICT_DENY;
 		act.rule = RULE_OF_LOOKUPS;
 		is_denied = 1;

@@ -1,7 +1,8 @@
-"""Aborting connections of which a policy dropped packets: TCP keeps the data in them, and sends it again.
+"""Aborting connections of which a policy refuses data that TCP keeps: it would be sent when nothing drops it.
 
 Attached programs drop it each time, so these connections are aborted before the programs are detached. The
-programs mark them (bpf/kept.bpf.c), and the kernel tells which sockets have the mark.
+programs mark them (bpf/kept.bpf.c), and the kernel tells which sockets have the mark. A connection of which
+nothing is left to send goes on.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from exporter.common.text import counted
 from exporter.events import wire
 from exporter.kernel.bpf import U32, Map
 from exporter.kernel.frames.network_namespaces import everywhere, inside
+from exporter.kernel.maps.inheritance import total
 from exporter.kernel.netlink import ACK, DUMP, answers, attribute, attributes
 
-MAPS = ("kept_back", "counters")
+MAPS = ("kept_back", "without_mark", "counters")
 
-_KEPT_BACK = U32.pack(wire.KIND_FLOW * wire.COUNTS + wire.COUNT_KEPT_BACK)
 _TCP = 6
 # include/uapi/linux/sock_diag.h, inet_diag.h
 _SOCK_DIAG, _BY_FAMILY, _DESTROY = 4, 20, 21
@@ -29,6 +30,8 @@ _ASKED = struct.Struct("=BBBxI48s")
 """struct inet_diag_req_v2; the id of the socket stands last."""
 _FOUND = struct.Struct("=BBBB48sIIIII")
 """struct inet_diag_msg."""
+_COOKIE = slice(40, 48)
+"""The socket's cookie in its id."""
 _STORAGES_OF, _STORAGES, _MAP = 2, 20, 1
 """Types of attributes: one asks for values of a map, one has them; the last, in the first, names the map."""
 _STATES = 0xFFFFFFFF & ~(1 << 10)  # all but TCP_LISTEN
@@ -41,6 +44,8 @@ class NotAborted(NamedTuple):
     """The marked connections that the kernel didn't abort, as without CONFIG_INET_DIAG_DESTROY."""
     networks: int = 0
     """The network namespaces where the kernel didn't tell which connections are marked."""
+    packets: int = 0
+    """The dropped packets whose connections found no room, neither for a mark nor for their cookies."""
 
     def lines(self) -> Iterator[str]:
         """Yield lines about connections that may send dropped data again, now that no program drops it."""
@@ -51,39 +56,52 @@ class NotAborted(NamedTuple):
         if self.networks:
             found = counted(self.networks, "network")
             yield f"{found} couldn't be looked into: connections there may send what the policy dropped"
+        if self.packets:
+            found = counted(self.packets, "dropped packet")
+            yield f"{found} may be sent from now on: there was no room to note the connection"
 
 
-def abort(kept_back: Map, counters: Map) -> NotAborted:
+def abort(kept_back: Map, without_mark: Map, counters: Map) -> NotAborted:
     """Abort the marked connections in each network namespace that a process is in, or that is mounted.
 
-    Costs nothing where no packet of a connection was dropped.
+    Costs nothing where no connection was marked. Raises OSError where the maps can't be read.
     """
     connections = networks = 0
-    if any(counters.lookup(_KEPT_BACK) or b""):
+    if total(counters, wire.KIND_FLOW, wire.COUNT_KEPT_BACK):
+        marks = _Marks(kept_back.fileno(), frozenset(cookie for cookie, _ in without_mark.items()))
         for namespace in everywhere():
             try:
-                connections += inside(namespace, partial(_abort_here, kept_back.fileno()))
+                connections += inside(namespace, partial(_abort_here, marks))
             except OSError:
                 networks += 1
-    return NotAborted(connections, networks)
+    return NotAborted(connections, networks, total(counters, wire.KIND_FLOW, wire.COUNT_UNTRACKED))
 
 
-def _abort_here(kept_back: int) -> int:
+class _Marks(NamedTuple):
+    kept_back: int
+    """The descriptor of the map that has the marks."""
+    without_mark: frozenset[bytes]
+    """The cookies of the sockets that had no room for a mark."""
+
+
+def _abort_here(marks: _Marks) -> int:
     """Abort the marked connections of this thread's namespace; return how many are left. Raises OSError."""
     left = 0
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _SOCK_DIAG) as asking:
         for family in (socket.AF_INET, socket.AF_INET6):
-            for connection in list(_marked(asking, family, kept_back)):
+            for connection in list(_marked(asking, family, marks)):
                 left += not _is_aborted(asking, family, connection)
     return left
 
 
-def _marked(asking: socket.socket, family: int, kept_back: int) -> Iterator[bytes]:
-    """Yield the marked connections, each as struct inet_diag_sockid. Raises OSError."""
-    about = attribute(_STORAGES_OF, attribute(_MAP, U32.pack(kept_back)))
+def _marked(asking: socket.socket, family: int, marks: _Marks) -> Iterator[bytes]:
+    """Yield the marked connections with data to send, each as struct inet_diag_sockid. Raises OSError."""
+    about = attribute(_STORAGES_OF, attribute(_MAP, U32.pack(marks.kept_back)))
     for answer in _answers(asking, _BY_FAMILY, DUMP, family, bytes(48), about):
-        if _STORAGES in attributes(answer[_FOUND.size :]):
-            yield _FOUND.unpack_from(answer)[4]
+        *_, connection, _expires, _received, unsent, _user, _inode = _FOUND.unpack_from(answer)
+        has_mark = _STORAGES in attributes(answer[_FOUND.size :])
+        if unsent and (has_mark or connection[_COOKIE] in marks.without_mark):
+            yield connection
 
 
 def _is_aborted(asking: socket.socket, family: int, connection: bytes) -> bool:

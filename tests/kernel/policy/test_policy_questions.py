@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
-from pathlib import Path
 
 import dns.edns
 import dns.flags
@@ -23,7 +22,21 @@ import pytest
 
 from exporter.events import wire
 from exporter.events.facts import RULE_OF_LOOKUPS, Act, Acted, Metered, Verdict
-from tests.kernel.dns_exchange import NAME, OF_HOST_NAMES, Asking, bracketed, policy, udp
+from tests.kernel.dns_exchange import (
+    HELD_BACK_S,
+    NAME,
+    OF_HOST_NAMES,
+    PACED,
+    Asking,
+    bracketed,
+    framed,
+    nothing_comes,
+    padded,
+    policy,
+    questions_held_back,
+    taken,
+    udp,
+)
 from tests.kernel.held_job import DENIED, SENT, HeldJob, connect, question, record, reply
 from tests.kernel.lab import PORT, V4, V6, Lab, Network
 from tests.kernel.lookups import packed
@@ -398,31 +411,6 @@ def disconnect(client: socket.socket) -> None:
     assert ctypes.CDLL(None).connect(client.fileno(), address, len(address)) == 0
 
 
-def framed(*messages: bytes) -> bytes:
-    return b"".join(struct.pack("!H", len(message)) + message for message in messages)
-
-
-def taken(server: socket.socket, size: int) -> bytes:
-    found = b""
-    while len(found) < size and (piece := server.recv(size - len(found))):
-        found += piece
-    return found
-
-
-def nothing_comes(server: socket.socket) -> bool:
-    """Not even by a retransmission: the first one comes 0.2 s later, the next one 0.4 s after that."""
-    server.settimeout(1)
-    try:
-        return not server.recv(1)
-    except TimeoutError:
-        return True
-
-
-def padded(size: int = 128) -> bytes:
-    """A question with something behind it."""
-    return dns.message.make_query(NAME, "A", use_edns=0, pad=size).to_wire()
-
-
 def test_over_tcp_what_is_allowed_arrives_in_whatever_pieces(
     job: HeldJob, lab: Lab, network: Network
 ) -> None:
@@ -646,6 +634,26 @@ def test_what_was_dropped_stays_so_when_its_job_is_over(
             assert nothing_comes(server)
 
 
+@pytest.mark.parametrize("mode", ["enforce", "audit"])
+def test_what_tcp_had_not_sent_when_its_job_was_over_is_sent_in_audit_mode_alone(
+    job: HeldJob, lab: Lab, network: Network, mode: str
+) -> None:
+    scope = job.hold_to_text(refusing(network, NAME, mode=mode))
+    before, last = questions_held_back()
+    with stream(lab, network) as (client, server):
+        for piece in (*before, last):
+            if piece is last:
+                client.setsockopt(*PACED)
+            client.sendall(piece)
+            assert taken(server, len(piece)) == piece
+        client.sendall(framed(question(EVIL)))
+        client.close()
+        with job.away():
+            job.kernel.tracer.scopes.close([scope], lambda *_: None)
+            assert nothing_comes(server, HELD_BACK_S / 2)
+            assert nothing_comes(server, HELD_BACK_S) is (mode == "enforce")
+
+
 def test_who_writes_to_a_stream_is_told_although_who_connected_it_is_gone(
     job: HeldJob, lab: Lab, network: Network
 ) -> None:
@@ -686,14 +694,10 @@ def test_a_socket_that_is_full_of_something_else_asks_nobody(
 ) -> None:
     """Then there is no memory to note with it what it asks."""
     job.hold_to_text(refusing(network, NAME))
-    limit = Path("/proc/sys/net/core/optmem_max")
-    before = lab.build.call(limit.read_text).result()
-    lab.build.call(limit.write_text, "0").result()
-    try:
+    with lab.without_option_memory():
         assert not sent(asking, question(NAME))
         assert not sent(asking, question(EVIL))
-    finally:
-        lab.build.call(limit.write_text, before).result()
+        assert connect(lab.build, network.evil, 53) == DENIED
     assert sent(asking, question(NAME))
 
 

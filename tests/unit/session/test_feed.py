@@ -206,10 +206,11 @@ def test_a_loss_of_processes_is_said_in_numbers() -> None:
 
 def test_connections_that_may_send_what_was_dropped_are_said_in_numbers() -> None:
     tracer = FakeTracer()
-    tracer.left = NotAborted(connections=1, networks=2)
+    tracer.left = NotAborted(connections=1, networks=2, packets=3)
     assert losses(cast("Tracer", tracer)) == [
         "1 connection couldn't be aborted: from now on it may send what the policy dropped",
         "2 networks couldn't be looked into: connections there may send what the policy dropped",
+        "3 dropped packets may be sent from now on: there was no room to note the connection",
     ]
 
 
