@@ -13,7 +13,8 @@ from exporter.pipeline.ruling import Terms
 from exporter.policy.model import Mode
 from exporter.session.job_policy import ReadyPolicy, registered
 
-from .shared_policies import OVERFLOW, SharedPolicy
+from .jobs_by_scope import WITHOUT_ROOM
+from .shared_policies import SharedPolicy
 
 if TYPE_CHECKING:
     from exporter.kernel.tracer import Tracer
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 _NO_JOB = Job(provider="", run_id="", ids=TraceIds(0, 0, None))
 _OTHERS = {
-    OVERFLOW: replace(_NO_JOB, task="(jobs without room)"),
+    WITHOUT_ROOM: replace(_NO_JOB, task="(jobs without room)"),
     HOST: replace(_NO_JOB, task="(containers of no job)"),
 }
 """The names of these scopes in `ci-egress enforce status`; in brackets, since none is a job."""

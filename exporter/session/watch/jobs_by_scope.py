@@ -18,7 +18,10 @@ Once half of them are there, each tenant has room for a few only (tenants.py), s
 SCOPES_MAX = 2000
 """The most jobs that run, or have left running processes: the kernel's maps have room for so many."""
 WITHOUT_ROOM = wire.SCOPE_WITHOUT_ROOM
-"""The scope of jobs that find no room."""
+"""The scope of jobs that find no room; it is held to a policy at least as strict as every job's.
+
+Processes that may be of a job are held to the same policy, until their job is known.
+"""
 
 
 class JobsByScope:

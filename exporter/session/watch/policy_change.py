@@ -19,7 +19,8 @@ from exporter.session.job_policy import Source
 
 from .faults import told_of
 from .held_scopes import HeldScopes
-from .shared_policies import OVERFLOW, PolicyWriter, SharedPolicy
+from .jobs_by_scope import WITHOUT_ROOM
+from .shared_policies import PolicyWriter, SharedPolicy
 
 if TYPE_CHECKING:
     from exporter.pipeline.job_table import JobTable
@@ -215,7 +216,7 @@ class PolicyChange:
 
         names = self._jobs.names_in(scope)
         lost = self._scopes.carry_over(scope, *numbers, rules, names.granting(partial(may_answer, names)))
-        if scope == OVERFLOW:
+        if scope == WITHOUT_ROOM:
             lost += self._scopes.carry_over_early(_named(before), _named(after), granting_to)
         return lost
 

@@ -17,8 +17,9 @@ from exporter.policy.sections import remarks
 from exporter.session.job_policy import Source
 
 from .held_scopes import HeldScope, HeldScopes
+from .jobs_by_scope import WITHOUT_ROOM
 from .policy_change import PolicyChange
-from .shared_policies import OVERFLOW, PolicyWriter
+from .shared_policies import PolicyWriter
 
 if TYPE_CHECKING:
     from exporter.kernel.tracer import Tracer
@@ -55,8 +56,8 @@ class WatchPolicyHolder:
     def start(self, steering: Steering, jobs: JobTable, catch_up: Callable[[], object]) -> None:
         """Hold the scopes that are no job's to the policy. Raises CiEgressError when it has no room.
 
-        They are OVERFLOW and, with --host-enforce, HOST; with one job there are none yet. `steering` is as
-        for HeldScopes, `jobs` and `catch_up` are as for PolicyChange.
+        They are WITHOUT_ROOM and, with --host-enforce, HOST; with one job there are none yet. `steering` is
+        as for HeldScopes, `jobs` and `catch_up` are as for PolicyChange.
         """
         self._held = HeldScopes(self._tracer, self._seeds, steering)
         self._change = PolicyChange(self._held, self._scopes, self._fitting, jobs, catch_up, self._warn)
@@ -65,7 +66,7 @@ class WatchPolicyHolder:
                 self._warn(line)
             if self._has_one_job:
                 return
-            for scope in (OVERFLOW, *([HOST] if self._source.is_for_host else [])):
+            for scope in (WITHOUT_ROOM, *([HOST] if self._source.is_for_host else [])):
                 self._scopes.open(scope)
                 written = self._fitting.for_no_job(self._source, scope)
                 self._held.hold(scope, HeldScope(None, written))
@@ -128,12 +129,12 @@ class WatchPolicyHolder:
 
     def others(self) -> dict[int, Terms]:
         """Return the terms of jobs that find no room, by the kernel's number of their policy."""
-        held = self._held.all.get(OVERFLOW)
+        held = self._held.all.get(WITHOUT_ROOM)
         return {held.written.number: held.written.terms} if held and held.written else {}
 
     def overflow(self) -> int | None:
         """Return the scope of jobs that find no room; None without a policy."""
-        return OVERFLOW if self._source is not None else None
+        return WITHOUT_ROOM if self._source is not None else None
 
     def look(self, close: Callable[[Collection[int]], object]) -> None:
         """Call `close` for scopes that are over, once the kernel has no process of theirs, either.
@@ -188,13 +189,13 @@ class WatchPolicyHolder:
         )
 
     def _hold_undecided(self, *, is_asked_for: bool = False) -> None:
-        """Hold steps from their beginning if the policy of OVERFLOW is enforced, or `is_asked_for`.
+        """Hold steps from their beginning if the policy of WITHOUT_ROOM is enforced, or `is_asked_for`.
 
         Otherwise no policy holds them until their job is known; then telemetry reports its policy's ruling.
         """
         if not self._has_one_job:
-            is_enforced = is_asked_for or self._held.is_enforced(OVERFLOW)
-            self._tracer.hold_undecided(OVERFLOW if is_enforced else 0)
+            is_enforced = is_asked_for or self._held.is_enforced(WITHOUT_ROOM)
+            self._tracer.hold_undecided(WITHOUT_ROOM if is_enforced else 0)
 
 
 def _to_be_said(source: Source) -> list[str]:

@@ -17,11 +17,6 @@ from exporter.session.job_policy import Source
 
 from .jobs_by_scope import WITHOUT_ROOM
 
-OVERFLOW = WITHOUT_ROOM
-"""The scope of jobs that find no room; it is held to a policy at least as strict as every job's.
-
-Processes that may be of a job are held to the same policy, until their job is known.
-"""
 _Key = tuple[JobPolicy, tuple[Address, ...]]
 _GROWS, _KEPT_PART = 2, 8
 """How many times as large a policy may be when it is read again, and the part of the table kept at most."""
@@ -78,15 +73,15 @@ class PolicyWriter:
     def for_no_job(self, source: Source, scope: int) -> SharedPolicy:
         """Write the part of `source` for processes of no job.
 
-        Those of OVERFLOW may turn out to be of any job: then the denials of all sections are written, too, if
-        they fit. Raises CiEgressError when nothing fits.
+        Those of WITHOUT_ROOM may turn out to be of any job: then the denials of all sections are written,
+        too, if they fit. Raises CiEgressError when nothing fits.
         """
         written = self._for_no_job(source, scope)
         self._kept = min(_GROWS * len(written.compiled.addresses), ENTRIES_ROOM // _KEPT_PART)
         return written
 
     def _for_no_job(self, source: Source, scope: int) -> SharedPolicy:
-        if scope != OVERFLOW or source.strictest == source.of_others:
+        if scope != WITHOUT_ROOM or source.strictest == source.of_others:
             return self._write(source.of_others, source, scope)
         try:
             return self._write(source.strictest, source, scope)

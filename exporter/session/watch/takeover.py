@@ -21,8 +21,8 @@ from exporter.pipeline.procfs import Proc, everyone
 from exporter.session.messages import Messages
 
 from .job_finder import JobWatch
+from .jobs_by_scope import WITHOUT_ROOM
 from .policy_holder import WatchPolicyHolder
-from .shared_policies import OVERFLOW
 
 _GONE = ("process", "exporter_killed")
 """`egress.stage` and `error.type` of attempts that the killed watch took from the kernel and never sent."""
@@ -52,7 +52,7 @@ class Takeover:
         self._adopt_processes()
         number = 0
         for scope, told in sorted(self._tracer.jobs().items()):
-            if scope in (HOST, OVERFLOW):
+            if scope in (HOST, WITHOUT_ROOM):
                 continue
             if told is None and self._tracer.scopes.is_empty(scope):
                 self._tracer.scopes.close([scope], take)

@@ -20,9 +20,9 @@ from exporter.policy.model import Mode
 from exporter.session.job_policy import Source
 from exporter.session.settings import OutputConfig, WatchConfig
 from exporter.session.watch import policy_change
+from exporter.session.watch.jobs_by_scope import WITHOUT_ROOM
 from exporter.session.watch.policy_holder import WatchPolicyHolder
 from exporter.session.watch.reload import reread
-from exporter.session.watch.shared_policies import OVERFLOW
 from tests.unit.dns_samples import answered, asked, lookup, mapped
 from tests.unit.policy.files import policy
 from tests.unit.samples import JOB
@@ -138,7 +138,7 @@ class Kernel:
         return 0
 
     def carry_over_early(self, before: Named, after: Named, names_of: NamesOf) -> int:
-        assert (OVERFLOW, after.number) in self.prepared
+        assert (WITHOUT_ROOM, after.number) in self.prepared
         assert self.written[after.number].named is after.rules
         self.carried_early.append((before.number, after.number))
         self.names_of_a_step = {scope: set(names_of(scope, PEER)) for scope in (HOST, *self.held)}
@@ -228,7 +228,7 @@ def test_jobs_for_which_the_policy_says_the_same_share_it() -> None:
     terms = [holder.begin(scope, named(task)) for scope, task in enumerate(tasks, 2)]
     assert [kernel.held[scope][0] for scope in range(2, 7)] == [2, 2, 1, 3, 1]
     assert [each.mode for each in terms if each] == ["audit", "audit", "enforce", "audit", "enforce"]
-    assert kernel.held[OVERFLOW] == (1, Mode.ENFORCE)
+    assert kernel.held[WITHOUT_ROOM] == (1, Mode.ENFORCE)
     assert {scope: job.requested for scope, job in kernel.told.items() if scope in (2, 4)} == {
         2: JobMode.AUDIT,
         4: JobMode.ENFORCE,
@@ -239,22 +239,22 @@ def test_what_may_be_any_jobs_is_held_to_what_none_is_stricter_than() -> None:
     kernel = Kernel()
     text = SECTIONS.replace("{allow: [b.example]}", "{allow: [b.example], deny: [no.example]}")
     holder = started(kernel, source(text))
-    assert kernel.undecided == OVERFLOW
-    held = kernel.written[kernel.held[OVERFLOW][0]]
+    assert kernel.undecided == WITHOUT_ROOM
+    held = kernel.written[kernel.held[WITHOUT_ROOM][0]]
     assert [rule.text for rule in held.rules][:2] == ["a.example", "no.example"]
-    assert holder.others().keys() == {kernel.held[OVERFLOW][0]}
+    assert holder.others().keys() == {kernel.held[WITHOUT_ROOM][0]}
 
 
 def test_who_turns_enforcement_on_has_steps_held_from_their_beginning_too() -> None:
     kernel = Kernel()
     holder = started(kernel, source(SECTIONS.replace("enforce", "audit")))
-    kernel.chosen[OVERFLOW] = JobMode.ENFORCE
+    kernel.chosen[WITHOUT_ROOM] = JobMode.ENFORCE
     holder.look(lambda _: None)
-    assert kernel.undecided == OVERFLOW
+    assert kernel.undecided == WITHOUT_ROOM
     seen = []
     change(holder, SECTIONS.replace("enforce", "audit"), catch_up=lambda: seen.append(kernel.undecided))
-    assert {*seen, kernel.undecided} <= {OVERFLOW}, "all the while"
-    kernel.chosen[OVERFLOW] = JobMode.AUDIT
+    assert {*seen, kernel.undecided} <= {WITHOUT_ROOM}, "all the while"
+    kernel.chosen[WITHOUT_ROOM] = JobMode.AUDIT
     holder.look(lambda _: None)
     assert kernel.undecided == 0
 
@@ -264,7 +264,7 @@ def test_where_nothing_is_enforced_nothing_is_held_that_is_undecided() -> None:
     holder = started(kernel, source(SECTIONS.replace("enforce", "audit")))
     assert kernel.undecided == 0
     change(holder, SECTIONS)
-    assert kernel.undecided == OVERFLOW
+    assert kernel.undecided == WITHOUT_ROOM
     change(holder, SECTIONS.replace("enforce", "audit"))
     assert kernel.undecided == 0
 
@@ -274,7 +274,7 @@ def test_what_sections_deny_is_left_out_where_it_has_no_room() -> None:
     text = SECTIONS.replace("{allow: [b.example]}", "{deny: [no.example]}")
     kernel.refuses = "no.example"
     started(kernel, source(text), said)
-    assert kernel.held[OVERFLOW] == (1, Mode.ENFORCE)
+    assert kernel.held[WITHOUT_ROOM] == (1, Mode.ENFORCE)
     assert "what the sections deny doesn't hold" in said[0]
 
 
@@ -306,7 +306,7 @@ def test_a_policy_goes_with_the_last_job_that_has_it() -> None:
         kernel.alive.discard(scope)
         holder.end(scope)
         holder.look(kernel.close)
-    assert (list(kernel.written), sorted(kernel.held)) == ([1], [OVERFLOW])
+    assert (list(kernel.written), sorted(kernel.held)) == ([1], [WITHOUT_ROOM])
 
 
 def test_nothing_is_let_go_of_while_the_kernel_has_a_process_of_it() -> None:
@@ -365,7 +365,7 @@ def test_a_changed_policy_takes_over_in_each_scope_and_the_old_one_goes() -> Non
 
 def test_what_steps_looked_up_is_carried_over_where_that_of_the_strictest_changes() -> None:
     """By the names of their jobs, which may go by the same as before, and of what is of none yet."""
-    kernel, names = Kernel(), {HOST: led_by("b.example"), 2: led_by("a.example"), OVERFLOW: Names()}
+    kernel, names = Kernel(), {HOST: led_by("b.example"), 2: led_by("a.example"), WITHOUT_ROOM: Names()}
     holder = started(kernel)
     holder.begin(2, named("more"))
     new = SECTIONS.replace("b.example", "c.example")
@@ -373,7 +373,7 @@ def test_what_steps_looked_up_is_carried_over_where_that_of_the_strictest_change
     assert (kernel.carried, kernel.carried_early) == ([(2, 2, 3)], [])
     change(holder, new.replace("a.example", "b.example"), names_in=names.__getitem__)
     assert kernel.carried_early == [(1, 4)]
-    assert kernel.names_of_a_step == {HOST: {"b.example"}, 2: {"a.example"}, OVERFLOW: set()}
+    assert kernel.names_of_a_step == {HOST: {"b.example"}, 2: {"a.example"}, WITHOUT_ROOM: set()}
 
 
 def led_by(name: str) -> Names:
@@ -392,7 +392,7 @@ def test_a_job_that_begins_while_the_policy_is_changed_is_held_to_the_new_one() 
     assert change(holder, new, catch_up=lambda: holder.begin(9, named("more"))) == 2
     assert kernel.held[9] == kernel.held[2]
     assert "c.example" in {rule.text for rule in kernel.written[kernel.held[9][0]].rules}
-    assert sorted(kernel.written) == [kernel.held[OVERFLOW][0], kernel.held[9][0]]
+    assert sorted(kernel.written) == [kernel.held[WITHOUT_ROOM][0], kernel.held[9][0]]
 
 
 def test_what_somebody_chose_outlives_a_change() -> None:
@@ -423,7 +423,7 @@ def test_who_cannot_be_given_a_changed_policy_is_until_it_can_and_the_others_hav
     holder.look(kernel.close)
     holder.begin(5, named("build"))
     assert (kernel.held[3], kernel.held[5], kernel.held[4][1]) == (before, kernel.held[2], Mode.ENFORCE)
-    assert (kernel.undecided, {scope for scope, _ in changed}) == (OVERFLOW, {OVERFLOW, 2, 4})
+    assert (kernel.undecided, {scope for scope, _ in changed}) == (WITHOUT_ROOM, {WITHOUT_ROOM, 2, 4})
     kernel.unholdable = set()
     holder.look(kernel.close)
     assert said[1:] == ["all that are held to the policy go by it now as it was read last"]
@@ -482,7 +482,7 @@ def test_a_scope_that_is_over_is_given_no_policy_any_more() -> None:
     holder.end(2)
     kernel.alive.discard(2)
     holder.look(kernel.close)
-    assert list(kernel.held) == [OVERFLOW]
+    assert list(kernel.held) == [WITHOUT_ROOM]
     assert len(kernel.written) == 1
 
 
@@ -545,7 +545,12 @@ def test_what_has_no_room_beside_the_policies_before_takes_over_after_others() -
         holder.begin(scope, named(task))
     assert change(holder, SECTIONS.replace("a.example", "c.example")) == 3
     assert (sorted(kernel.written), said) == ([4, 5, 6], [])
-    assert {scope: number for scope, (number, _) in kernel.held.items()} == {OVERFLOW: 4, 2: 5, 3: 6, 4: 4}
+    assert {scope: number for scope, (number, _) in kernel.held.items()} == {
+        WITHOUT_ROOM: 4,
+        2: 5,
+        3: 6,
+        4: 4,
+    }
 
 
 def test_a_job_whose_part_has_no_room_by_then_is_held_to_what_has() -> None:
@@ -590,6 +595,6 @@ def test_nothing_is_left_in_the_kernel_of_who_could_not_begin() -> None:
     holder.end(2)
     kernel.alive.discard(2)
     holder.look(kernel.close)
-    assert (list(kernel.told), kernel.closed, len(kernel.written)) == ([OVERFLOW], [2], 1)
+    assert (list(kernel.told), kernel.closed, len(kernel.written)) == ([WITHOUT_ROOM], [2], 1)
     holder.look(kernel.close)
     assert kernel.closed == [2]
