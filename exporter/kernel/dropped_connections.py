@@ -1,8 +1,7 @@
 """Aborting connections of which a policy refuses data that TCP keeps: it would be sent when nothing drops it.
 
 Attached programs drop it each time, so these connections are aborted before the programs are detached. The
-programs mark them (bpf/kept.bpf.c), and the kernel tells which sockets have the mark. A connection of which
-nothing is left to send goes on.
+programs mark them (bpf/kept.bpf.c), and the kernel tells which sockets have the mark.
 """
 
 from __future__ import annotations
@@ -95,12 +94,11 @@ def _abort_here(marks: _Marks) -> int:
 
 
 def _marked(asking: socket.socket, family: int, marks: _Marks) -> Iterator[bytes]:
-    """Yield the marked connections with data to send, each as struct inet_diag_sockid. Raises OSError."""
+    """Yield the marked connections, each as struct inet_diag_sockid. Raises OSError."""
     about = attribute(_STORAGES_OF, attribute(_MAP, U32.pack(marks.kept_back)))
     for answer in _answers(asking, _BY_FAMILY, DUMP, family, bytes(48), about):
-        *_, connection, _expires, _received, unsent, _user, _inode = _FOUND.unpack_from(answer)
-        has_mark = _STORAGES in attributes(answer[_FOUND.size :])
-        if unsent and (has_mark or connection[_COOKIE] in marks.without_mark):
+        connection = _FOUND.unpack_from(answer)[4]
+        if _STORAGES in attributes(answer[_FOUND.size :]) or connection[_COOKIE] in marks.without_mark:
             yield connection
 
 

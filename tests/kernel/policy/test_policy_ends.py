@@ -178,15 +178,6 @@ def test_nor_is_a_refused_question_of_a_connection_that_has_no_more_room_for_a_m
             assert is_reset(server)
 
 
-def test_a_connection_to_a_resolver_that_has_sent_all_goes_on(lab: Lab, kernel: KernelSide) -> None:
-    with asked_at(lab, V4) as listener, agent(kernel, lab, refusing_lookups(V4)) as job:
-        begin_to_ask(job, V4)
-        with listener.accept()[0] as server:
-            ask(job, server, framed(question(NAME)))
-            detach(kernel)
-            ask(job, server, framed(question("any.example")))
-
-
 def refusing_lookups(network: Network) -> Compiled:
     return compiled(f"dns: deny\n{policy(network, f'{NAME}:{PORT}')}")
 
