@@ -42,10 +42,12 @@ class Machine:
             self.enter(process, STANDING_AGENT if is_agent else STANDING_NONE, 0, parent)
             self.ran_before.add(process)
 
-    def enter(self, process: ProcessKey, standing: int, early: int, parent: ProcessKey | None) -> ProcessKey:
+    def enter(
+        self, process: ProcessKey, standing: int, early: int, parent: ProcessKey | None, scope: int = HOST
+    ) -> ProcessKey:
         """As it is, whoever made it."""
         facts = dict.fromkeys(wire.ProcValue._fields, 0)
-        facts |= {"started_ns": process.started_ns, "standing": standing, "early": early}
+        facts |= {"started_ns": process.started_ns, "standing": standing, "early": early, "scope": scope}
         self.entries[process.pid] = wire.ProcValue(**facts)
         self.parents[process.pid] = parent
         return process
@@ -58,13 +60,14 @@ class Machine:
         early, standing = creator.early, creator.standing
         if standing == STANDING_AGENT:
             early, standing = step_number(process), STANDING_STEP
-        return self.enter(process, standing, early, parent or by)
+        return self.enter(process, standing, early, parent or by, creator.scope)
 
-    def find(self, pid: int, parent: ProcessKey, standing: int = STANDING_STEP) -> ProcessKey:
-        """A process that ran before the watch."""
+    def find(self, pid: int, parent: ProcessKey, *, is_jobs: bool = True) -> ProcessKey:
+        """A process that ran before the watch; where no agent is known, its variables show whose it is."""
         process = ProcessKey(pid, pid * TICK_NS)
+        standing = STANDING_STEP if is_jobs and self.above.agent else STANDING_NONE
         self.ran_before.add(process)
-        return self.enter(process, standing, early_of(process, standing), parent)
+        return self.enter(process, standing, early_of(process, standing), parent, JOB if is_jobs else HOST)
 
     def end(self, process: ProcessKey) -> None:
         """Its children become init's."""
@@ -96,7 +99,7 @@ class Machine:
         scopes = SimpleNamespace(
             entry=lambda process: self.entries.get(process.pid),
             entry_at=self.entries.get,
-            held_as=lambda entry: HOST if entry.standing < STANDING_STEP else JOB,
+            held_as=lambda entry: entry.scope or (JOB if entry.standing >= STANDING_STEP else HOST),
         )
         procs: Any = SimpleNamespace(_procs=self)
         processes = SimpleNamespace(firsts_of_steps=lambda: FollowedProcesses.firsts_of_steps(procs))
@@ -159,21 +162,27 @@ def test_what_nobody_saw_being_made_is_of_no_step(machine: Machine) -> None:
 
 def test_what_ran_beside_those_that_started_the_watch_goes_on_with_them(machine: Machine) -> None:
     """As a shell's `tee`, whose end would end the shell."""
-    standing = STANDING_STEP if machine.above.agent else STANDING_MARKED
-    beside = machine.find(60, SHELL, standing)
-    below = machine.fork(machine.find(61, beside, standing))
+    beside = machine.find(60, SHELL)
+    child = machine.find(61, beside)
+    later = machine.fork(child)
     steps = machine.steps()
-    assert all(steps.have(process) for process in (beside, ProcessKey(61, 61 * TICK_NS), below))
+    assert all(steps.have(process) for process in (beside, child, later))
+    machine.end(SHELL)
+    assert not any(steps.have(process) for process in (beside, child, later))
 
 
 def test_who_made_what_ran_before_below_the_agent_itself_is_not_known(machine: Machine) -> None:
     """Where the agent isn't known either, it may be any process above the watch."""
     child = machine.find(60, WORKER)
-    assert machine.steps().have(child) == (machine.above.agent is None)
+    later = machine.fork(child)
+    sibling = machine.fork(child, parent=WORKER)
+    steps = machine.steps()
+    is_spared = machine.above.agent is None
+    assert [steps.have(process) for process in (child, later, sibling)] == [is_spared, is_spared, False]
 
 
 def test_a_step_of_an_unknown_agent_begins_where_it_gets_the_jobs_variables(machine: Machine) -> None:
-    agent = machine.find(60, INIT, STANDING_NONE)
+    agent = machine.find(60, INIT, is_jobs=False)
     child = machine.fork(agent)
     step = machine.enter(child, STANDING_MARKED, step_number(child), agent)
     sibling = machine.fork(step, parent=agent)
