@@ -137,6 +137,20 @@ class FollowedProcesses:
         """Return how many processes `scope` has made. If that stays while none is found, none is left."""
         return self._forks.made(scope)
 
+    def firsts_of_steps(self) -> dict[int, ProcessKey | None]:
+        """Return the process that each step began with, by the step's number; None where it has ended.
+
+        All steps are there of which a process runs.
+        """
+        firsts: dict[int, ProcessKey | None] = {}
+        for pid, proc in all_procs(self._procs):
+            process = ProcessKey(pid, proc.started_ns)
+            if proc.early == step_number(process):
+                firsts[proc.early] = process
+            else:
+                firsts.setdefault(proc.early, None)
+        return firsts
+
     def meet(self, scope: int, most_s: float) -> Iterator[ProcessKey]:
         """Iterate over the processes of `scope`, each as soon as it is found, for at most `most_s`.
 

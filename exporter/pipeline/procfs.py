@@ -45,6 +45,11 @@ def started_ns(pid: int) -> int | None:
         return None
 
 
+def is_to_the_tick(since_ns: int) -> bool:
+    """Whether a start is known to the clock tick alone, as /proc has it. Of a fork that is seen, more is."""
+    return since_ns % _NS_PER_TICK == 0
+
+
 def has_ended(process: ProcessKey) -> bool:
     """Whether `process` has ended, even if nobody has waited for it yet, or its pid is another's by now.
 

@@ -7,15 +7,19 @@ import os
 import re
 import secrets
 import shlex
+import shutil
+import signal
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.integration.command_process import is_gone
+from tests.kernel.running_exporter import nothing_left
 from tests.kernel.tamper_records import told
-from tests.kernel.tracing import RUN_LIMIT_S
+from tests.kernel.tracing import RUN_LIMIT_S, environment
 from tests.kernel.watching import Watch, watching
 
 if TYPE_CHECKING:
@@ -32,6 +36,8 @@ HOST = {"PATH": os.environ.get("PATH", os.defpath)}
 """The environment of what is of no job."""
 CI_EGRESS = str(Path(sys.executable).with_name("ci-egress"))
 WORKFLOW = f"ends-{os.getpid()}"
+WORKER = "Runner.Worker"
+"""The agent of a GitHub job."""
 
 
 def step(name: str) -> dict[str, str]:
@@ -82,6 +88,43 @@ def watching_a_job(folder: Path, *options: str) -> Iterator[JobsWatch]:
     given = ["--host", "--summary", str(folder / "summary.md"), *ending, *options]
     with watching(folder, *given, env=step("egress")) as watch:
         yield JobsWatch(watch, folder, secret, token)
+
+
+def called(name: str, folder: Path) -> str:
+    """A Python whose executable has that name."""
+    shutil.copy(Path(sys.executable).resolve(), folder / name)
+    return str(folder / name)
+
+
+def watch_command(folder: Path, *options: str) -> list[str]:
+    """A watch of the job that `step` is of; what it writes is in `folder`."""
+    (folder / "end").mkdir()
+    places = [f"--{name}={folder / name}" for name in ("otlp-dir", "report", "summary", "pid-file")]
+    command = [sys.executable, "-m", "exporter", "watch", "--host", "--json-log", *places, *options]
+    return ["sh", "-c", f"echo $$ > {folder}/pid; exec {shlex.join(command)} 2> {folder}/log"]
+
+
+def watch_environment(folder: Path) -> dict[str, str]:
+    """What that is started with."""
+    return environment({**step("egress"), "STATE_DIRECTORY": str(folder / "state")})
+
+
+def is_ready(folder: Path) -> bool:
+    """Whether nothing is missed any more."""
+    return (folder / "pid-file").exists()
+
+
+@contextmanager
+def ended(folder: Path) -> Iterator[None]:
+    """After the block it doesn't run any more. Killed, as a runner does it, it would stay attached."""
+    with nothing_left():
+        try:
+            yield
+        finally:
+            pid = int((folder / "pid").read_text())
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+            assert is_gone(pid)
 
 
 def leaves(folder: Path) -> str:

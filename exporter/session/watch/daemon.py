@@ -14,7 +14,7 @@ from exporter.common.clock import Rhythm, boot_ns, system_clock
 from exporter.common.errors import FAIL_ON_STATUS, LOST_STATUS
 from exporter.common.net.hosts import all_names
 from exporter.common.systemd import notify
-from exporter.events.facts import HOST, Environment, Event, Found, ProcessKey
+from exporter.events.facts import HOST, Environment, Event, Found
 from exporter.jobs.attributes import worker_attributes
 from exporter.kernel.frames.packet_frames import TURN_S
 from exporter.kernel.maps.windows import Coverage
@@ -49,6 +49,7 @@ from .policy_holder import WatchPolicyHolder
 from .reload import reread
 from .reports import WatchReporting
 from .requests import Requests
+from .running_steps import RunningSteps
 from .steps import Steps
 from .takeover import Takeover
 from .whole_machine import SCOPE as MACHINE
@@ -151,10 +152,10 @@ class _Daemon:
         """The last time when a process was found to be of a job, in nanoseconds since boot."""
         self.reports = WatchReporting(reporting, given, self._books.account)
         self._announcements = Announcements(self.view, self.reports, lambda: self._jobs.baseline)
-        above = above or Above()
-        self._apart = frozenset(above.everyone)
+        self._above = above or Above()
+        self._apart = frozenset(self._above.everyone)
         """The processes that started the watch: they run beside the job's processes, and are none of them."""
-        self._steps = Steps(tracer, agents, config.job_env, above)
+        self._steps = Steps(tracer, agents, config.job_env, self._above)
         self._jobs = self._watch_for_jobs(given, environment, outlets)
         self._pipeline = assembly.pipeline(Proc(), self._jobs)
         self._source = LiveSource(tracer, self._handle, self._books, flows)
@@ -162,7 +163,7 @@ class _Daemon:
         if isinstance(self._jobs, JobWatch):
             self._takeover = Takeover(tracer, outlets, self._pipeline, self._jobs, self._holder, self._books)
         ends_by_token = config.end_folder is not None
-        agent = above.agent if ends_by_token else None
+        agent = self._above.agent if ends_by_token else None
         owner = Owner(warned=self._jobs.warned, ends_by_token=ends_by_token, agent=agent)
         self._guards = Guards(tracer, outlets, self._books, self._handle, owner)
         self._faults = Faults(self._guards.went_wrong)
@@ -242,14 +243,15 @@ class _Daemon:
         if self._config.end_folder is None or asked.goes_on:
             return
         if isinstance(self._jobs, MachineWatch):
-            self._source.catch_up()  # which process is of which step
-            goes_on = partial(self._goes_on, self._jobs)
-            end_what_is_left(self._tracer, MACHINE, self._source.pump, goes_on=goes_on, left_by="the job")
-
-    def _goes_on(self, job: MachineWatch, process: ProcessKey) -> bool:
-        """Whether a step of the machine's job runs that `process` is part of."""
-        is_alone = self._guards.is_left_alone
-        return not is_alone and job.goes_on(process) and self._steps.is_below_agent(process, MACHINE)
+            self._source.catch_up()  # which processes are the job's
+            running = RunningSteps(self._tracer, MACHINE, self._above, self._steps.ran_before)
+            end_what_is_left(
+                self._tracer,
+                MACHINE,
+                self._source.pump,
+                goes_on=lambda process: not self._guards.is_left_alone and running.have(process),
+                left_by="the job",
+            )
 
     def finish(self) -> Account:
         """Detach the programs, report the rest, and flush the telemetry; returns the final account."""

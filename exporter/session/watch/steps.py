@@ -9,7 +9,7 @@ from typing import NamedTuple
 from exporter.events import wire
 from exporter.events.facts import HOST, Environment, ProcessKey
 from exporter.kernel.tracer import Tracer
-from exporter.pipeline.procfs import ancestors, everyone
+from exporter.pipeline.procfs import everyone
 
 from .agents import KNOWN, Above, Agent, agent_of, marks, number_of
 
@@ -56,6 +56,8 @@ class Steps:
         """The standings that the walk through all processes found so far, by pid."""
         self._looked_at: dict[ProcessKey, Agent | None] = {}
         """The agent that each process is, by /proc; None for other processes."""
+        self.ran_before: set[ProcessKey] = set()
+        """The processes that ran when the watch began, or were made while it looked for them."""
 
     def begin(self) -> None:
         """Tell the kernel which programs are agents, and which variables jobs are known by."""
@@ -88,6 +90,7 @@ class Steps:
         A process above the job's agent may make the next agent, too, which is then known by its name. So it
         must not be an agent itself: whatever an agent makes is a step.
         """
+        self.ran_before.add(process)
         if process in self._above:
             starter = Standing(wire.STANDING_AGENT)
             self._found[process.pid] = starter if self._has_agent else NOBODY
@@ -110,20 +113,6 @@ class Steps:
     def is_agent(self, process: ProcessKey) -> bool:
         """Whether `standing` found that `process` runs an agent."""
         return self._found.get(process.pid, NOBODY).standing == wire.STANDING_AGENT
-
-    def is_below_agent(self, process: ProcessKey, scope: int) -> bool:
-        """Whether all processes from `process` up to an agent run; those between them are held as of `scope`.
-
-        A process whose parent has ended is below init. Where no agent is known, any process that isn't held
-        may be an agent, apart from init.
-        """
-        for above in ancestors(process.pid):
-            entry = self._tracer.scopes.entry_at(above.pid)
-            if entry is not None and entry.standing == wire.STANDING_AGENT:
-                return True
-            if entry is None or self._tracer.scopes.held_as(entry) != scope:
-                return not self._has_agent and above.pid != _INIT
-        return False
 
     def decide(self, event: Environment, scope: int) -> None:
         """Tell the kernel that the process of `event` is of `scope`, or of no job when that is HOST.

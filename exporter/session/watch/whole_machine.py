@@ -113,11 +113,6 @@ class MachineWatch:
         """Return False: the one job isn't over before the watch is."""
         return False
 
-    def goes_on(self, process: ProcessKey) -> bool:
-        """Whether the step of a process still runs; True where the records don't show its step."""
-        program = self._pipeline.table.of(process)
-        return program is None or program.scope != SCOPE or not _is_left_behind(program)
-
     def finish(self, now_ns: int) -> None:
         """End the job, and report which processes its steps left behind."""
         left = [

@@ -25,6 +25,7 @@ static const struct shape {
 	{ "double-fork", double_fork, "COMMAND...    its parent has ended before it starts" },
 	{ "setsid-fork", setsid_fork, "COMMAND...    in a session of its own" },
 	{ "clone-parent", clone_parent, "COMMAND...    a sibling of the process that made it" },
+	{ "leave-sibling", leave_sibling, "COMMAND...    a child of our own parent's; we end" },
 	{ "vfork", vfork_exec, "COMMAND..." },
 	{ "fork-noexec", fork_noexec, "ADDRESS PORT  a child connects without exec" },
 	{ "memfd-exec", memfd_exec, "COMMAND...    its file has no name; COMMAND is a path" },

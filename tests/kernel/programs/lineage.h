@@ -11,6 +11,7 @@
 int double_fork(char **argv);
 int setsid_fork(char **argv);
 int clone_parent(char **argv);
+int leave_sibling(char **argv);
 int vfork_exec(char **argv);
 int fork_noexec(char **argv);
 int memfd_exec(char **argv);

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
-import shlex
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,16 +22,22 @@ from tests.kernel.host_watches import (
     DENIED,
     FILE,
     HOST,
+    WORKER,
+    called,
+    ended,
     fails_with,
+    is_ready,
     leaves,
     step,
+    watch_command,
+    watch_environment,
     watching_a_job,
 )
 from tests.kernel.lab import PORT
 from tests.kernel.policy_runs import policy
 from tests.kernel.running_exporter import instance_of, nothing_left, wait_for
 from tests.kernel.tamper_records import told
-from tests.kernel.tracing import environment, logs, spans
+from tests.kernel.tracing import logs, spans
 from tests.kernel.watching import Runner
 
 if TYPE_CHECKING:
@@ -44,34 +48,10 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.kernel
 
-WORKER, LISTENER = "Runner.Worker", "Runner.Listener"
-"""The agent of a GitHub job, and what makes one for each."""
+LISTENER = "Runner.Listener"
+"""What makes an agent for each job of GitHub's."""
 WAITS = "import subprocess, sys; sys.exit(subprocess.call(sys.argv[1:]) + 64)"
 ENDS_BY_TOKEN = ("--end-digest", "ab" * 32, "--end-folder")
-
-
-def called(name: str, folder: Path) -> str:
-    """A Python whose executable has that name."""
-    shutil.copy(Path(sys.executable).resolve(), folder / name)
-    return str(folder / name)
-
-
-def watch_command(folder: Path, *options: str) -> list[str]:
-    """A watch of the job that `step` is of; what it writes is in `folder`."""
-    (folder / "end").mkdir()
-    places = [f"--{name}={folder / name}" for name in ("otlp-dir", "report", "summary", "pid-file")]
-    command = [sys.executable, "-m", "exporter", "watch", "--host", "--json-log", *places, *options]
-    return ["sh", "-c", f"echo $$ > {folder}/pid; exec {shlex.join(command)} 2> {folder}/log"]
-
-
-def watch_environment(folder: Path) -> dict[str, str]:
-    """What that is started with."""
-    return environment({**step("egress"), "STATE_DIRECTORY": str(folder / "state")})
-
-
-def is_ready(folder: Path) -> bool:
-    """Whether nothing is missed any more."""
-    return (folder / "pid-file").exists()
 
 
 def is_being_loaded(folder: Path) -> bool:
@@ -80,19 +60,6 @@ def is_being_loaded(folder: Path) -> bool:
         opened = Path(f"/proc/{int((folder / 'pid').read_text())}/fd")
         return any(link.readlink() == folder / "end" for link in opened.iterdir())
     return False
-
-
-@contextmanager
-def ended(folder: Path) -> Iterator[None]:
-    """After the block it doesn't run any more. Killed, as a runner does it, it would stay attached."""
-    with nothing_left():
-        try:
-            yield
-        finally:
-            pid = int((folder / "pid").read_text())
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGTERM)
-            assert is_gone(pid)
 
 
 @pytest.mark.parametrize("when", [is_being_loaded, is_ready])
