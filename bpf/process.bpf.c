@@ -164,7 +164,7 @@ static inline void settle(struct proc_value *proc)
  * Fill in the facts about a process without an entry, by its nearest ancestor that has one. Return
  * 0 if it isn't to be followed.
  */
-static inline int find_stray(u64 task, u32 is_host, struct proc_value *proc)
+static inline int find_stray(u64 task, const struct config_value *config, struct proc_value *proc)
 {
 	u64 above = pointer_at(task, TASK_GROUP_LEADER);
 	u32 step;
@@ -189,7 +189,13 @@ static inline int find_stray(u64 task, u32 is_host, struct proc_value *proc)
 			return 1;
 		}
 	}
-	return is_host;
+	/*
+	 * All of these ancestors were made between the search for everybody and on_newtask. Who made
+	 * the first of them may be anybody, a step, too.
+	 */
+	if (config->knows_everyone)
+		proc->standing = STANDING_STEP;
+	return config->is_host;
 }
 
 static inline struct proc_value *stray(u64 task, u32 pid)
@@ -201,7 +207,7 @@ static inline struct proc_value *stray(u64 task, u32 pid)
 	if (!config || config->self_pid == pid || (!config->is_host && !is_overflown()))
 		return 0;
 	if (!strays.lookup(&pid)) {
-		if (!find_stray(task, config->is_host, &proc))
+		if (!find_stray(task, config, &proc))
 			return 0;
 		if (!proc.scope && !proc.candidate.tgid)
 			become_candidate(&proc, pid);

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -43,11 +43,11 @@ class Adopted:
     """An instance that this process has taken over."""
 
     def __init__(self, directory: Path, stack: ExitStack) -> None:
-        """Closing `stack` gives up the lock on the instance, and closes what `ready` opened."""
+        """Closing `stack` gives up the lock on the instance, and closes what `loaded` opened."""
         self._directory = directory
         self._stack = stack
 
-    def ready(self, coverage: Coverage) -> Tracer:
+    def loaded(self, coverage: Coverage) -> Tracer:
         """Open the instance's maps for a tracer; its programs have been running all the time.
 
         Raises KernelError.
@@ -58,14 +58,17 @@ class Adopted:
         except UNREADABLE as error:
             raise _unfit(self._directory, f"it can't be read: {error}") from None
 
+    def attach(self) -> None:
+        """Do nothing: the programs are attached."""
+
 
 @contextmanager
-def adopting(*, has_policy: bool) -> Iterator[Adopted | None]:
+def adopting(*, has_policy: bool, tell: Callable[[str], object] = lambda _: None) -> Iterator[Adopted | None]:
     """Take over the instance of a killed watch; yields None where there is none.
 
     If this fails, or the caller's work with the instance, the instance stays as it is: only detaching its
-    programs removes it. Raises KernelError when a watch is still running, when several instances could be
-    meant, or when the instance doesn't fit.
+    programs removes it. `tell` is as for `sweep`. Raises KernelError when a watch is still running, when
+    several instances could be meant, or when the instance doesn't fit.
     """
     require_host()
     home = home_of(os.geteuid(), ensure_bpffs())
@@ -78,7 +81,7 @@ def adopting(*, has_policy: bool) -> Iterator[Adopted | None]:
                     _require_whole(directory)
                     _require_policy(directory, has_policy=has_policy)
                     _put_in_charge(directory)
-                    sweep(home)
+                    sweep(home, tell)
         yield None if directory is None else Adopted(directory, stack)
 
 
