@@ -181,7 +181,9 @@ static inline int find_stray(u64 task, const struct config_value *config, struct
 		if (ancestor) {
 			proc->scope = ancestor->scope;
 			proc->held = ancestor->held;
-			proc->candidate = ancestor->candidate;
+			/* Unless it is a step, it may have become a job's root before we saw it. */
+			if (ancestor->standing >= STANDING_STEP || is_overflown())
+				proc->candidate = ancestor->candidate;
 			proc->is_guest = ancestor->is_guest;
 			proc->standing = standing_below(ancestor);
 			proc->agent = ancestor->agent;
@@ -190,8 +192,8 @@ static inline int find_stray(u64 task, const struct config_value *config, struct
 		}
 	}
 	/*
-	 * All of these ancestors were made between the search for everybody and on_newtask. Who made
-	 * the first of them may be anybody, a step, too.
+	 * All of these ancestors were made after the search for everybody, and before on_newtask was
+	 * attached. The first one may be a step's.
 	 */
 	if (config->knows_everyone)
 		proc->standing = STANDING_STEP;
