@@ -192,8 +192,8 @@ static inline int find_stray(u64 task, const struct config_value *config, struct
 		}
 	}
 	/*
-	 * All of these ancestors were made after the search for everybody, and before on_newtask was
-	 * attached. The first one may be a step's.
+	 * All of these ancestors were made after the search for everybody, and before on_newtask
+	 * was attached. The first one may be a step's.
 	 */
 	if (config->knows_everyone)
 		proc->standing = STANDING_STEP;
