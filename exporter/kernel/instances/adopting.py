@@ -36,6 +36,7 @@ from exporter.kernel.tracer import PINNED_MAPS, Tracer
 
 _NAME_BYTES = 15
 """The most bytes of a program's name that the kernel keeps."""
+_RESERVES = {f"prog_{each.name}" for each in PROGRAMS if isinstance(each, Reserve)}
 _PATIENCE_S, _PAUSE_S = 1.0, 0.01
 
 
@@ -101,7 +102,7 @@ def _take(home: Path, stack: ExitStack) -> Path | None:
     if not dead and living:
         what = f"a watch runs already: instance {living[0].name}"
         raise KernelError(what, hint="end that one first; only what a killed watch left can be adopted")
-    chosen = [directory for directory in dead if may_be_needed(directory)] or list(dead)[:1]
+    chosen = [each for each in dead if may_be_needed(each)] or [each for each in dead if _has_begun(each)][:1]
     if len(chosen) > 1:
         names = ", ".join(directory.name for directory in chosen)
         what = f"several watches were killed and left something that goes on: instances {names}"
@@ -113,6 +114,11 @@ def _take(home: Path, stack: ExitStack) -> Path | None:
     stack.callback(os.close, os.dup(dead[chosen[0]]))  # the duplicate holds the same lock
     others.close()
     return chosen[0]
+
+
+def _has_begun(directory: Path) -> bool:
+    """Whether all programs were attached: the reserves are pinned last."""
+    return all((directory / name).exists() for name in _RESERVES)
 
 
 def _is_watchs(directory: Path) -> bool:
@@ -144,7 +150,7 @@ def _require_whole(directory: Path) -> None:
             raise _unfit(directory, "it is of another version of ci-egress")
         pins = {path.name for path in directory.iterdir()}
         wanted = {f"map_{name}" for name in PINNED_MAPS}
-        wanted |= {f"prog_{each.name}" for each in PROGRAMS if isinstance(each, Reserve)}
+        wanted |= _RESERVES
         if missing := sorted(wanted - pins):
             raise _unfit(directory, f"{missing[0]} isn't pinned any more")
         numbers = {map_number(directory / name) for name in pins if name.startswith("map_")}
