@@ -70,9 +70,10 @@ class FollowedProcesses:
             self._windows.follow(HOST)
             self._follows_host = True
         is_new = self._enter(process, found_value(process, standing, agent))
-        if is_new and not standing:
-            standing, agent = self._met_as(process)  # not before: from now on programs go by the new entry
-            is_new = self._stand(process.pid, standing, agent)
+        met = self._met(process) if is_new else None  # not before: from now on programs go by the new entry
+        if met and standing != wire.STANDING_STEP:
+            standing, agent = met.standing, met.agent
+            self._stand(process.pid, standing, agent)
         if not standing:
             return False
         is_new = is_new or self._stand(process.pid, standing, agent)
@@ -93,13 +94,13 @@ class FollowedProcesses:
             self._procs.update(key, value)
         return is_left_over
 
-    def _met_as(self, process: ProcessKey) -> tuple[int, int]:
-        """Return the standing of `process` when programs met it, and the kind of agent that it was below.
+    def _met(self, process: ProcessKey) -> wire.ProcValue | None:
+        """Return what programs found out when they met `process` before it was found, if it had a standing.
 
         Its parents may have ended since: then /proc doesn't show any more what it is.
         """
         stray = proc_of(self._strays, process)
-        return (stray.standing, stray.agent) if stray else (wire.STANDING_NONE, 0)
+        return stray if stray and stray.standing else None
 
     def all_are_found(self) -> None:
         """Have a process held as a step from now on when none of the ancestors that are looked at was found.
