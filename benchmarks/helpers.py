@@ -10,6 +10,7 @@ How: all programs at the same hook, metered by the kernel over the same connects
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 from benchmarks.compare import middle
 from benchmarks.figures import Figure
@@ -18,7 +19,7 @@ from benchmarks.workshop import Workshop
 from exporter.kernel.compilation.bytecode import Request
 from exporter.kernel.compilation.compiling import compiled, system_compiler
 from exporter.kernel.compilation.sources import bpf_directory
-from exporter.kernel.instances.loading import load
+from exporter.kernel.instances.loading import attach, load
 from exporter.kernel.mounts import ensure_bpffs
 from exporter.kernel.pins import remove
 from exporter.kernel.programs.kinds import Hook
@@ -64,7 +65,8 @@ def measure(shop: Workshop) -> Iterator[Figure]:
     pins = ensure_bpffs() / "ci-egress-benchmark"
     pins.mkdir(mode=0o700)
     try:
-        load(compiled(request, system_compiler(), None), pins, hooks, [])
+        with ExitStack() as stack:
+            attach(load(compiled(request, system_compiler(), None), pins, hooks, [], stack), pins)
         programs = {what: Program(pins / f"link_{name}") for what, name in names.items()}
         yield from _figures(shop, programs)
     finally:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from exporter.kernel.compilation.bytecode import Request
 from exporter.kernel.compilation.compiling import compiled, system_compiler
 from exporter.kernel.compilation.sources import bpf_directory
-from exporter.kernel.instances.loading import load
+from exporter.kernel.instances.loading import attach, load
 from exporter.kernel.mounts import ensure_bpffs
 from exporter.kernel.pins import remove
 from exporter.kernel.programs.kinds import Hook
@@ -71,7 +71,8 @@ def program_that_does_nothing() -> Iterator[Program]:
     pins.mkdir(mode=0o700)
     request = Request(_NOTHING, [], bpf_directory())
     try:
-        load(compiled(request, system_compiler(), None), pins, [_HOOK], [])
+        with ExitStack() as stack:
+            attach(load(compiled(request, system_compiler(), None), pins, [_HOOK], [], stack), pins)
         yield Program(pins / "link_on_nothing")
     finally:
         remove(pins)

@@ -596,6 +596,7 @@ struct config_value {
 	u32 has_executables;	/* 1: some policy names executables */
 	u32 edition;		/* of the programs: part of a hash of their sources */
 	u32 undecided; /* the scope as which steps are held until their job is known; 0: as none */
+	u32 knows_everyone; /* 1: all that ran before the programs were attached are in `procs` */
 };
 
 /* A way to recognise an agent. Members that its kind doesn't use are zeros. */

@@ -164,7 +164,7 @@ static inline void settle(struct proc_value *proc)
  * Fill in the facts about a process without an entry, by its nearest ancestor that has one. Return
  * 0 if it isn't to be followed.
  */
-static inline int find_stray(u64 task, u32 is_host, struct proc_value *proc)
+static inline int find_stray(u64 task, const struct config_value *config, struct proc_value *proc)
 {
 	u64 above = pointer_at(task, TASK_GROUP_LEADER);
 	u32 step;
@@ -181,7 +181,9 @@ static inline int find_stray(u64 task, u32 is_host, struct proc_value *proc)
 		if (ancestor) {
 			proc->scope = ancestor->scope;
 			proc->held = ancestor->held;
-			proc->candidate = ancestor->candidate;
+			/* Unless it is a step, it may have become a job's root before we saw it. */
+			if (ancestor->standing >= STANDING_STEP || is_overflown())
+				proc->candidate = ancestor->candidate;
 			proc->is_guest = ancestor->is_guest;
 			proc->standing = standing_below(ancestor);
 			proc->agent = ancestor->agent;
@@ -189,7 +191,13 @@ static inline int find_stray(u64 task, u32 is_host, struct proc_value *proc)
 			return 1;
 		}
 	}
-	return is_host;
+	/*
+	 * All of these ancestors were made after the search for everybody, and before on_newtask
+	 * was attached. The first one may be a step's.
+	 */
+	if (config->knows_everyone)
+		proc->standing = STANDING_STEP;
+	return config->is_host;
 }
 
 static inline struct proc_value *stray(u64 task, u32 pid)
@@ -201,7 +209,7 @@ static inline struct proc_value *stray(u64 task, u32 pid)
 	if (!config || config->self_pid == pid || (!config->is_host && !is_overflown()))
 		return 0;
 	if (!strays.lookup(&pid)) {
-		if (!find_stray(task, config->is_host, &proc))
+		if (!find_stray(task, config, &proc))
 			return 0;
 		if (!proc.scope && !proc.candidate.tgid)
 			become_candidate(&proc, pid);

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from exporter.common.errors import CANNOT_TRACE_STATUS
+from exporter.session.messages import warn
 
 if TYPE_CHECKING:
     from exporter.kernel.doctor import Check
@@ -31,7 +32,7 @@ def command(*, as_json: bool, verbose: bool) -> int:
     """  # noqa: D301 - click wants a real backspace
     from exporter.kernel.doctor import examine, would_work
 
-    checks = examine()
+    checks = examine(warn)
     if as_json:
         print(json.dumps(fields(checks)))  # noqa: T201 - it is what was asked for
     else:

@@ -20,7 +20,7 @@ import click
 from exporter.common.errors import FAIL_ON_STATUS, LOST_STATUS, UsageError
 from exporter.session.baselines import required_baseline
 from exporter.session.command import HeldCommand, inherited_environment
-from exporter.session.messages import Messages
+from exporter.session.messages import Messages, warn
 from exporter.session.run_inputs import RunInputs
 from exporter.session.settings import OnDeath, RunConfig
 from exporter.session.signals import SignalRelay
@@ -136,7 +136,7 @@ def _trace(
     from exporter.kernel.instances.loading import loading
 
     config = given.config
-    with loading(outlives=config.on_exporter_death is OnDeath.CLOSED) as kernel:
+    with loading(outlives=config.on_exporter_death is OnDeath.CLOSED, tell=warn) as kernel:
         from exporter.session.run import trace
 
         try:

@@ -13,7 +13,7 @@ import click
 from exporter.common.errors import UsageError
 from exporter.session.baselines import required_baseline
 from exporter.session.command import inherited_environment
-from exporter.session.messages import Messages
+from exporter.session.messages import Messages, warn
 from exporter.session.settings import OnDeath, WatchConfig
 from exporter.session.watch.end_folder import end_folder
 from exporter.session.watch.inputs import WatchInputs
@@ -211,8 +211,8 @@ def _kernel(config: WatchConfig, *, has_policy: bool) -> Iterator[Kernel]:
         if config.adopt:
             from exporter.kernel.instances.adopting import adopting
 
-            adopted = stack.enter_context(adopting(has_policy=has_policy))
-        yield adopted or stack.enter_context(loading(outlives=outlives))
+            adopted = stack.enter_context(adopting(has_policy=has_policy, tell=warn))
+        yield adopted or stack.enter_context(loading(outlives=outlives, tell=warn))
 
 
 def _policy(config: WatchConfig) -> Source | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-LAYOUT = 0x98D7C3D8
+LAYOUT = 0xBEDC4093
 """Edition of the layout; every record and every pinned instance carries it."""
 
 ARGUMENTS_PIECE = 4096
@@ -774,7 +774,7 @@ PROC_VALUE = struct.Struct("<QIIIIIIQQIIBBHI")
 
 
 class ConfigValue(NamedTuple):
-    """`struct config_value`, 36 bytes."""
+    """`struct config_value`, 40 bytes."""
 
     layout: int
     window: int
@@ -785,14 +785,15 @@ class ConfigValue(NamedTuple):
     has_executables: int
     edition: int
     undecided: int
+    knows_everyone: int
 
     @classmethod
     def unpack(cls, data: bytes) -> ConfigValue:
-        """Read one from 36 bytes."""
+        """Read one from 40 bytes."""
         return cls._make(CONFIG_VALUE.unpack(data))
 
 
-CONFIG_VALUE = struct.Struct("<IIIIIIIII")
+CONFIG_VALUE = struct.Struct("<IIIIIIIIII")
 
 AGENT_KEY = struct.Struct("<II56s")
 
@@ -1223,7 +1224,7 @@ OFFSETS = {
         },
     ),
     "config_value": (
-        36,
+        40,
         {
             "layout": 0,
             "window": 4,
@@ -1234,6 +1235,7 @@ OFFSETS = {
             "has_executables": 24,
             "edition": 28,
             "undecided": 32,
+            "knows_everyone": 36,
         },
     ),
     "agent_key": (64, {"kind": 0, "user": 4, "name": 8}),

@@ -64,12 +64,15 @@ class Check:
     """Whether `run` can't work without it; otherwise `run` works, and only reports less."""
 
 
-def examine() -> list[Check]:
-    """Run every check, in the order in which one would fix things. Never raises when something is missing."""
+def examine(tell: Callable[[str], object] = lambda _: None) -> list[Check]:
+    """Run every check, in the order in which one would fix things. Never raises when something is missing.
+
+    `tell` gets a line about connections that may send from now on what a dead instance dropped.
+    """
     compiler = bcc()
     checks = [*_required(), compiler, *helpful_capabilities(), host_cgroup_namespace(), name_resolution()]
     checks += [*frames(), *left_over()]
-    return [*checks, probe(uses_cache=not compiler.ok) if would_work(checks) else _not_tried()]
+    return [*checks, probe(uses_cache=not compiler.ok, tell=tell) if would_work(checks) else _not_tried()]
 
 
 def would_work(checks: list[Check]) -> bool:
@@ -220,16 +223,16 @@ def left_over() -> Iterator[Check]:
         )
 
 
-def probe(*, uses_cache: bool = False) -> Check:
-    """Load and attach every program, as `run` does, and detach them again."""
-    return require("tracing", partial(_trace, uses_cache=uses_cache))
+def probe(*, uses_cache: bool = False, tell: Callable[[str], object] = lambda _: None) -> Check:
+    """Load and attach every program, as `run` does, and detach them again; `tell` is as for `examine`."""
+    return require("tracing", partial(_trace, uses_cache=uses_cache, tell=tell))
 
 
-def _trace(*, uses_cache: bool) -> str:
+def _trace(*, uses_cache: bool, tell: Callable[[str], object]) -> str:
     # An interrupt waits until everything is detached again.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
     try:
-        with loading(uses_cache=uses_cache) as kernel:
+        with loading(uses_cache=uses_cache, tell=tell) as kernel:
             kernel.ready()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)

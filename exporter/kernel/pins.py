@@ -32,16 +32,16 @@ _REMOVALS = 3
 
 
 @contextmanager
-def new_instance(bpffs: Path) -> Iterator[Path]:
+def new_instance(bpffs: Path, tell: Callable[[str], object] = lambda _: None) -> Iterator[Path]:
     """Make a pin directory under `bpffs`; at the end, remove it with everything pinned in it.
 
-    First removes dead instances. Raises KernelError when bpffs can't be written.
+    First removes dead instances. `tell` is as for `remove`. Raises KernelError when bpffs can't be written.
     """
     home = home_of(os.geteuid(), bpffs)
     try:
         _claim(home)
         with locked(home):
-            sweep(home)
+            sweep(home, tell)
             directory = home / secrets.token_hex(8)
             directory.mkdir(mode=0o700)
             (directory / MODES).mkdir(mode=0o700)
@@ -56,7 +56,7 @@ def new_instance(bpffs: Path) -> Iterator[Path]:
         yield directory
     finally:
         if not (directory / _LEFT).exists():
-            remove(directory)
+            remove(directory, tell)
         os.close(held)
 
 
@@ -98,10 +98,11 @@ def is_ours_alone(home: Path) -> bool:
     return is_own and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
-def sweep(home: Path) -> list[Path]:
+def sweep(home: Path, tell: Callable[[str], object] = lambda _: None) -> list[Path]:
     """Remove the instances that nobody needs any more, and return them.
 
     An instance is removed when its lock is free, it doesn't enforce, and no process of its jobs is alive.
+    `tell` is as for `remove`.
     """
     swept = []
     for directory in sorted(path for path in home.iterdir() if path.is_dir()):
@@ -109,19 +110,19 @@ def sweep(home: Path) -> list[Path]:
         if held is None:
             continue
         with closing_fd(held):
-            if _try_remove(directory):
+            if _try_remove(directory, tell):
                 swept.append(directory)
     return swept
 
 
-def _try_remove(directory: Path) -> bool:
+def _try_remove(directory: Path, tell: Callable[[str], object]) -> bool:
     """Remove the instance if nobody needs it; return whether it is gone.
 
     An instance that can't be read or removed stays, and hinders nobody: a killed exporter may be at its last
     call, another version may have pinned other objects, and anything may have been put there by hand.
     """
     try:
-        return not is_needed(directory) and remove(directory)
+        return not is_needed(directory) and remove(directory, tell)
     except UNREADABLE:
         return False
 

@@ -20,6 +20,9 @@ from .maps.rings import Ring
 from .maps.windows import Windows
 from .scopes import Scopes
 
+_TICK_NS = 10_000_000
+"""How exactly /proc shows when a process started."""
+
 
 class FollowedProcesses:
     """The kernel's table of processes; each is followed as one of a scope."""
@@ -42,10 +45,11 @@ class FollowedProcesses:
         the programs are gone, so that nobody removes processes that end.
         """
         self._maps = maps
-        self._procs, self._found_steps = maps["procs"], maps["found_steps"]
+        self._procs, self._strays, self._found_steps = maps["procs"], maps["strays"], maps["found_steps"]
         self._scopes, self._forks, self._windows, self._frames = scopes, forks, windows, frames
         self._lineage = lineage
         self._is_adopted = is_adopted
+        self._follows_host = False
         self.is_detached = is_detached
 
     def follow(self, process: ProcessKey, scope: int) -> None:
@@ -62,16 +66,57 @@ class FollowedProcesses:
         Returns whether it has `standing` only from now on. Until `forget_found` is called, older children of
         a found process take their standing from it when they fork or execute.
         """
-        self._windows.follow(HOST)
-        is_new = self._procs.insert(U32.pack(process.pid), found_value(process, standing, agent))
+        if not self._follows_host:
+            self._windows.follow(HOST)
+            self._follows_host = True
+        is_new = self._enter(process, found_value(process, standing, agent))
+        met = self._met(process) if is_new else None  # not before: from now on programs go by the new entry
+        if met and standing != wire.STANDING_STEP:
+            standing, agent = met.standing, met.agent
+            self._stand(process.pid, standing, agent)
         if not standing:
             return False
         is_new = is_new or self._stand(process.pid, standing, agent)
         self._note_step(step_number(process), agent)  # not before: an agent itself is no step
         return is_new
 
+    def _enter(self, process: ProcessKey, value: bytes) -> bool:
+        """Enter `process` unless it is entered; return whether it wasn't.
+
+        An older process that had its pid ended before the programs were attached, so that nobody removed it.
+        """
+        key = U32.pack(process.pid)
+        if self._procs.insert(key, value):
+            return True
+        entry = proc_at(self._procs, process.pid)
+        is_left_over = entry is not None and entry.started_ns < process.started_ns - _TICK_NS
+        if is_left_over:
+            self._procs.update(key, value)
+        return is_left_over
+
+    def _met(self, process: ProcessKey) -> wire.ProcValue | None:
+        """Return what programs found out when they met `process` before it was found, if it had a standing.
+
+        Its parents may have ended since: then /proc doesn't show any more what it is.
+        """
+        stray = proc_of(self._strays, process)
+        return stray if stray and stray.standing else None
+
+    def all_are_found(self) -> None:
+        """Have a process held as a step from now on when none of the ancestors that are looked at was found.
+
+        Call it once everybody was found, before the programs are attached. Such a process is the last one of
+        a chain of processes that were made in between.
+        """
+        self._windows.know_everyone()
+
     def forget_found(self) -> None:
-        """Let no process take its standing from a found one any more."""
+        """Let no process take its standing from a found one any more: those that still may, take it now."""
+        found = dict(self._found_steps.items())
+        for pid, proc in all_procs(self._procs) if found else ():
+            agent = found.get(U32.pack(proc.early))
+            if agent is not None and proc.standing in {wire.STANDING_NONE, wire.STANDING_MARKED}:
+                self._stand(pid, wire.STANDING_STEP, U32.unpack(agent)[0])
         self._found_steps.clear()
 
     def _note_step(self, number: int, agent: int) -> None:
@@ -86,7 +131,7 @@ class FollowedProcesses:
         is one, whatever it executed before the kernel knew where it is.
         """
         proc = proc_at(self._procs, pid)
-        if not proc or proc.scope != HOST:
+        if not proc or proc.scope != HOST or proc.standing == standing:
             return False
         is_step = standing == wire.STANDING_STEP
         is_no_agent = is_step and proc.standing == wire.STANDING_AGENT and not self._is_adopted

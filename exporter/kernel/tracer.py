@@ -39,7 +39,7 @@ RINGS = ("lineage", "first", "lookups", "events", "environments")
 """The rings in an order: records on a later one follow from records on an earlier one."""
 PINNED_MAPS = [
     *RINGS,
-    *("procs", "forks", "candidates", "found_steps", "agents", "marks", "late_resolvers"),
+    *("procs", "strays", "forks", "candidates", "found_steps", "agents", "marks", "late_resolvers"),
     *("counters", "config"),
     *("flows_even", "flows_odd", "slots", "free_slots", "others", "others_told", "open_connects", "account"),
     *("queries", "queries_noted", "queries_expired"),
@@ -85,19 +85,19 @@ class Tracer:
         directory: Path,
         stack: ExitStack,
         coverage: Coverage,
-        unpinned: Mapping[str, int] | None = None,
         *,
+        outlives: bool = True,
         is_adopted: bool = False,
     ) -> None:
         """Open the maps and links pinned in `directory`; `stack` closes them again.
 
-        `unpinned` are the links by their programs' names, where the programs are to end with this process:
-        then no link is pinned. With `is_adopted` an exporter that ended has used this instance before.
+        Without `outlives` the programs are to end with this process, and no link is pinned. With `is_adopted`
+        an exporter that ended has used this instance before.
         """
         self.directory = directory
         """Where the pins are."""
         self.is_adopted = is_adopted
-        self._outlives = unpinned is None
+        self._outlives = outlives
         self._goes_on = self._is_detached = False
         self.left = NotAborted()
         """The connections of which packets were dropped, and that `detach` couldn't abort."""
@@ -106,12 +106,12 @@ class Tracer:
         self.maps: Mapping[str, Map] = opened
         self._counters = opened["counters"]
         trust_units(opened["resolver_units"])
-        self.frames = stack.enter_context(closing(Frames(directory, opened, outlives=unpinned is None)))
+        self.frames = stack.enter_context(closing(Frames(directory, opened, outlives=outlives)))
         self._queries, forks = Queries(opened), Forks(opened["forks"])
         self._modes = opened["modes"]
         self._registry = Registry(opened["jobs"], partial(changing_modes, directory))
         self._policies, self._grants = Policies(opened, self._registry), Grants(opened)
-        self._held = stack.enter_context(closing(HeldLinks(directory, unpinned or {})))
+        self._held = stack.enter_context(closing(HeldLinks(directory)))
         self._windows = stack.enter_context(closing(Windows(opened, coverage, goes_on=is_adopted)))
         parts = (self._policies, self._grants, self._queries, forks, self._windows, self.frames)
         self.scopes = Scopes(opened, *parts)
@@ -136,6 +136,13 @@ class Tracer:
         self._environments = self._rings[-1] if coverage.reads_environments else None
         self.before = inherited(opened, self._rings, self._windows) if is_adopted else Inherited()
         """The attempts that the kernel counted for earlier exporters, by what became of them."""
+
+    def hold_links(self, unpinned: Mapping[str, int]) -> None:
+        """Hold the links of the programs, which have been attached meanwhile. Raises OSError.
+
+        `unpinned` are those that aren't pinned, by their programs' names.
+        """
+        self._held.hold(unpinned)
 
     def hold_undecided(self, scope: int) -> None:
         """Hold possible members of jobs to the policy of `scope` until their job is known; 0: to none."""

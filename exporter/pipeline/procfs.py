@@ -72,13 +72,17 @@ def is_running(process: ProcessKey) -> bool:
 
 def everyone() -> Iterator[tuple[ProcessKey, int]]:
     """Yield every process of this host with its parent's pid, parents first."""
-    found = []
+    found = dict[int, _State]()
     for pid in psutil.pids():
         with suppress(OSError):  # it has ended
-            state = _state(pid)
-            found.append((state.started_ns, pid, state.parent_pid))
-    for started, pid, parent_pid in sorted(found):
-        yield ProcessKey(pid, started), parent_pid
+            found[pid] = _state(pid)
+    # A start is known to the tick: a child of the same tick may have the lower pid.
+    for youngest in sorted(found, key=lambda pid: found[pid].started_ns):
+        line, pid = list[tuple[ProcessKey, int]](), youngest
+        while state := found.pop(pid, None):
+            line.append((ProcessKey(pid, state.started_ns), state.parent_pid))
+            pid = state.parent_pid
+        yield from reversed(line)
 
 
 def ancestors(pid: int) -> tuple[ProcessKey, ...]:

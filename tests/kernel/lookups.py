@@ -15,7 +15,7 @@ from exporter.events.decode import Decoder
 from exporter.events.facts import Answered, Asked, ProcessKey
 from exporter.kernel.bpf import Map, possible_cpus
 from exporter.kernel.compilation.compiling import compiled, our_request, system_compiler
-from exporter.kernel.instances.loading import load
+from exporter.kernel.instances.loading import attach, load
 from exporter.kernel.maps.rings import Ring, drain
 from exporter.kernel.mounts import ensure_bpffs
 from exporter.kernel.pins import new_instance
@@ -132,7 +132,8 @@ class Lookups:
 def reading_lookups() -> Iterator[Lookups]:
     """Load and attach the programs for the block."""
     with new_instance(ensure_bpffs()) as pins, ExitStack() as stack:
-        load(compiled(our_request(), system_compiler(), None), pins, PROGRAMS, PINNED_MAPS)
+        bytecode = compiled(our_request(), system_compiler(), None)
+        attach(load(bytecode, pins, PROGRAMS, PINNED_MAPS, stack), pins)
         yield Lookups(pins, stack)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -36,6 +36,7 @@ from exporter.kernel.tracer import PINNED_MAPS, Tracer
 
 _NAME_BYTES = 15
 """The most bytes of a program's name that the kernel keeps."""
+_RESERVES = {f"prog_{each.name}" for each in PROGRAMS if isinstance(each, Reserve)}
 _PATIENCE_S, _PAUSE_S = 1.0, 0.01
 
 
@@ -43,11 +44,11 @@ class Adopted:
     """An instance that this process has taken over."""
 
     def __init__(self, directory: Path, stack: ExitStack) -> None:
-        """Closing `stack` gives up the lock on the instance, and closes what `ready` opened."""
+        """Closing `stack` gives up the lock on the instance, and closes what `loaded` opened."""
         self._directory = directory
         self._stack = stack
 
-    def ready(self, coverage: Coverage) -> Tracer:
+    def loaded(self, coverage: Coverage) -> Tracer:
         """Open the instance's maps for a tracer; its programs have been running all the time.
 
         Raises KernelError.
@@ -58,14 +59,17 @@ class Adopted:
         except UNREADABLE as error:
             raise _unfit(self._directory, f"it can't be read: {error}") from None
 
+    def attach(self) -> None:
+        """Do nothing: the programs are attached."""
+
 
 @contextmanager
-def adopting(*, has_policy: bool) -> Iterator[Adopted | None]:
+def adopting(*, has_policy: bool, tell: Callable[[str], object] = lambda _: None) -> Iterator[Adopted | None]:
     """Take over the instance of a killed watch; yields None where there is none.
 
     If this fails, or the caller's work with the instance, the instance stays as it is: only detaching its
-    programs removes it. Raises KernelError when a watch is still running, when several instances could be
-    meant, or when the instance doesn't fit.
+    programs removes it. `tell` is as for `sweep`. Raises KernelError when a watch is still running, when
+    several instances could be meant, or when the instance doesn't fit.
     """
     require_host()
     home = home_of(os.geteuid(), ensure_bpffs())
@@ -78,7 +82,7 @@ def adopting(*, has_policy: bool) -> Iterator[Adopted | None]:
                     _require_whole(directory)
                     _require_policy(directory, has_policy=has_policy)
                     _put_in_charge(directory)
-                    sweep(home)
+                    sweep(home, tell)
         yield None if directory is None else Adopted(directory, stack)
 
 
@@ -98,7 +102,7 @@ def _take(home: Path, stack: ExitStack) -> Path | None:
     if not dead and living:
         what = f"a watch runs already: instance {living[0].name}"
         raise KernelError(what, hint="end that one first; only what a killed watch left can be adopted")
-    chosen = [directory for directory in dead if may_be_needed(directory)] or list(dead)[:1]
+    chosen = [each for each in dead if may_be_needed(each)] or [each for each in dead if _has_begun(each)][:1]
     if len(chosen) > 1:
         names = ", ".join(directory.name for directory in chosen)
         what = f"several watches were killed and left something that goes on: instances {names}"
@@ -110,6 +114,11 @@ def _take(home: Path, stack: ExitStack) -> Path | None:
     stack.callback(os.close, os.dup(dead[chosen[0]]))  # the duplicate holds the same lock
     others.close()
     return chosen[0]
+
+
+def _has_begun(directory: Path) -> bool:
+    """Whether all programs were attached: the reserves are pinned last."""
+    return all((directory / name).exists() for name in _RESERVES)
 
 
 def _is_watchs(directory: Path) -> bool:
@@ -141,7 +150,7 @@ def _require_whole(directory: Path) -> None:
             raise _unfit(directory, "it is of another version of ci-egress")
         pins = {path.name for path in directory.iterdir()}
         wanted = {f"map_{name}" for name in PINNED_MAPS}
-        wanted |= {f"prog_{each.name}" for each in PROGRAMS if isinstance(each, Reserve)}
+        wanted |= _RESERVES
         if missing := sorted(wanted - pins):
             raise _unfit(directory, f"{missing[0]} isn't pinned any more")
         numbers = {map_number(directory / name) for name in pins if name.startswith("map_")}

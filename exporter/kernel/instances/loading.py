@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Thread
 
@@ -36,15 +37,40 @@ def is_complete(bytecode: Bytecode) -> bool:
     return names.issuperset(PINNED_MAPS) and all(each.name in bytecode.programs for each in PROGRAMS)
 
 
-def load(  # noqa: PLR0913, PLR0917 - the last two are for a caller that may be interrupted
+@dataclass(frozen=True)
+class Loaded:
+    """Descriptors of maps, and of programs that the verifier let through: nothing calls these yet."""
+
+    maps: Mapping[str, int]
+    programs: Sequence[tuple[Program, int]]
+
+
+def load(  # noqa: PLR0913, PLR0917 - the last is for a caller that may be interrupted
     bytecode: Bytecode,
     pins: Path,
     programs: Sequence[Program],
     pinned_maps: Sequence[str],
+    stack: ExitStack,
     goes_on: Callable[[], bool] = lambda: True,
-    unpinned: dict[str, int] | None = None,
-) -> None:
-    """Make the maps, load and attach `programs`, and pin both in `pins`, as long as `goes_on()`.
+) -> Loaded:
+    """Make the maps, pin them in `pins`, and load `programs`, as long as `goes_on()`.
+
+    `stack` closes the descriptors. Raises KernelError; the caller has to remove the pins made until then.
+    """
+    maps: dict[str, int] = {}
+    for spec in bytecode.maps:
+        with failures_told("load", spec.name):
+            maps[spec.name] = create_map(spec)
+        stack.callback(os.close, maps[spec.name])
+    for name in pinned_maps:
+        with failures_told("pin", name):
+            pin(maps[name], pins / f"map_{name}")
+    verified = _verified(bytecode, programs, list(maps.values()), stack, goes_on)
+    return Loaded(maps, list(zip(programs, verified, strict=False)))
+
+
+def attach(loaded: Loaded, pins: Path, unpinned: dict[str, int] | None = None) -> None:
+    """Attach the programs, and pin their links in `pins`.
 
     With `unpinned`, the links are put there by their programs' names, and not pinned. Raises KernelError; the
     caller has to remove the pins made until then, and to close the links in `unpinned`.
@@ -53,19 +79,8 @@ def load(  # noqa: PLR0913, PLR0917 - the last two are for a caller that may be 
         with failures_told("attach", "cgroup v2"):
             cgroup = os.open(cgroup2_root(), os.O_RDONLY | os.O_DIRECTORY)
         stack.callback(os.close, cgroup)
-        maps: dict[str, int] = {}
-        for spec in bytecode.maps:
-            with failures_told("load", spec.name):
-                maps[spec.name] = create_map(spec)
-            stack.callback(os.close, maps[spec.name])
-        for name in pinned_maps:
-            with failures_told("pin", name):
-                pin(maps[name], pins / f"map_{name}")
-        loaded = _verified(bytecode, programs, list(maps.values()), stack, goes_on)
-        for program, descriptor in zip(programs, loaded, strict=False):
-            if not goes_on():
-                return
-            link = _put_in_place(program, descriptor, maps, cgroup, pins)
+        for program, descriptor in loaded.programs:
+            link = _put_in_place(program, descriptor, loaded.maps, cgroup, pins)
             if link is not None and unpinned is not None:
                 unpinned[program.name] = link
             elif link is not None:
@@ -110,18 +125,29 @@ def _put_in_place(
 class Loading:
     """The programs, being loaded by a thread: until they are ready, the caller can do something else."""
 
-    def __init__(self, stack: ExitStack, compiler: Compiler, *, uses_cache: bool, outlives: bool) -> None:
+    def __init__(
+        self,
+        stack: ExitStack,
+        compiler: Compiler,
+        *,
+        uses_cache: bool,
+        outlives: bool,
+        tell: Callable[[str], object],
+    ) -> None:
         """Begin to load; closing `stack` ends it.
 
-        With `outlives`, the programs stay attached when the exporter is killed. Raises KernelError.
+        With `outlives`, the programs stay attached when the exporter is killed. `tell` is as for
+        `new_instance`. Raises KernelError.
         """
         self._stack = stack
         self._unpinned: dict[str, int] | None = None if outlives else {}
         self._compiler = compiler
         self._cache = default_cache(os.geteuid()) if uses_cache else None
-        self._directory = stack.enter_context(new_instance(ensure_bpffs()))
+        self._directory = stack.enter_context(new_instance(ensure_bpffs(), tell))
         self.tracer: Tracer | None = None
-        """The tracer that `ready` returned; None until then."""
+        """The tracer that `loaded` returned; None until then."""
+        self._descriptors = ExitStack()
+        self._loaded = Loaded({}, ())
         self._is_over = Event()
         self._error: BaseException | None = None
         self._thread = Thread(target=self._work, name="loading")
@@ -129,20 +155,39 @@ class Loading:
         self._thread.start()
 
     def ready(self, coverage: Coverage = Coverage()) -> Tracer:  # noqa: B008 - immutable
-        """Wait until every program is attached. Raises KernelError with what is missing and how to get it."""
+        """Wait until every program is loaded, and attach them. Raises as `loaded` and `attach` do."""
+        tracer = self.loaded(coverage)
+        self.attach()
+        return tracer
+
+    def loaded(self, coverage: Coverage) -> Tracer:
+        """Wait until every program is loaded: the maps can be filled now, and nothing is traced yet.
+
+        Raises KernelError with what is missing and how to get it.
+        """
         self._thread.join()
         if self._error:
             raise self._error
         with failures_told("load", "what is pinned"):
-            self.tracer = Tracer(self._directory, self._stack, coverage, self._unpinned)
-            self._unpinned = None  # they are the tracer's now
+            self.tracer = Tracer(self._directory, self._stack, coverage, outlives=self._unpinned is None)
         return self.tracer
+
+    def attach(self) -> None:
+        """Attach the programs, once `loaded` has returned. Raises KernelError."""
+        assert self.tracer is not None  # noqa: S101 - as above
+        attach(self._loaded, self._directory, self._unpinned)
+        with failures_told("load", "what is pinned"):
+            self.tracer.hold_links(self._unpinned or {})
+        self._unpinned = None  # they are the tracer's now
+        self._descriptors.close()
 
     def _work(self) -> None:
         try:
             with failures_told("compile", "bpf/"):
                 bytecode = compiled(our_request(), self._compiler, self._cache, is_complete)
-            load(bytecode, self._directory, PROGRAMS, PINNED_MAPS, self._goes_on, self._unpinned)
+            self._loaded = load(
+                bytecode, self._directory, PROGRAMS, PINNED_MAPS, self._descriptors, self._goes_on
+            )
         except BaseException as error:  # noqa: BLE001 - raised where it is waited for
             self._error = error
 
@@ -154,19 +199,26 @@ class Loading:
         self._compiler.end()
         if self._thread.ident is not None:
             self._thread.join()
+        self._descriptors.close()
         while self._unpinned:
             os.close(self._unpinned.popitem()[1])
 
 
 @contextmanager
 def loading(
-    compiler: Compiler | None = None, *, uses_cache: bool = True, outlives: bool = True
+    compiler: Compiler | None = None,
+    *,
+    uses_cache: bool = True,
+    outlives: bool = True,
+    tell: Callable[[str], object] = lambda _: None,
 ) -> Iterator[Loading]:
     """Begin to load the programs; at the end they are detached and unpinned, and nothing of them is left.
 
     With `uses_cache`, bytecode is taken from an earlier start, or kept for the next one. If this process is
-    killed, the programs go on with `outlives`, and are gone otherwise. Raises KernelError.
+    killed, the programs go on with `outlives`, and are gone otherwise. `tell` is as for `new_instance`.
+    Raises KernelError.
     """
     require_host()
     with ExitStack() as stack:
-        yield Loading(stack, compiler or system_compiler(), uses_cache=uses_cache, outlives=outlives)
+        compiler = compiler or system_compiler()
+        yield Loading(stack, compiler, uses_cache=uses_cache, outlives=outlives, tell=tell)

@@ -57,6 +57,7 @@ class Windows:
         self._number = 0
         self._has_policies = self._has_executables = False
         self._undecided = 0
+        self._knows_everyone = False
         if goes_on:
             self._go_on()
         else:
@@ -107,6 +108,11 @@ class Windows:
             self._undecided = scope
             self._configure()
 
+    def know_everyone(self) -> None:
+        """Have a process without a known ancestor held as a step, since everybody else is known."""
+        self._knows_everyone = True
+        self._configure()
+
     def follow_jobs_alone(self) -> None:
         """Have processes that aren't followed yet stay so, and the environments of no job's unread."""
         self._coverage = Coverage()
@@ -154,14 +160,14 @@ class Windows:
         config = wire.ConfigValue.unpack(self._config.lookup(U32.pack(0)) or b"")
         self._number, self._began_s = config.window, time.monotonic()
         self._has_policies, self._has_executables = bool(config.has_policies), bool(config.has_executables)
-        self._undecided = config.undecided
+        self._undecided, self._knows_everyone = config.undecided, bool(config.knows_everyone)
         self._told_others.update({key: U64.unpack(value)[0] for key, value in self._others_told.items()})
         self._configure()
         self._grace = Grace()
 
     def _configure(self) -> None:
         policies = (self._has_policies, self._has_executables)
-        rest = (edition(), self._undecided)
+        rest = (edition(), self._undecided, self._knows_everyone)
         values = (wire.LAYOUT, self._number, os.getpid(), *self._coverage, *policies, *rest)
         self._config.update(U32.pack(0), wire.CONFIG_VALUE.pack(*values))
 

@@ -19,14 +19,20 @@ LATER = "link_later_"
 class HeldLinks:
     """The links of an instance, held open: while this exists, no program goes when its pin is removed."""
 
-    def __init__(self, directory: Path, unpinned: Mapping[str, int]) -> None:
-        """Open the links pinned in `directory`; `unpinned` are others, by program. Raises OSError."""
+    def __init__(self, directory: Path) -> None:
+        """Open the links pinned in `directory`. Raises OSError."""
         self._directory = directory
-        self._pins = _inodes(directory)
-        self._held = dict(unpinned)
+        self._held = dict[str, int]()
+        self.hold({})
+
+    def hold(self, unpinned: Mapping[str, int]) -> None:
+        """Open the links that are pinned by now; `unpinned` are others, by program. Raises OSError."""
+        self.close()
+        self._pins = _inodes(self._directory)
         for name in sorted(self._pins):
             if name.startswith("link_"):
-                self._held[name.removeprefix("link_")] = open_pinned(directory / name)
+                self._held[name.removeprefix("link_")] = open_pinned(self._directory / name)
+        self._held.update(unpinned)
         self._programs = {name: link_info(link).program_id for name, link in self._held.items()}
 
     def lost(self) -> Mapping[str, frozenset[str]]:

@@ -62,8 +62,11 @@ _BUSY_INTERVAL_S, _IDLE_INTERVAL_S = 0.005, 0.02
 class Kernel(Protocol):
     """The kernel's programs, which may still be compiled and loaded."""
 
-    def ready(self, coverage: Coverage) -> Tracer:
-        """Wait until the programs are attached, and return their tracer. Raises KernelError."""
+    def loaded(self, coverage: Coverage) -> Tracer:
+        """Wait until the programs are loaded, and return their tracer. Raises KernelError."""
+
+    def attach(self) -> None:
+        """Attach the programs, unless they are attached. Raises KernelError."""
 
 
 def run(
@@ -93,8 +96,10 @@ def run(
         )
         telemetry.prepare()
         reporting.prepare()
-        tracer = kernel.ready(Coverage(is_host=True, reads_environments=True))
+        tracer = kernel.loaded(Coverage(is_host=True, reads_environments=True))
         daemon = _Daemon(given, environment, tracer, telemetry, reporting)
+        daemon.prepare()
+        kernel.attach()
         tell_leftovers()
         for limit in frame_warnings(tracer, is_enforced=given.policy is not None):
             warn(limit)
@@ -174,16 +179,20 @@ class _Daemon:
         self._pause_s = _IDLE_INTERVAL_S
         self._reaping = Rhythm(_REAP_S, at_once=False)
 
+    def prepare(self) -> None:
+        """Tell the kernel which processes are agents and steps, before its programs are attached."""
+        self._steps.begin()
+
     def begin(self) -> None:
         """Find the processes that run already, or go on with those of an instance that was adopted."""
-        self._steps.begin()
         self._holder.start(self._guards.steering, self._pipeline.jobs, self._source.catch_up)
         self._jobs.begin(self._pipeline, boot_ns())
         if self._takeover is not None and self._tracer.is_adopted:
             self._takeover.begin(self._source.take)
             self._steps.find_again()
             return
-        for found in find_everyone(self._tracer, besides={os.getpid()}, standing=self._steps.standing):
+        # All are entered first: an environment may take long to read.
+        for found in list(find_everyone(self._tracer, besides={os.getpid()}, standing=self._steps.standing)):
             self._handle(found)
             if found.process not in self._apart and not self._steps.is_agent(found.process):
                 read_environment(self._handle, found.process, exec_id=0)

@@ -16,6 +16,8 @@ from .agents import KNOWN, Above, Agent, agent_of, marks, number_of
 _WALKS_MAX = 20
 """The most walks through all processes. The third finds nothing new, as a rule: a child of a step that was
 found is a step from its fork on."""
+_FIRST_WALKS = 2
+"""The walks before the programs are attached; few processes are made during the second one: it is quick."""
 _INIT = 1
 """The pid of init. It is above the watch, and yet no agent: it makes the host's own services, too."""
 
@@ -60,9 +62,22 @@ class Steps:
         """The processes that ran when the watch began, or were made while it looked for them."""
 
     def begin(self) -> None:
-        """Tell the kernel which programs are agents, and which variables jobs are known by."""
+        """Tell the kernel which programs are agents, which variables jobs are known by, and who runs already.
+
+        Call it before the programs are attached, unless they are adopted. A process that they meet then, and
+        that isn't entered, has somebody above it who is: so it is held if it is a step, even if its parents
+        end before anybody finds them.
+        """
         agents = {agent.key: number_of(agent) for agent in self._agents}
         self._tracer.processes.know_steps(agents, self._marks)
+        if self._tracer.is_adopted:
+            return
+        for _ in range(_FIRST_WALKS):
+            for process, parent_pid in everyone():
+                if process.pid != os.getpid():
+                    self._tracer.processes.find(process, *self.standing(process, parent_pid))
+        self._found, self._looked_at = {}, {}  # until the programs are attached, anybody may become an agent
+        self._tracer.processes.all_are_found()
 
     def find_again(self) -> None:
         """Find the agents and steps among the running processes, walk by walk, until one finds no more.

@@ -385,6 +385,22 @@ def test_a_run_that_was_killed_is_none_to_adopt(host: Host, tmp_path: Path) -> N
         end_agent(run)
 
 
+def test_a_watch_that_was_killed_while_its_programs_were_attached_is_none_to_adopt(
+    host: Host, tmp_path: Path
+) -> None:
+    """Nothing depends on it: reserves are pinned last."""
+    watches = Watches(host, tmp_path)
+    with watches.watching() as first:
+        kill(first)
+    (left,) = host.instances()
+    host.python(_UNPINNED.replace("link_on_sendmsg4", "prog_idle_setsockopt"), left)
+    with watches.watching("--adopt") as watch:
+        assert not watch.has_said("adopted")
+        (name,) = host.instances()
+        assert name != left
+        watch.stop()
+
+
 def test_what_does_not_fit_is_refused_and_stays_as_it_is(host: Host, steps: Steps, tmp_path: Path) -> None:
     run, evil = run_id("refused"), steps.act(V4.evil)
     file = str(policy(tmp_path, HELD))

@@ -20,7 +20,7 @@ from exporter.kernel.compilation.btf import MEMBERS, VMLINUX, kernel_offsets
 from exporter.kernel.compilation.bytecode import ROOTS_FOLDER, Bytecode, Cache, Request
 from exporter.kernel.compilation.compiling import compiled, our_request, system_compiler
 from exporter.kernel.compilation.sources import compiler_flags, source_text
-from exporter.kernel.instances.loading import is_complete, load
+from exporter.kernel.instances.loading import attach, is_complete, load
 from exporter.kernel.maps.windows import Coverage
 from exporter.kernel.mounts import ensure_bpffs
 from exporter.kernel.pins import new_instance
@@ -108,7 +108,7 @@ def test_the_records_are_the_same_with_either_compiler(
     assert set(answer["programs"]) == {program.name for program in PROGRAMS}
     act = programs.act("udp-sendmmsg", V4.peer, PORT, V4.evil, PORT, "--", "a" * 6000)
     with nothing_left(), new_instance(ensure_bpffs()) as pins, ExitStack() as stack:
-        load(Bytecode.of(answer), pins, PROGRAMS, PINNED_MAPS)
+        attach(load(Bytecode.of(answer), pins, PROGRAMS, PINNED_MAPS, stack), pins)
         events = events_of(Tracer(pins, stack, Coverage()), lab.command(act))
     sent = [(Act.SEND, 17, mapped(address), PORT, 0, 2) for address in (V4.peer, V4.evil)]
     nsenter = tuple(str(part) for part in lab.command(act))

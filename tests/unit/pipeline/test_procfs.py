@@ -10,12 +10,14 @@ import time
 import tracemalloc
 from pathlib import Path
 
+import psutil
 import pytest
 
 from exporter.common import bounded
 from exporter.events import wire
 from exporter.events.facts import ProcessKey
-from exporter.pipeline.procfs import Proc, environment_of, has_ended, started_ns
+from exporter.pipeline import procfs
+from exporter.pipeline.procfs import Proc, environment_of, everyone, has_ended, started_ns
 from tests.unit.endless_processes import boundless
 from tests.unit.started_processes import wait_until_executed
 
@@ -100,3 +102,24 @@ def test_that_it_cannot_be_read_does_not_say_that_it_has_ended(monkeypatch: pyte
     monkeypatch.setattr(Path, "read_text", fails)
     with pytest.raises(OSError, match="Too many open files"):
         has_ended(ProcessKey(1, 0))
+
+
+def test_parents_come_first_also_where_pids_began_anew_within_a_tick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a process whose parent comes later nobody would know what it is below."""
+    parents = {1: 0, 32766: 1, 32767: 32766, 301: 32767, 302: 301, 40: 1}
+    states = {pid: procfs._State("S", parent, 20_000_000) for pid, parent in parents.items()}
+    states[1] = states[1]._replace(started_ns=0)
+    monkeypatch.setattr(psutil, "pids", lambda: sorted(states))
+    monkeypatch.setattr(procfs, "_state", states.__getitem__)
+    found = list(everyone())
+    assert {process.pid: parent_pid for process, parent_pid in found} == parents
+    order = [process.pid for process, _ in found]
+    assert all(order.index(parent) < order.index(pid) for pid, parent in parents.items() if parent)
+
+
+def test_two_that_are_each_the_others_parent_come_once_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As pids that are another's by the time of the second look may seem to be."""
+    states = {pid: procfs._State("S", parent, 0) for pid, parent in ((7, 8), (8, 7))}
+    monkeypatch.setattr(psutil, "pids", lambda: sorted(states))
+    monkeypatch.setattr(procfs, "_state", states.__getitem__)
+    assert sorted(process.pid for process, _ in everyone()) == [7, 8]

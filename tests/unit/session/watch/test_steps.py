@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from types import SimpleNamespace
 from typing import Any
 
@@ -70,6 +72,22 @@ def test_where_no_agent_is_known_all_that_started_the_watch_is_one() -> None:
     steps = Steps(SimpleNamespace(), (), None, Above(ABOVE))  # type: ignore[arg-type]
     found = [steps.standing(process, parent_pid=0).standing for process in reversed(ABOVE)]
     assert found == [STANDING_NONE, *[STANDING_AGENT] * 4]
+
+
+@pytest.mark.parametrize("is_adopted", [False, True])
+def test_everybody_is_entered_before_the_programs_are_attached_unless_they_are(*, is_adopted: bool) -> None:
+    """Twice, since some are made during the first time; this process is none of them."""
+    said = list[str]()
+    entered = Counter[int]()
+    processes = SimpleNamespace(
+        know_steps=lambda *_: said.append("steps"),
+        find=lambda process, *_: entered.update([process.pid]),
+        all_are_found=lambda: said.append(f"all {entered[os.getppid()]} times"),
+    )
+    tracer: Any = SimpleNamespace(processes=processes, is_adopted=is_adopted)
+    Steps(tracer, (), None, Above()).begin()
+    assert said == (["steps"] if is_adopted else ["steps", "all 2 times"])
+    assert os.getpid() not in entered
 
 
 def decided(event: Environment, scope: int, *, undecided: int) -> list[tuple[object, ...]]:
