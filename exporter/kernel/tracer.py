@@ -106,7 +106,9 @@ class Tracer:
         self.maps: Mapping[str, Map] = opened
         self._counters = opened["counters"]
         trust_units(opened["resolver_units"])
-        self.frames = stack.enter_context(closing(Frames(directory, opened, outlives=unpinned is None)))
+        refuses_sends = "on_send" in (unpinned or {}) or (directory / "link_on_send").exists()
+        frames = Frames(directory, opened, outlives=unpinned is None, refuses_sends=refuses_sends)
+        self.frames = stack.enter_context(closing(frames))
         self._queries, forks = Queries(opened), Forks(opened["forks"])
         self._modes = opened["modes"]
         self._registry = Registry(opened["jobs"], partial(changing_modes, directory))
