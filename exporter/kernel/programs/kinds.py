@@ -92,7 +92,7 @@ class SecurityHook(NamedTuple):
 
 
 def _asks_programs() -> bool:
-    """Whether the kernel's security modules include programs, as the kernel says since Linux 6.8."""
+    """Whether programs are among the kernel's security modules, which the kernel says since Linux 6.8."""
     modules = (ctypes.c_uint64 * _MODULES_MAX)()
     size = ctypes.c_uint32(ctypes.sizeof(modules))
     try:
