@@ -68,13 +68,13 @@ class SecurityHook(NamedTuple):
 
     @property
     def _function(self) -> str:
-        return f"bpf_lsm_{self.hook}" if _asks_programs() else f"security_{self.hook}"
+        return f"bpf_lsm_{self.hook}" if asks_programs() else f"security_{self.hook}"
 
     def load(self, code: bytes, maps: Sequence[int]) -> int:
         """Load the program; return its descriptor. Raises VerifierError."""
         kind, attach_type = (
             (ProgramType.LSM, AttachType.LSM_MAC)
-            if _asks_programs()
+            if asks_programs()
             else (ProgramType.TRACING, AttachType.MODIFY_RETURN)
         )
         return load_program(
@@ -91,7 +91,7 @@ class SecurityHook(NamedTuple):
             raise
 
 
-def _asks_programs() -> bool:
+def asks_programs() -> bool:
     """Whether programs are among the kernel's security modules, which the kernel says since Linux 6.8."""
     modules = (ctypes.c_uint64 * _MODULES_MAX)()
     size = ctypes.c_uint32(ctypes.sizeof(modules))

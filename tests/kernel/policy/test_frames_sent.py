@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +12,8 @@ from demo.namespaces import Namespace
 from exporter.events.facts import Tampered
 from exporter.kernel.frames import packet_frames
 from exporter.kernel.frames.interface_egress import AttachMethod
+from exporter.kernel.programs import kinds
+from exporter.kernel.programs.kinds import asks_programs
 from tests.kernel.agents import agent
 from tests.kernel.kernel_side import KernelSide, kernel_side
 from tests.kernel.lab import V4, Lab
@@ -36,11 +38,14 @@ from tests.kernel.tracing import trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from tests.kernel.conftest import Programs
 
 pytestmark = pytest.mark.kernel
 
+HOOKS = {"as-module": True, "in-front": False} if asks_programs() else {"in-front": False}
+"""The ways in which this kernel lets the program answer."""
 MODES = pytest.mark.parametrize(
     ("mode", "done"), [(ENFORCED, "ENOBUFS"), ("", "ok")], ids=["enforced", "audited"]
 )
@@ -66,20 +71,32 @@ WAYS = {
 }
 
 
-@pytest.fixture
-def kernel(monkeypatch: pytest.MonkeyPatch) -> Iterator[KernelSide]:
-    monkeypatch.setattr(packet_frames, "way_here", lambda: AttachMethod.NONE)
-    with kernel_side() as side:
+@contextmanager
+def sends_alone(*, as_module: bool) -> Iterator[KernelSide]:
+    """The programs, that at sends as a security module or in front of these, and none at interfaces."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(packet_frames, "way_here", lambda: AttachMethod.NONE)
+        patched.setattr(kinds, "asks_programs", lambda: as_module)
+        with kernel_side() as side:
+            yield side
+
+
+@pytest.fixture(scope="module", params=HOOKS.values(), ids=HOOKS)
+def kernel(request: pytest.FixtureRequest) -> Iterator[KernelSide]:
+    with sends_alone(as_module=request.param) as side:
         yield side
 
 
 @pytest.mark.everywhere(feature="frames")
-@MODES
-def test_in_no_way_a_packet_socket_sends(lab: Lab, kernel: KernelSide, mode: str, done: str) -> None:
-    with lab.watch() as watch, agent(kernel, lab, policy(more=mode)) as job:
+def test_in_no_way_a_packet_socket_sends(lab: Lab, kernel: KernelSide) -> None:
+    with lab.watch() as watch, agent(kernel, lab, policy(more="")) as job:
+        assert {way: job.do(*PACKET_SOCKET, *lines) for way, lines in WAYS.items()} == dict.fromkeys(
+            WAYS, "ok"
+        )
+        kernel.hold(kernel.scope, policy())
         outcomes = {way: job.do(*PACKET_SOCKET, *lines) for way, lines in WAYS.items()}
-    assert outcomes == dict.fromkeys(WAYS, done)
-    assert watch.arrivals.packets_to(V4.evil) == (0 if mode else len(WAYS))
+    assert outcomes == dict.fromkeys(WAYS, "ENOBUFS")
+    assert watch.arrivals.packets_to(V4.evil) == len(WAYS), "when it was allowed"
 
 
 @MODES
@@ -123,6 +140,7 @@ def test_a_process_of_no_job_sends(lab: Lab, kernel: KernelSide) -> None:
 @pytest.mark.parametrize("lines", [OWN_NAMESPACE, FOR_A_MOMENT], ids=["of-its-own", "for-a-moment"])
 def test_a_packet_socket_is_no_gap_wherever_it_is(lab: Lab, kernel: KernelSide, lines: Sequence[str]) -> None:
     with Namespace() as elsewhere, agent(kernel, lab, policy()) as job:
+        kernel.drain()
         assert job.do(f"n = os.open('{elsewhere.path}', os.O_RDONLY)", *lines) == "ok"
         (made,) = [event for event in kernel.drain() if isinstance(event, Tampered)]
         kernel.tracer.frames.alarm(made)
@@ -138,12 +156,12 @@ def test_nor_is_it_told_as_one(lab: Lab, tmp_path: Path) -> None:
     assert [kind for kind, _ in tampering(tmp_path)] == ["packet_socket"]
 
 
-def test_it_holds_while_the_exporter_is_dead_and_goes_with_the_instance(lab: Lab, kernel: KernelSide) -> None:
-    with agent(kernel, lab, policy()) as job:
-        assert job.do(*PACKET_SOCKET) == "ok"
-        pin = Path(kernel.tracer.directory / "link_on_send")
+@pytest.mark.parametrize("as_module", HOOKS.values(), ids=HOOKS)
+def test_its_pin_holds_it_and_it_goes_with_the_instance(lab: Lab, *, as_module: bool) -> None:
+    with sends_alone(as_module=as_module) as side, agent(side, lab, policy()) as job:
+        pin = side.tracer.directory / "link_on_send"
         assert pin.exists()
-        assert job.do(send(FRAME)) == "ENOBUFS"
-        kernel.tracer.detach()
+        assert job.do(*PACKET_SOCKET, send(FRAME)) == "ENOBUFS"
+        side.tracer.detach()
         assert not pin.exists()
         assert job.do(send(FRAME)) == "ok"

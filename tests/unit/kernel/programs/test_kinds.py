@@ -21,7 +21,7 @@ ENOTSUPP = 524
 @pytest.fixture(params=[True, False], ids=["a module", "no module"])
 def asks_programs(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
     is_one: bool = request.param
-    monkeypatch.setattr(kinds, "_asks_programs", lambda: is_one)
+    monkeypatch.setattr(kinds, "asks_programs", lambda: is_one)
     return is_one
 
 
