@@ -81,7 +81,7 @@ def sends_alone(*, as_module: bool) -> Iterator[KernelSide]:
             yield side
 
 
-@pytest.fixture(scope="module", params=HOOKS.values(), ids=HOOKS)
+@pytest.fixture(scope="module", params=HOOKS.values(), ids=list(HOOKS))
 def kernel(request: pytest.FixtureRequest) -> Iterator[KernelSide]:
     with sends_alone(as_module=request.param) as side:
         yield side
@@ -156,7 +156,7 @@ def test_nor_is_it_told_as_one(lab: Lab, tmp_path: Path) -> None:
     assert [kind for kind, _ in tampering(tmp_path)] == ["packet_socket"]
 
 
-@pytest.mark.parametrize("as_module", HOOKS.values(), ids=HOOKS)
+@pytest.mark.parametrize("as_module", HOOKS.values(), ids=list(HOOKS))
 def test_its_pin_holds_it_and_it_goes_with_the_instance(lab: Lab, *, as_module: bool) -> None:
     with sends_alone(as_module=as_module) as side, agent(side, lab, policy()) as job:
         pin = side.tracer.directory / "link_on_send"
