@@ -72,7 +72,8 @@ class Frames:
         so that none that was made elsewhere is a gap.
         """
         prepare()
-        self._refuses_sends = refuses_sends
+        self.refuses_sends = refuses_sends
+        """Whether packet sockets' sends are refused wherever they are, so that interfaces matter less."""
         self._pins, self._procs, self._modes = pins, maps["procs"], maps["modes"]
         self._candidates = maps["candidates"]
         self._told: list[Tampered] = []
@@ -153,7 +154,7 @@ class Frames:
                 if path.stat().st_ino == network and not self._guarded.has_failed(network):
                     self._guarded.take_in(path, event, self._until_s)
         if not self._guarded.has_failed(network):
-            if not self._refuses_sends:
+            if not self.refuses_sends:
                 self._tell(event, 0)
             if network not in self._guarded:
                 self._sought.seek(network, event)
