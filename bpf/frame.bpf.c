@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
 /*
- * Drops the frames of packet sockets, and of other sockets that aren't IP's, as PPPoE's, where they
- * leave, if they are of a job whose policy is enforced. No cgroup hook sees them, nobody can tell
- * where they go, and no rule can allow them. Its programs are on_frame, at the egress of interfaces
- * (tcx, or a clsact filter), and on_setsockopt, at cgroup/setsockopt, which denies the options by
- * which a socket evades the policy. They are attached while there is such a job
+ * Stops the frames of packet sockets, and of other sockets that aren't IP's, as PPPoE's, if they
+ * are of a job whose policy is enforced. No cgroup hook sees them, nobody can tell where they go,
+ * and no rule can allow them. on_send refuses them where the kernel asks its security modules, if
+ * it lets programs answer. on_frame drops them where they leave, at the egress of interfaces (tcx,
+ * or a clsact filter), and on_setsockopt, at cgroup/setsockopt, denies the options by which a
+ * socket evades the policy. These two are attached while there is such a job
  * (exporter/kernel/frames/packet_frames.py). Each has an idle program that lets everything pass and
  * stands in its place until its link is pinned (exporter/kernel/frames/late_links.py).
  */
@@ -19,6 +20,8 @@
 #define TCX_DROP 2		     /* the caller gets ENOBUFS */
 #define VHOST_NAME 0x2d74736f6876ULL /* "vhost-" */
 #define VHOST_NAME_MASK 0xffffffffffffULL
+#define ENOBUFS 105
+#define AF_PPPOX 24
 #define SOL_PACKET 263
 #define PACKET_QDISC_BYPASS 20
 #define SOL_XDP 283
@@ -34,6 +37,20 @@
 #define IPV6_HDRINCL 36
 #define IPV6_RTHDR 57
 #define SOL_RAW 255
+
+/*
+ * Before a message of any socket is sent, in the context of the process that sends it, a worker of
+ * io_uring among them: wherever the socket was made, and whatever interface it sends by.
+ */
+HOOK_IF_THERE("lsm/socket_sendmsg")
+int on_send(struct bpf_raw_tracepoint_args *ctx)
+{
+	u16 family = number_at(pointer_at(ctx->args[0], SOCKET_SOCK), SOCK_FAMILY);
+
+	if (family != AF_PACKET && family != AF_PPPOX)
+		return 0;
+	return is_enforced() ? -ENOBUFS : 0;
+}
 
 /*
  * Whether vhost-net sends: it does so by a thread of the kernel, for whoever gave it the socket,

@@ -11,7 +11,7 @@
  * here.
  */
 #define HOOK(hook)
-#define HOOK_IF_THERE(hook)		       /* a tracepoint; left out where there is none */
+#define HOOK_IF_THERE(hook)		       /* left out where the kernel has no such hook */
 #define TAIL_CALLED(hook, map, index)	       /* not attached: programs of that hook call it */
 #define HOOK_AND_TAIL_CALLED(hook, map, index) /* both */
 #define RESERVE(hook)			       /* attached later, where it is needed */

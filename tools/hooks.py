@@ -21,7 +21,7 @@ _LINE = re.compile(
     r'\("(?P<hook>[\w/]+)"(?:, (?P<map>\w+), (?P<place>\d+))?\)\nint (?P<program>\w+)\(',
     re.MULTILINE,
 )
-_RAW_TRACEPOINT = "raw_tp/"
+_RAW_TRACEPOINT, _SECURITY_HOOK = "raw_tp/", "lsm/"
 # libbpf's names of hooks: the types that the kernel has for them.
 _TYPES = {
     "cgroup/connect4": (ProgramType.CGROUP_SOCK_ADDR, AttachType.INET4_CONNECT),
@@ -56,8 +56,10 @@ class Line(NamedTuple):
         """
         if self.hook.startswith(_RAW_TRACEPOINT):
             return 0
+        if self.hook.startswith(_SECURITY_HOOK):
+            return 2
         if self.kind == "HOOK_IF_THERE":
-            raise SystemExit(f"{self.program}: only tracepoints may be missing, and {self.hook} is none")
+            raise SystemExit(f"{self.program}: {self.hook} is none of the hooks that may be missing")
         return {"TAIL_CALLED": 1, "HOOK": 2, "HOOK_AND_TAIL_CALLED": 3, "RESERVE": 4}[self.kind]
 
     def row(self) -> str:
@@ -65,6 +67,8 @@ class Line(NamedTuple):
         if self.hook.startswith(_RAW_TRACEPOINT):
             optional = ", is_optional=True" if self.kind == "HOOK_IF_THERE" else ""
             return f'Tracepoint("{self.program}", "{self.hook.removeprefix(_RAW_TRACEPOINT)}"{optional})'
+        if self.hook.startswith(_SECURITY_HOOK):
+            return f'SecurityHook("{self.program}", "{self.hook.removeprefix(_SECURITY_HOOK)}")'
         program_type, attach_type = _TYPES[self.hook]
         kind = {"TAIL_CALLED": "Continuation", "RESERVE": "Reserve"}.get(self.kind, "Hook")
         parts = [f'"{self.program}"', f"ProgramType.{program_type.name}"]
@@ -87,7 +91,7 @@ def render() -> str:
             "",
             "from __future__ import annotations",
             "",
-            "from .kinds import Continuation, Hook, Program, Reserve, Tracepoint",
+            "from .kinds import Continuation, Hook, Program, Reserve, SecurityHook, Tracepoint",
             "from .objects import AttachType, ProgramType",
             "",
             "PROGRAMS: list[Program] = [",

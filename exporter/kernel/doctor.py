@@ -233,10 +233,11 @@ def _trace(*, uses_cache: bool, tell: Callable[[str], object]) -> str:
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
     try:
         with loading(uses_cache=uses_cache, tell=tell) as kernel:
-            kernel.ready()
+            refuses_sends = kernel.ready().frames.refuses_sends
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-    return f"{len(PROGRAMS)} programs were attached, and detached again"
+    found = f"{len(PROGRAMS)} programs were attached, and detached again"
+    return found if refuses_sends else f"{found}; this kernel stops packet sockets at interfaces alone"
 
 
 def _not_tried() -> Check:

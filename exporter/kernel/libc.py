@@ -10,8 +10,8 @@ from exporter.common.errors import KernelError
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 _NUMBERS = {
-    "x86_64": {"bpf": 321, "membarrier": 324, "pidfd_getfd": 438},
-    "aarch64": {"bpf": 280, "membarrier": 283, "pidfd_getfd": 438},
+    "x86_64": {"bpf": 321, "kcmp": 312, "membarrier": 324, "pidfd_getfd": 438, "lsm_list_modules": 461},
+    "aarch64": {"bpf": 280, "kcmp": 272, "membarrier": 283, "pidfd_getfd": 438, "lsm_list_modules": 461},
 }
 
 

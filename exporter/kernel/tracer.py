@@ -37,6 +37,8 @@ from .processes import FollowedProcesses
 
 RINGS = ("lineage", "first", "lookups", "events", "environments")
 """The rings in an order: records on a later one follow from records on an earlier one."""
+_REFUSES_SENDS = "on_send"
+"""The program that refuses packet sockets' sends; some kernels have no hook for it."""
 PINNED_MAPS = [
     *RINGS,
     *("procs", "strays", "forks", "candidates", "found_steps", "agents", "marks", "late_resolvers"),
@@ -112,6 +114,7 @@ class Tracer:
         self._registry = Registry(opened["jobs"], partial(changing_modes, directory))
         self._policies, self._grants = Policies(opened, self._registry), Grants(opened)
         self._held = stack.enter_context(closing(HeldLinks(directory)))
+        self.frames.refuses_sends = _REFUSES_SENDS in self._held
         self._windows = stack.enter_context(closing(Windows(opened, coverage, goes_on=is_adopted)))
         parts = (self._policies, self._grants, self._queries, forks, self._windows, self.frames)
         self.scopes = Scopes(opened, *parts)
@@ -143,6 +146,7 @@ class Tracer:
         `unpinned` are those that aren't pinned, by their programs' names.
         """
         self._held.hold(unpinned)
+        self.frames.refuses_sends = _REFUSES_SENDS in self._held
 
     def hold_undecided(self, scope: int) -> None:
         """Hold possible members of jobs to the policy of `scope` until their job is known; 0: to none."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from exporter.events.facts import Tampered, Tampering
+from exporter.kernel.programs.kinds import SecurityHook
 from exporter.policy.compile import Compiled, compile_policy
 from tests.kernel.kernel_side import KernelSide, kernel_side
 from tests.kernel.lab import PORT, V4, V6, Lab, Network
@@ -35,9 +36,32 @@ MARK = b"\x02\0\0\0\0\2\x02\0\0\0\0\1\x88\xb5" + b"marked" * 8
 """A frame of a kind for experiments (IEEE 802), to be found again."""
 
 
+FOR_A_MOMENT = (
+    "home = os.open('/proc/thread-self/ns/net', os.O_RDONLY)",
+    "ctypes.CDLL(None).setns(n, 0)",
+    PACKET_SOCKET[0],
+    "ctypes.CDLL(None).setns(home, 0)",
+)
+"""A packet socket in the network namespace that `n` is a descriptor of, in which nobody stays."""
+
+
+@contextmanager
+def no_hook_at_sends() -> Iterator[None]:
+    """As on kernels without that hook: what is loaded stops frames at interfaces alone."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(SecurityHook, "is_there", False)
+        yield
+
+
+@contextmanager
+def interfaces_alone() -> Iterator[KernelSide]:
+    with no_hook_at_sends(), kernel_side() as side:
+        yield side
+
+
 @pytest.fixture
 def kernel() -> Iterator[KernelSide]:
-    with kernel_side() as side:
+    with interfaces_alone() as side:
         yield side
 
 

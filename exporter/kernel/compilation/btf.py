@@ -1,10 +1,13 @@
-"""Offsets of kernel struct members, from the running kernel's own BTF."""
+"""Offsets of kernel struct members, and numbers of functions, from the running kernel's own BTF."""
 
 from __future__ import annotations
 
 import platform
 import struct
+from collections.abc import Collection, Iterator
+from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from exporter.common.errors import KernelError
 
@@ -14,7 +17,7 @@ _HEADER = struct.Struct("<HBBIIIII")
 _TYPE = struct.Struct("<III")
 _MEMBER = struct.Struct("<III")
 _MAGIC = 0xEB9F
-_KIND_STRUCT, _KIND_UNION = 4, 5
+_KIND_STRUCT, _KIND_UNION, _KIND_FUNCTION = 4, 5, 12
 _TRANSPARENT_KINDS = {8, 9, 10, 11, 18}  # typedef, volatile, const, restrict, type tag
 
 # Bytes behind a type of each kind: fixed, and for each of its vlen entries (include/uapi/linux/btf.h).
@@ -67,6 +70,7 @@ MEMBERS = {
     "CSS_CGROUP": ("cgroup_subsys_state", "cgroup"),
     "NODE_NAME": ("kernfs_node", "name"),
     "VFSMOUNT_ROOT": ("vfsmount", "mnt_root"),
+    "SOCK_FAMILY": ("sock", "__sk_common", "skc_family"),
     "SOCK_COOKIE": ("sock", "__sk_common", "skc_cookie"),
     "SOCK_ERROR": ("sock", "sk_err"),
     "SOCK_ERROR_QUEUE": ("sock", "sk_error_queue"),
@@ -118,6 +122,8 @@ EARLIER: dict[str, list[tuple[str, ...]]] = {
 """Where some of these members were before: in Linux 6.6 to 6.10, and before 6.6."""
 OPTIONAL = frozenset({"io_kiocb", "io_socket", "mptcp_subflow_context", "mptcp_sock"})
 """Structs that a kernel may lack, along with the feature that uses them; their offsets are 0 then."""
+FUNCTIONS = ("bpf_lsm_socket_sendmsg", "security_socket_sendmsg")
+"""The functions that programs are attached to, of which a kernel may lack some."""
 
 
 class Btf:
@@ -150,18 +156,25 @@ class Btf:
     def _name(self, offset: int) -> bytes:
         return self._strings[offset : self._strings.index(b"\0", offset)]
 
-    def _structs(self, names: set[str]) -> dict[str, int]:
+    def _named(self, names: Collection[str]) -> Iterator[tuple[str, int, int, int]]:
+        """Yield the name, the type id, the kind and the number of members of each type with such a name."""
         wanted = {}
         for name in names:
             offset = self._strings.find(b"\0" + name.encode() + b"\0")
             if offset >= 0:
                 wanted[offset + 1] = name
-        found = {}
         for type_id, at in enumerate(self._at):
             name_at, info, _ = _TYPE.unpack_from(self._types, at)
-            if name_at in wanted and info >> 24 & 0x1F == _KIND_STRUCT and info & 0xFFFF:
-                found[wanted[name_at]] = type_id
-        return found
+            if name_at in wanted:
+                yield wanted[name_at], type_id, info >> 24 & 0x1F, info & 0xFFFF
+
+    def functions(self, names: Collection[str]) -> dict[str, int]:
+        """Return the type ids of the functions that there are, by their names."""
+        return {name: type_id for name, type_id, kind, _ in self._named(names) if kind == _KIND_FUNCTION}
+
+    def _structs(self, names: Collection[str]) -> dict[str, int]:
+        found = self._named(names)
+        return {name: type_id for name, type_id, kind, number in found if kind == _KIND_STRUCT and number}
 
     def _member(self, type_id: int, name: bytes) -> tuple[int, int] | None:
         """Find the member `name`, also in an anonymous struct or union: its offset in bytes and its type."""
@@ -212,8 +225,18 @@ class Btf:
         return offset
 
 
-def kernel_offsets(path: Path = VMLINUX) -> dict[str, int]:
-    """Return the offset in bytes for every constant in MEMBERS, on the running kernel. Raises KernelError."""
+class KernelTypes(NamedTuple):
+    """The parts of a kernel's BTF that are needed."""
+
+    offsets: dict[str, int]
+    """The offset in bytes for every constant in MEMBERS."""
+    functions: dict[str, int]
+    """The type id of each of FUNCTIONS that there is."""
+
+
+@cache
+def kernel_types(path: Path = VMLINUX) -> KernelTypes:
+    """Read the running kernel's BTF, which takes a quarter of a second, once. Raises KernelError."""
     try:
         blob = path.read_bytes()
     except OSError as error:
@@ -221,4 +244,10 @@ def kernel_offsets(path: Path = VMLINUX) -> dict[str, int]:
             f"cannot read the kernel's BTF ({path}: {error.strerror})",
             hint="boot a kernel with CONFIG_DEBUG_INFO_BTF=y (every distribution's since 2021 has it)",
         ) from None
-    return Btf(blob).offsets(MEMBERS)
+    types = Btf(blob)
+    return KernelTypes(types.offsets(MEMBERS), types.functions(FUNCTIONS))
+
+
+def kernel_offsets(path: Path = VMLINUX) -> dict[str, int]:
+    """Return the offset in bytes for every constant in MEMBERS, on the running kernel. Raises KernelError."""
+    return kernel_types(path).offsets

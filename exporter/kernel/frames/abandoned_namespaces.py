@@ -69,5 +69,6 @@ class AbandonedNamespaces:
         with suppress(OSError):
             number = number_at(packet_socket)
             if number in self._sought:
-                event, _ = self._sought.pop(number)
+                event, _ = self._sought[number]
                 self._found(packet_socket, event)
+                del self._sought[number]  # not before: the socket may have been moved meanwhile

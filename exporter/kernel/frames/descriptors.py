@@ -1,12 +1,45 @@
-"""Copies of other processes' descriptors."""
+"""Other processes' descriptors: whose they are, and copies of them."""
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from exporter.kernel.libc import system_call
 
 _PIDFD_THREAD = os.O_EXCL
+_KCMP_FILES = 2  # include/uapi/linux/kcmp.h
+_SAME, _BEFORE = 0, 1
+
+
+class Tables:
+    """Tables of descriptors that were met: most threads of a process share one, but any may have its own."""
+
+    def __init__(self) -> None:
+        """None was met yet."""
+        self._threads: list[int] = []
+        """A thread for each table, in the order that the kernel gives to the tables."""
+
+    def meets_another(self, thread: int) -> bool:
+        """Whether the table of `thread` is another one, or may be, as where the kernel can't compare them."""
+        low, high = 0, len(self._threads)
+        while low < high:
+            middle = (low + high) // 2
+            try:
+                order = system_call("kcmp", thread, self._threads[middle], _KCMP_FILES, 0, 0)
+            except ProcessLookupError:
+                if not Path(f"/proc/{thread}").exists():
+                    return False
+                del self._threads[middle]
+                high -= 1
+                continue
+            except OSError:
+                return True
+            if order == _SAME:
+                return False
+            low, high = (low, middle) if order == _BEFORE else (middle + 1, high)
+        self._threads.insert(low, thread)
+        return True
 
 
 def pidfd(pid: int, thread: int) -> int:

@@ -1,11 +1,12 @@
-"""Stopping the frames that packet sockets send, while a job's policy is enforced.
+"""Stopping frames at interfaces, while a job's policy is enforced.
 
-No cgroup hook sees these frames. So a program, `on_frame` in bpf/frame.bpf.c, is put at the egress of every
-interface, in every network namespace where such a job has a process. The kernel announces interfaces that
-appear (rtnetlink), but no namespaces: they are found by their processes, once a second, sooner where an
-interface came or went, and at once where a packet socket was made. Where none is in it any more by then, the
-socket itself leads there (abandoned_namespaces.py). Links are pinned like the instance's others, and stay
-when the exporter is killed.
+No cgroup hook sees the frames of packet sockets. `on_send` in bpf/frame.bpf.c refuses them when they are
+sent, wherever that is. Few kernels lack the hook for it; there, and for other senders of frames, a program,
+`on_frame`, is put at the egress of every interface, in every network namespace where such a job has a
+process. The kernel announces interfaces that appear (rtnetlink), but no namespaces: they are found by their
+processes, once a second, sooner where an interface came or went, and at once where a packet socket was made.
+Where none is in it any more by then, the socket itself leads there (abandoned_namespaces.py). Links are
+pinned like the instance's others, and stay when the exporter is killed.
 
 Frames could get past that program by PACKET_QDISC_BYPASS or through XDP sockets. Both need a socket option,
 which `on_setsockopt` denies; it also judges who joins multicast groups. It is attached before the policy of
@@ -56,7 +57,12 @@ class Frames:
     """The programs that stop frames; a turn is cheap while nothing changes."""
 
     def __init__(
-        self, pins: Path, maps: Mapping[str, Map], *, outlives: bool = True, way: AttachMethod | None = None
+        self,
+        pins: Path,
+        maps: Mapping[str, Map],
+        *,
+        outlives: bool = True,
+        way: AttachMethod | None = None,
     ) -> None:
         """`pins` is the instance's directory; an earlier exporter may have left programs attached.
 
@@ -64,6 +70,8 @@ class Frames:
         interfaces; None: as this kernel can.
         """
         prepare()
+        self.refuses_sends = False
+        """Whether packet sockets' sends are refused in any network, so that none made elsewhere is a gap."""
         self._pins, self._procs, self._modes = pins, maps["procs"], maps["modes"]
         self._candidates = maps["candidates"]
         self._told: list[Tampered] = []
@@ -144,7 +152,8 @@ class Frames:
                 if path.stat().st_ino == network and not self._guarded.has_failed(network):
                     self._guarded.take_in(path, event, self._until_s)
         if not self._guarded.has_failed(network):
-            self._tell(event, 0)
+            if not self.refuses_sends:
+                self._tell(event, 0)
             if network not in self._guarded:
                 self._sought.seek(network, event)
 

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from exporter.common.bounded import readers
 from exporter.common.descriptors import closing_fd
 
-from .descriptors import copied, pidfd
+from .descriptors import Tables, copied, pidfd
 
 _SIOCGSKNS = 0x894C  # include/uapi/linux/sockios.h
 _PROTOCOL = "system.sockprotoname"
@@ -57,9 +57,13 @@ class SocketPlace(NamedTuple):
 
 
 def packet_sockets(pid: int) -> Iterator[SocketPlace | None]:
-    """Iterate over the descriptors of all threads of `pid`; None stands for one that is no packet socket."""
+    """Iterate over the packet sockets of all threads of `pid`; None stands for a step without any."""
+    tables = Tables()
     with suppress(OSError), os.scandir(f"/proc/{pid}/task") as threads:
         for thread in threads:
+            yield None
+            if not tables.meets_another(int(thread.name)):
+                continue
             with suppress(OSError), os.scandir(f"{thread.path}/fd") as descriptors:
                 for each in descriptors:
                     is_one = bool(_packet_socket(each.path))

@@ -20,7 +20,7 @@ from typing import NamedTuple
 from exporter.events import wire
 from exporter.events.facts import HOST
 from exporter.kernel.bpf import U32, Map
-from exporter.kernel.frames.descriptors import copied, pidfd
+from exporter.kernel.frames.descriptors import Tables, copied, pidfd
 from exporter.kernel.libc import LIBC
 from exporter.kernel.maps.candidates import all_of, held_as
 from exporter.kernel.maps.procs import latest_procs
@@ -122,11 +122,12 @@ def _cut_of(found: _Found, scope: int, verdicts: Verdicts) -> Iterator[int]:
 
 def _sockets(pid: int) -> Iterator[socket.socket]:
     """Iterate over copies of the sockets of all threads of `pid`: each may have descriptors of its own."""
-    met = set[int]()
+    tables, met = Tables(), set[int]()
     with suppress(FileNotFoundError, ProcessLookupError):
         for thread in Path(f"/proc/{pid}/task").iterdir():
-            with suppress(FileNotFoundError, ProcessLookupError):
-                yield from _sockets_of(pid, int(thread.name), met)
+            if tables.meets_another(int(thread.name)):
+                with suppress(FileNotFoundError, ProcessLookupError):
+                    yield from _sockets_of(pid, int(thread.name), met)
 
 
 def _sockets_of(pid: int, thread: int, met: set[int]) -> Iterator[socket.socket]:

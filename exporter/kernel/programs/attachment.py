@@ -35,6 +35,10 @@ class HeldLinks:
         self._held.update(unpinned)
         self._programs = {name: link_info(link).program_id for name, link in self._held.items()}
 
+    def __contains__(self, program: str) -> bool:
+        """Whether a link of `program` is held."""
+        return program in self._held
+
     def lost(self) -> Mapping[str, frozenset[str]]:
         """Return the names of pins and programs that aren't as they were, by the kind of their loss."""
         pins, links = self._pins_now(), {name: link_info(link) for name, link in self._held.items()}

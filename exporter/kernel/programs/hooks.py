@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .kinds import Continuation, Hook, Program, Reserve, Tracepoint
+from .kinds import Continuation, Hook, Program, Reserve, SecurityHook, Tracepoint
 from .objects import AttachType, ProgramType
 
 PROGRAMS: list[Program] = [
@@ -25,6 +25,7 @@ PROGRAMS: list[Program] = [
     Hook("on_sock_ops", ProgramType.SOCK_OPS, AttachType.SOCK_OPS),
     Hook("on_sock_release", ProgramType.CGROUP_SOCK, AttachType.SOCK_RELEASE),
     Hook("on_egress", ProgramType.CGROUP_SKB, AttachType.INET_EGRESS),
+    SecurityHook("on_send", "socket_sendmsg"),
     Hook("on_connect4", ProgramType.CGROUP_SOCK_ADDR, AttachType.INET4_CONNECT),
     Hook("on_connect6", ProgramType.CGROUP_SOCK_ADDR, AttachType.INET6_CONNECT),
     Hook("on_sendmsg4", ProgramType.CGROUP_SOCK_ADDR, AttachType.UDP4_SENDMSG),

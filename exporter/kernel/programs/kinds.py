@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
+
+from exporter.kernel.compilation.btf import kernel_types
+from exporter.kernel.libc import system_call
 
 from .objects import (
     AttachType,
     ProgramType,
     attach_raw_tracepoint,
     attach_to_cgroup,
+    attach_to_function,
     load_program,
     place_program,
 )
@@ -35,6 +41,65 @@ class Tracepoint(NamedTuple):
             if self.is_optional:
                 return None
             raise
+
+
+_LSM_ID_BPF = 109  # include/uapi/linux/lsm.h
+_MODULES_MAX = 32
+_ENOTSUPP = 524
+_CANNOT_ATTACH = (errno.EBUSY, errno.EINVAL, errno.ENODEV, errno.EOPNOTSUPP, _ENOTSUPP)
+"""The errors by which kernels say that no program can be attached to their functions, or not to this one."""
+
+
+class SecurityHook(NamedTuple):
+    """A program that answers where the kernel asks its security modules; left out where none can be.
+
+    Where programs are one of the modules (BPF LSM), this is one of these. Else it stands in front of the
+    function that asks the modules. There the kernel passes over a program that it has interrupted on the same
+    processor, as it may with PREEMPT.
+    """
+
+    name: str
+    hook: str
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the kernel has such a hook."""
+        return self._function in kernel_types().functions
+
+    @property
+    def _function(self) -> str:
+        return f"bpf_lsm_{self.hook}" if asks_programs() else f"security_{self.hook}"
+
+    def load(self, code: bytes, maps: Sequence[int]) -> int:
+        """Load the program; return its descriptor. Raises VerifierError."""
+        kind, attach_type = (
+            (ProgramType.LSM, AttachType.LSM_MAC)
+            if asks_programs()
+            else (ProgramType.TRACING, AttachType.MODIFY_RETURN)
+        )
+        return load_program(
+            self.name, kind, attach_type, code, maps, kernel_types().functions[self._function]
+        )
+
+    def attach(self, program: int, _maps: Mapping[str, int], _cgroup: int) -> int | None:
+        """Attach the program; return the link's descriptor, None where it is left out. Raises OSError."""
+        try:
+            return attach_to_function(program)
+        except OSError as error:
+            if error.errno in _CANNOT_ATTACH:
+                return None
+            raise
+
+
+def asks_programs() -> bool:
+    """Whether programs are among the kernel's security modules, which the kernel says since Linux 6.8."""
+    modules = (ctypes.c_uint64 * _MODULES_MAX)()
+    size = ctypes.c_uint32(ctypes.sizeof(modules))
+    try:
+        number = system_call("lsm_list_modules", modules, ctypes.byref(size), 0)
+    except OSError:
+        return False
+    return _LSM_ID_BPF in modules[:number]
 
 
 class Hook(NamedTuple):
@@ -90,4 +155,4 @@ class Reserve(NamedTuple):
         return load_program(self.name, self.type, self.attach_type, code, maps)
 
 
-Program = Tracepoint | Hook | Continuation | Reserve
+Program = Tracepoint | SecurityHook | Hook | Continuation | Reserve

@@ -21,7 +21,7 @@ _MAP_CREATE, _MAP_UPDATE_ELEM, _PROG_LOAD, _OBJ_PIN = 0, 2, 5, 6
 _PROG_QUERY, _RAW_TRACEPOINT_OPEN, _BTF_LOAD, _LINK_CREATE, _LINK_UPDATE = 16, 17, 18, 28, 29
 
 _MAP = struct.Struct("=IIIII8x16s4xIII")
-_PROGRAM = struct.Struct("=IIQQIIQ8x16s4xI48xQ")
+_PROGRAM = struct.Struct("=IIQQIIQ8x16s4xI36xI8xQ")
 _BTF = struct.Struct("=QQIII4x")
 
 _TCX_LINK = struct.Struct("=IIII16x")
@@ -49,10 +49,12 @@ class ProgramType(IntEnum):
     RAW_TRACEPOINT = 17
     CGROUP_SOCK_ADDR = 18
     CGROUP_SOCKOPT = 25
+    TRACING = 26
+    LSM = 29
 
 
 class AttachType(IntEnum):
-    """enum bpf_attach_type: where in a cgroup, or at an interface."""
+    """enum bpf_attach_type: where in a cgroup, at an interface or at a function."""
 
     INET_INGRESS = 0
     INET_EGRESS = 1
@@ -65,6 +67,8 @@ class AttachType(IntEnum):
     UDP4_SENDMSG = 14
     UDP6_SENDMSG = 15
     SETSOCKOPT = 22
+    MODIFY_RETURN = 26
+    LSM_MAC = 27
     SOCK_RELEASE = 34
     TCX_EGRESS = 47
 
@@ -80,12 +84,18 @@ def create_map(spec: MapSpec) -> int:
         return bpf(_MAP_CREATE, _MAP.pack(*sizes, name, types, _KEY_TYPE, _VALUE_TYPE))
 
 
-def load_program(
-    name: str, kind: ProgramType, attach_type: AttachType | None, instructions: bytes, maps: Sequence[int]
+def load_program(  # noqa: PLR0913, PLR0917 - the kernel wants to know that much
+    name: str,
+    kind: ProgramType,
+    attach_type: AttachType | None,
+    instructions: bytes,
+    maps: Sequence[int],
+    function: int = 0,
 ) -> int:
     """Load a program, whose instructions refer to `maps` (descriptors) by their index.
 
-    Returns its descriptor. Raises VerifierError.
+    `function` is the type id of the kernel's function that it is for, if it is for one. Returns the program's
+    descriptor. Raises VerifierError.
     """
     descriptors = (ctypes.c_int * len(maps))(*maps)
     code = ctypes.create_string_buffer(instructions, len(instructions))
@@ -98,7 +108,7 @@ def load_program(
                 *(kind, len(instructions) // _INSTRUCTION_BYTES),
                 *(ctypes.addressof(code), ctypes.addressof(license_)),
                 *(log_level, log_size, log),
-                *(name.encode()[:_NAME_MAX], attach_type or 0, ctypes.addressof(descriptors)),
+                *(name.encode()[:_NAME_MAX], attach_type or 0, function, ctypes.addressof(descriptors)),
             ),
         )
 
@@ -115,6 +125,14 @@ def attach_raw_tracepoint(program: int, tracepoint: str) -> int:
     """
     name = ctypes.create_string_buffer(tracepoint.encode())
     return bpf(_RAW_TRACEPOINT_OPEN, struct.pack("=QI4x", ctypes.addressof(name), program))
+
+
+def attach_to_function(program: int) -> int:
+    """Attach a program to the function that it was loaded for; return the link's descriptor.
+
+    Raises OSError.
+    """
+    return bpf(_RAW_TRACEPOINT_OPEN, struct.pack("=QI4x", 0, program))
 
 
 def attach_to_cgroup(program: int, cgroup: int, attach_type: AttachType) -> int:

@@ -14,7 +14,7 @@ from exporter.kernel.frames.interface_egress import AttachMethod
 from exporter.kernel.pins import remove
 from tests.checkout import ROOT
 from tests.kernel.agents import agent
-from tests.kernel.kernel_side import KernelSide, kernel_side
+from tests.kernel.kernel_side import KernelSide
 from tests.kernel.lab import V4
 from tests.kernel.packet_sockets import (
     BYPASS,
@@ -24,6 +24,7 @@ from tests.kernel.packet_sockets import (
     cable,
     frame,
     gaps,
+    interfaces_alone,
     look,
     policy,
     send,
@@ -47,7 +48,7 @@ OTHERS = {"all": (), "ip": ("protocol", "ip")}
 @pytest.fixture
 def kernel(monkeypatch: pytest.MonkeyPatch) -> Iterator[KernelSide]:
     monkeypatch.setattr(packet_frames, "way_here", lambda: AttachMethod.CLSACT)
-    with kernel_side() as side:
+    with interfaces_alone() as side:
         yield side
 
 

@@ -1,4 +1,4 @@
-"""Frames of packet sockets, which no hook of a cgroup sees: a job whose policy is enforced sends none."""
+"""Frames of packet sockets, which no hook of a cgroup sees, stopped at interfaces alone."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,11 +27,12 @@ from exporter.kernel.programs.attachment import UNPINNED
 from tests.kernel.agents import COMMAND, Agent, agent
 from tests.kernel.arrivals import UDP, Endpoint, Packet
 from tests.kernel.compilers import with_only
-from tests.kernel.kernel_side import KernelSide, kernel_side
+from tests.kernel.kernel_side import KernelSide
 from tests.kernel.lab import NETWORKS, PORT, V4, V6, Lab, Network
 from tests.kernel.packet_sockets import (
     BYPASS,
     ENFORCED,
+    FOR_A_MOMENT,
     MARK,
     OWN_NAMESPACE,
     PACKET_SOCKET,
@@ -40,6 +40,7 @@ from tests.kernel.packet_sockets import (
     cable,
     frame,
     gaps,
+    interfaces_alone,
     kernel,
     look,
     policy,
@@ -48,7 +49,6 @@ from tests.kernel.packet_sockets import (
     through,
 )
 from tests.kernel.running_exporter import attached, running, target_of, wait_for
-from tests.kernel.tracing import logs, trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -262,12 +262,6 @@ IN_A_CHILD = (
     "p = socket.socket(fileno=socket.recv_fds(a, 1, 1)[1][0])",
 )
 """It ends as soon as it has handed its socket over."""
-FOR_A_MOMENT = (
-    "home = os.open('/proc/thread-self/ns/net', os.O_RDONLY)",
-    "ctypes.CDLL(None).setns(n, 0)",
-    PACKET_SOCKET[0],
-    "ctypes.CDLL(None).setns(home, 0)",
-)
 
 
 @pytest.mark.parametrize("lines", [IN_A_CHILD, FOR_A_MOMENT], ids=["in-a-child", "for-a-moment"])
@@ -339,7 +333,7 @@ def test_where_frames_cannot_be_stopped_it_is_told_once(
 
 
 def test_nothing_of_it_stays_in_the_kernel(lab: Lab) -> None:
-    with kernel_side() as kernel:
+    with interfaces_alone() as kernel:
         with agent(kernel, lab, policy()) as job:
             assert look(kernel) == []
             links = {link_id(kernel.tracer.directory / name) for name in pinned(kernel)}
@@ -369,22 +363,6 @@ def shown(kind: str, pin: Path) -> dict[str, Any]:
     command = ["bpftool", "-j", kind, "show", "pinned", str(pin)]
     found: dict[str, Any] = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
     return found
-
-
-def test_a_gap_is_told_like_any_tampering(lab: Lab, tmp_path: Path) -> None:
-    code = "\n".join(("import ctypes, socket", *OWN_NAMESPACE))
-    seen = trace(
-        lab, [sys.executable, "-c", code], tmp_path, "--enforce", "--allowed-endpoints", "198.51.100.77"
-    )
-    assert seen.status == 0
-    kinds = [
-        attribute["value"]["stringValue"]
-        for record in logs(tmp_path)
-        for attribute in record["attributes"]
-        if attribute["key"] == "egress.tamper.kind"
-    ]
-    assert kinds == ["packet_socket", "frames"]
-    assert "made a packet socket before what it sends was stopped in its network" in seen.stderr
 
 
 INTERFACES = 16

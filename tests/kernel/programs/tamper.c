@@ -12,6 +12,8 @@
 #include <fcntl.h>
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
+#include <linux/if_packet.h>
+#include <net/if.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -70,6 +72,31 @@ static long uring_packet_socket(pid_t pid)
 {
 	(void)pid;
 	return uring_socket(AF_PACKET, SOCK_DGRAM, htons(ETH_P_IP));
+}
+
+/* A frame for experiments, which a worker of the io_uring sends. */
+static long uring_frame(pid_t pid)
+{
+	static const char frame[64] = "\x02\0\0\0\0\2\x02\0\0\0\0\1\x88\xb5";
+	struct sockaddr_ll by = {
+		.sll_family = AF_PACKET,
+		.sll_protocol = htons(0x88b5),
+		.sll_ifindex = if_nametoindex("build0"),
+	};
+	struct io_uring_sqe entry = {
+		.opcode = IORING_OP_SEND,
+		.flags = IOSQE_ASYNC,
+		.fd = socket(AF_PACKET, SOCK_RAW, 0),
+		.addr = (uintptr_t)frame,
+		.len = sizeof(frame),
+	};
+	int result;
+
+	(void)pid;
+	if (bind(entry.fd, (struct sockaddr *)&by, sizeof(by)))
+		return errno;
+	result = uring_perform(&entry, 0);
+	return result < 0 ? -result : 0;
 }
 
 static long uring_old_packet_socket(pid_t pid)
@@ -233,6 +260,7 @@ static const struct verb {
 	{ "uring-old-packet-socket", uring_old_packet_socket },
 	{ "xdp-socket", xdp_socket },
 	{ "uring-packet-socket", uring_packet_socket },
+	{ "uring-frame", uring_frame },
 	{ "uring-inet-socket", uring_inet_socket },
 	{ "uring-raw-socket", uring_raw_socket },
 #if defined(__x86_64__)

@@ -70,6 +70,11 @@ def test_whatever_the_detail_there_is_a_sentence(what: Tampering, detail: int) -
     assert told.isprintable()
 
 
+def test_a_packet_socket_that_came_too_early_is_described() -> None:
+    words = "made a packet socket before what it sends was stopped in its network"
+    assert sentence(tampered(Tampering.FRAMES, 0)) == words
+
+
 def summary_of(*events: Tampered) -> str:
     """What a person reads about them."""
     summary, stream = Summary({}), io.StringIO()

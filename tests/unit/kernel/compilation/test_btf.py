@@ -12,7 +12,7 @@ from exporter.common.errors import KernelError
 from exporter.kernel.compilation.btf import MEMBERS, Btf, kernel_offsets
 
 INT, POINTER, ARRAY, STRUCT, UNION, ENUM, FORWARD, TYPEDEF, VOLATILE, CONST = range(1, 11)
-FUNCTION_PROTOTYPE, VARIABLE, SECTION, TYPE_TAG, ENUM64 = 13, 14, 15, 18, 19
+FUNCTION, FUNCTION_PROTOTYPE, VARIABLE, SECTION, TYPE_TAG, ENUM64 = 12, 13, 14, 15, 18, 19
 
 
 class Blob:
@@ -123,6 +123,16 @@ def test_types_of_every_kind_in_between_are_stepped_over() -> None:
     blob.add(ENUM64, "big", 8, struct.pack("=III", blob.name("huge"), 1, 1), entries=1)
     blob.record("mm_struct", [("arg_start", number, 8 * 40)])
     assert Btf(blob.bytes()).offsets({"AT": ("mm_struct", "arg_start")}) == {"AT": 40}
+
+
+def test_functions_are_found_by_their_names_and_nothing_else_is() -> None:
+    blob = Blob()
+    number = blob.add(INT, "int", 4, struct.pack("=I", 32))
+    prototype = blob.add(FUNCTION_PROTOTYPE, "", number)
+    asks = blob.add(FUNCTION, "asks", prototype)
+    blob.add(FUNCTION, "asks_else", prototype)
+    blob.add(TYPEDEF, "else", number)
+    assert Btf(blob.bytes()).functions(["asks", "else", "missing"]) == {"asks": asks}
 
 
 def test_a_union_or_a_name_alone_is_not_the_struct() -> None:
