@@ -53,6 +53,14 @@ static inline void keep_back(struct __sk_buff *skb, struct bpf_sock *sk)
 		count(KIND_FLOW, COUNT_UNTRACKED);
 }
 
+/* Whether a packet of the connection was dropped, or may come to be. */
+static inline int is_kept_back(struct __sk_buff *skb, struct bpf_sock *sk)
+{
+	u64 cookie = cookie_of(skb);
+
+	return is_marked(sk) || without_mark.lookup(&cookie) != 0;
+}
+
 /* Return the value with which a program drops a packet of a whole socket (bpf_sk_fullsock). */
 static inline int drop(struct __sk_buff *skb, struct bpf_sock *sk)
 {

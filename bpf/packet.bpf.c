@@ -212,16 +212,16 @@ static inline int is_act(struct __sk_buff *skb, const struct packet *packet, str
 
 /*
  * Whether the connection was denied when the socket's owner sent: a timer may send the packet
- * again.
+ * again, and user space resets the connection at the end. There may be no room to keep the verdict.
  */
-static inline int is_denied_connection(struct bpf_sock *sk)
+static inline int is_denied_connection(struct __sk_buff *skb, struct bpf_sock *sk)
 {
 	struct last_peer *last;
 
 	if (!has_connections(sk->type))
 		return 0;
 	last = lasts.sk_storage_get((void *)sk, 0, 0);
-	return last && last->act.key.verdict == VERDICT_DENY;
+	return (last && last->act.key.verdict == VERDICT_DENY) || is_kept_back(skb, sk);
 }
 
 /*
@@ -273,7 +273,7 @@ int on_egress(struct __sk_buff *skb)
 		meter_sent(skb, last);
 		return ALLOW;
 	}
-	if (is_denied_connection(sk))
+	if (is_denied_connection(skb, sk))
 		return drop(skb, sk);
 
 	struct proc_value proc;
