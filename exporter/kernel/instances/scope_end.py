@@ -53,7 +53,8 @@ def end_scope(
         found = [process for process in tracer.processes.live(scope) if _is_there(process)]
         is_all = tracer.processes.made(scope) == made
         meanwhile()
-        live = [process for process in found if not goes_on(process)]
+        # Some may have ended by themselves meanwhile: of these `goes_on` can tell nothing.
+        live = [process for process in found if tracer.processes.is_live(process) and not goes_on(process)]
         is_over = not live and is_all
         if is_over or time.monotonic() >= deadline_s:
             break
