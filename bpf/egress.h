@@ -542,6 +542,12 @@ struct late_key {
 	u8 address[16];
 };
 
+/* Kept with the socket of a connection that user space may have to abort in the end. */
+struct mark_value {
+	u32 is_dropped; /* 1: packets of it were dropped */
+	u32 scope;	/* else it is one to a resolver, of this scope: see kept.bpf.c */
+};
+
 /* A systemd service: its whole name, with NULs behind it. */
 struct unit_key {
 	u8 name[UNIT_ROOM];

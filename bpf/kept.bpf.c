@@ -3,8 +3,9 @@
  * Drops packets, and marks the connections that they are of: TCP keeps the data in them, and sends
  * it again once no program drops it. So user space aborts these connections before the programs are
  * detached (exporter/kernel/dropped_connections.py). Connections to resolvers have the mark from
- * the beginning where a policy refuses lookups. No program is attached here: those of
- * question.bpf.c, packet.bpf.c and socket.bpf.c call these functions.
+ * their connect on: if a policy refuses lookups in the end, TCP may have questions that nobody has
+ * judged. No program is attached here: those of question.bpf.c, packet.bpf.c and socket.bpf.c call
+ * these functions.
  */
 #pragma once
 
@@ -13,8 +14,7 @@
 #define SOCK_DGRAM 2
 #define UNMARKED_MAX 16384
 
-/* The mark. Its value has no meaning: user space looks for the sockets that have one. */
-BPF_SK_STORAGE(kept_back, u32);
+BPF_SK_STORAGE(kept_back, struct mark_value);
 /*
  * The cookies of the connections without room for the mark. The value has no meaning. Nobody takes
  * an entry away: where there is no more room, user space says so at the end.
@@ -26,39 +26,44 @@ static inline int has_connections(u32 type)
 	return type != SOCK_RAW && type != SOCK_DGRAM;
 }
 
-/*
- * Mark a connection of which TCP keeps data that a policy refuses, or may come to keep such data.
- * Return whether there was room: a process can fill the memory that its socket may take.
- */
-static inline int mark(struct bpf_sock *sk)
+/* Return null if there is no room: a process can fill the memory that its socket may take. */
+static inline struct mark_value *place_for_mark(struct bpf_sock *sk)
 {
 	count(KIND_FLOW, COUNT_KEPT_BACK);
-	return kept_back.sk_storage_get((void *)sk, 0, BPF_SK_STORAGE_GET_F_CREATE) != 0;
+	return kept_back.sk_storage_get((void *)sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 }
 
-static inline int is_marked(struct bpf_sock *sk)
+/* Mark a connection to a resolver. Return whether there was room. */
+static inline int mark(struct bpf_sock *sk, u32 scope)
 {
-	return kept_back.sk_storage_get((void *)sk, 0, 0) != 0;
+	struct mark_value *mark = place_for_mark(sk);
+
+	if (mark)
+		mark->scope = scope;
+	return mark != 0;
 }
 
 static inline void keep_back(struct __sk_buff *skb, struct bpf_sock *sk)
 {
+	struct mark_value *mark = place_for_mark(sk);
 	u64 cookie;
 	u32 value = 0;
 
-	if (mark(sk))
+	if (mark) {
+		mark->is_dropped = 1;
 		return;
+	}
 	cookie = cookie_of(skb);
 	if (without_mark.update(&cookie, &value))
 		count(KIND_FLOW, COUNT_UNTRACKED);
 }
 
-/* Whether a packet of the connection was dropped, or may come to be. */
 static inline int is_kept_back(struct __sk_buff *skb, struct bpf_sock *sk)
 {
+	struct mark_value *mark = kept_back.sk_storage_get((void *)sk, 0, 0);
 	u64 cookie = cookie_of(skb);
 
-	return is_marked(sk) || without_mark.lookup(&cookie) != 0;
+	return (mark && mark->is_dropped) || without_mark.lookup(&cookie) != 0;
 }
 
 /* Return the value with which a program drops a packet of a whole socket (bpf_sk_fullsock). */

@@ -37,6 +37,7 @@
 #define RULE_PORTS_MAX 65536
 #define EXECUTABLES_ROOM 1024
 #define LATE_RESOLVERS_MAX 4096
+#define REFUSED_MAX 65536
 #define RESOLVER_UNITS_MAX 64
 #define EXE_NAMES_MAX 64
 #define AGENTS_MAX 256
@@ -160,6 +161,11 @@ BPF_F_TABLE("hash", struct granted_key, struct granted_value, granted, GRANTED_M
 BPF_F_TABLE("hash", struct port_key, struct step_value, rule_ports, RULE_PORTS_MAX,
 	    BPF_F_NO_PREALLOC);
 BPF_HASH(modes, u32, struct mode_value, SCOPES_MAX);
+/*
+ * The scopes that no policy holds any more, and whose last policy refused lookups and was enforced.
+ * The value has no meaning.
+ */
+BPF_TABLE("lru_hash", u32, u32, refused_to_the_end, REFUSED_MAX);
 /* All policies, by their numbers. No program reads it. */
 BPF_F_TABLE("hash", u32, struct policy_value, policies, SCOPES_MAX, BPF_F_NO_PREALLOC);
 

@@ -321,9 +321,13 @@ static inline void go_on_reading(struct __sk_buff *skb, u32 control)
  */
 static inline int is_left_over(struct bpf_sock *sk, const struct asker *asker, u32 is_gone)
 {
+	u32 scope;
+
 	if (sk->protocol != IPPROTO_TCP || !asker)
 		return 0;
-	return asker->out.state == STREAM_DROPPED || (is_gone && is_marked(sk));
+	scope = asker->scope;
+	return asker->out.state == STREAM_DROPPED ||
+	       (is_gone && refused_to_the_end.lookup(&scope) != 0);
 }
 
 /*

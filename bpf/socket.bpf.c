@@ -118,6 +118,7 @@ static inline int may_ask_unread(struct bpf_sock_addr *ctx, struct bpf_sock *sk,
 				 const struct proc_value *proc, u32 pid, const union address *peer,
 				 u32 policy)
 {
+	struct mode_value *mode;
 	u32 is_noted = 0;
 
 	if (ctx->user_port == bpf_htons(DNS_PORT))
@@ -126,7 +127,10 @@ static inline int may_ask_unread(struct bpf_sock_addr *ctx, struct bpf_sock *sk,
 		return 0;
 	if (is_noted && ctx->protocol != IPPROTO_TCP)
 		return 0;
-	return must_be_read(proc) && !(is_noted && sk && mark(sk));
+	mode = mode_of(proc);
+	if (!mode || (is_noted && sk && mark(sk, held_as(proc))))
+		return 0;
+	return mode->refuses_lookups && mode->is_enforcing;
 }
 
 /*

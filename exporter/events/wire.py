@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-LAYOUT = 0xBEDC4093
+LAYOUT = 0xAB0A191D
 """Edition of the layout; every record and every pinned instance carries it."""
 
 ARGUMENTS_PIECE = 4096
@@ -711,6 +711,21 @@ CANDIDATE_KEY = struct.Struct("<QII")
 
 LATE_KEY = struct.Struct("<Q16s")
 
+
+class MarkValue(NamedTuple):
+    """`struct mark_value`, 8 bytes."""
+
+    is_dropped: int
+    scope: int
+
+    @classmethod
+    def unpack(cls, data: bytes) -> MarkValue:
+        """Read one from 8 bytes."""
+        return cls._make(MARK_VALUE.unpack(data))
+
+
+MARK_VALUE = struct.Struct("<II")
+
 UNIT_KEY = struct.Struct("<64s")
 
 
@@ -1179,6 +1194,7 @@ OFFSETS = {
     "exe_value": (24, {"bits": 0, "ctime_sec": 8, "ctime_nsec": 16}),
     "candidate_key": (16, {"born_ns": 0, "tgid": 8, "program": 12}),
     "late_key": (24, {"network": 0, "address": 8}),
+    "mark_value": (8, {"is_dropped": 0, "scope": 4}),
     "unit_key": (64, {"name": 0}),
     "job_value": (
         744,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Mapping
 from functools import partial
 from typing import NamedTuple
 
@@ -18,9 +18,10 @@ from exporter.events import wire
 from exporter.kernel.bpf import U32, Map
 from exporter.kernel.frames.network_namespaces import everywhere, inside
 from exporter.kernel.maps.inheritance import total
+from exporter.kernel.maps.modes import all_modes
 from exporter.kernel.netlink import ACK, DUMP, answers, attribute, attributes
 
-MAPS = ("kept_back", "without_mark", "counters")
+MAPS = ("kept_back", "without_mark", "modes", "refused_to_the_end", "counters")
 
 _TCP = 6
 # include/uapi/linux/sock_diag.h, inet_diag.h
@@ -31,8 +32,9 @@ _FOUND = struct.Struct("=BBBB48sIIIII")
 """struct inet_diag_msg."""
 _COOKIE = slice(40, 48)
 """The socket's cookie in its id."""
-_STORAGES_OF, _STORAGES, _MAP = 2, 20, 1
-"""Types of attributes: one asks for values of a map, one has them; the last, in the first, names the map."""
+_STORAGES_OF, _MAP = 2, 1
+_STORAGES, _STORAGE, _VALUE = 20, 1, 3
+"""Types of attributes, each within the one before: two ask for the values of a map, three have one."""
 _STATES = 0xFFFFFFFF & ~(1 << 10)  # all but TCP_LISTEN
 
 
@@ -60,14 +62,19 @@ class NotAborted(NamedTuple):
             yield f"{found} may be sent from now on: there was no room to note the connection"
 
 
-def abort(kept_back: Map, without_mark: Map, counters: Map) -> NotAborted:
+def abort(
+    kept_back: Map, without_mark: Map, modes: Map, refused_to_the_end: Map, counters: Map
+) -> NotAborted:
     """Abort the marked connections in each network namespace that a process is in, or that is mounted.
 
     Costs nothing where no connection was marked. Raises OSError where the maps can't be read.
     """
     connections = networks = 0
     if total(counters, wire.KIND_FLOW, wire.COUNT_KEPT_BACK):
-        marks = _Marks(kept_back.fileno(), frozenset(cookie for cookie, _ in without_mark.items()))
+        refusing = {scope for scope, mode in all_modes(modes) if mode.is_enforcing and mode.refuses_lookups}
+        refusing.update(U32.unpack(scope)[0] for scope, _ in refused_to_the_end.items())
+        cookies = frozenset(cookie for cookie, _ in without_mark.items())
+        marks = _Marks(kept_back.fileno(), refusing, cookies)
         for namespace in everywhere():
             try:
                 connections += inside(namespace, partial(_abort_here, marks))
@@ -79,8 +86,20 @@ def abort(kept_back: Map, without_mark: Map, counters: Map) -> NotAborted:
 class _Marks(NamedTuple):
     kept_back: int
     """The descriptor of the map that has the marks."""
-    without_mark: frozenset[bytes]
+    refusing: Container[int]
+    """The scopes whose policies refuse lookups, or did so in the end."""
+    without_mark: Container[bytes]
     """The cookies of the sockets that had no room for a mark."""
+
+    def mean(self, connection: bytes, found: Mapping[int, bytes]) -> bool:
+        """Whether a connection is to be aborted, by its struct inet_diag_sockid and its attributes."""
+        if connection[_COOKIE] in self.without_mark:
+            return True
+        storage = attributes(attributes(found.get(_STORAGES, b"")).get(_STORAGE, b""))
+        if _VALUE not in storage:
+            return False
+        mark = wire.MarkValue.unpack(storage[_VALUE][: wire.MARK_VALUE.size])
+        return bool(mark.is_dropped) or mark.scope in self.refusing
 
 
 def _abort_here(marks: _Marks) -> int:
@@ -98,7 +117,7 @@ def _marked(asking: socket.socket, family: int, marks: _Marks) -> Iterator[bytes
     about = attribute(_STORAGES_OF, attribute(_MAP, U32.pack(marks.kept_back)))
     for answer in _answers(asking, _BY_FAMILY, DUMP, family, bytes(48), about):
         connection = _FOUND.unpack_from(answer)[4]
-        if _STORAGES in attributes(answer[_FOUND.size :]) or connection[_COOKIE] in marks.without_mark:
+        if marks.mean(connection, attributes(answer[_FOUND.size :])):
             yield connection
 
 

@@ -47,7 +47,7 @@ PINNED_MAPS = [
     *("queries", "queries_noted", "queries_expired"),
     *("policy", "policies", "alternatives", "names", "rule_ports", "modes", "exe_bits", "exe_names", "jobs"),
     *("granted", "grants_made", "grants_ended", "later", "packets", "resolver_units"),
-    *("questions", "further_names", "kept_back", "without_mark"),
+    *("questions", "further_names", "kept_back", "without_mark", "refused_to_the_end"),
 ]
 
 

@@ -55,6 +55,7 @@ class Policies:
         self._registry, self._all = registry, maps["policies"]
         self._entries, self._alternatives, self._modes = maps["policy"], maps["alternatives"], maps["modes"]
         self._names, self._ports = maps["names"], maps["rule_ports"]
+        self._refused = maps["refused_to_the_end"]
         self.executables = Executables(maps["exe_bits"], maps["exe_names"])
         self._known = {U32.unpack(key)[0]: _known(value) for key, value in self._all.items()}
         self._used = sum(1 for _ in self._entries.items()) if self._known else 0
@@ -136,6 +137,11 @@ class Policies:
 
     def release(self, scope: int) -> None:
         """Hold `scope` to no policy any more."""
+        mode = mode_entry(self._modes, scope)
+        if mode is not None and mode.is_enforcing and mode.refuses_lookups:
+            self._refused.update(
+                U32.pack(scope), bytes(4)
+            )  # before: TCP may have questions that nobody judged
         self._modes.delete(U32.pack(scope))
 
     def remove(self, number: int) -> None:

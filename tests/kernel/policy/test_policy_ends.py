@@ -148,18 +148,20 @@ def ask(job: Agent, server: socket.socket, piece: bytes) -> None:
 
 @NETWORKS
 @pytest.mark.parametrize("closing", [(), ("s.close()",)], ids=["open", "closed"])
+@pytest.mark.parametrize("mode", ["enforce", "audit"])
 def test_nor_is_a_refused_question_that_tcp_has_not_sent_yet(
-    lab: Lab, kernel: KernelSide, network: Network, closing: tuple[str, ...]
+    lab: Lab, kernel: KernelSide, network: Network, mode: str, closing: tuple[str, ...]
 ) -> None:
-    """No packet of it was dropped."""
+    """No packet of it was dropped. `mode` is the one in which it connects."""
     before, last = questions_held_back()
-    with asked_at(lab, network) as listener, agent(kernel, lab, refusing_lookups(network)) as job:
+    with asked_at(lab, network) as listener, agent(kernel, lab, refusing_lookups(network, mode)) as job:
         begin_to_ask(job, network)
         with listener.accept()[0] as server:
             for piece in before:
                 ask(job, server, piece)
             assert job.do(f"s.setsockopt{PACED}") == "ok"
             ask(job, server, last)
+            kernel.change_mode(refusing_lookups(network), Mode.ENFORCE)
             assert job.do(f"s.sendall({framed(question('secret.evil.example'))!r})", *closing) == "ok"
             detach(kernel)
             assert is_reset(server)
@@ -178,8 +180,19 @@ def test_nor_is_a_refused_question_of_a_connection_that_has_no_more_room_for_a_m
             assert is_reset(server)
 
 
-def refusing_lookups(network: Network) -> Compiled:
-    return compiled(f"dns: deny\n{policy(network, f'{NAME}:{PORT}')}")
+def test_a_connection_to_a_resolver_goes_on_where_no_policy_was_enforced(
+    lab: Lab, kernel: KernelSide
+) -> None:
+    with asked_at(lab, V4) as listener, agent(kernel, lab, refusing_lookups(V4, "audit")) as job:
+        begin_to_ask(job, V4)
+        with listener.accept()[0] as server:
+            ask(job, server, framed(question("secret.evil.example")))
+            detach(kernel)
+            ask(job, server, framed(question("secret.evil.example")))
+
+
+def refusing_lookups(network: Network, mode: str = "enforce") -> Compiled:
+    return compiled(f"dns: deny\n{policy(network, f'{NAME}:{PORT}', mode=mode)}")
 
 
 def is_reset(server: socket.socket) -> bool:

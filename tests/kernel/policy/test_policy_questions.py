@@ -37,7 +37,7 @@ from tests.kernel.dns_exchange import (
     taken,
     udp,
 )
-from tests.kernel.held_job import DENIED, SENT, HeldJob, connect, question, record, reply
+from tests.kernel.held_job import DENIED, SENT, HeldJob, compiled, connect, question, record, reply
 from tests.kernel.lab import PORT, V4, V6, Lab, Network
 from tests.kernel.lookups import packed
 from tests.kernel.resolver import answering_for, answering_for_itself
@@ -634,11 +634,12 @@ def test_what_was_dropped_stays_so_when_its_job_is_over(
             assert nothing_comes(server)
 
 
-@pytest.mark.parametrize("mode", ["enforce", "audit"])
+@pytest.mark.parametrize("mode", ["enforce", "later", "audit"])
 def test_what_tcp_had_not_sent_when_its_job_was_over_is_sent_in_audit_mode_alone(
     job: HeldJob, lab: Lab, network: Network, mode: str
 ) -> None:
-    scope = job.hold_to_text(refusing(network, NAME, mode=mode))
+    """Also where the policy refuses lookups only since the connect."""
+    scope = job.hold_to_text(refusing(network, NAME, mode="enforce" if mode == "enforce" else "audit"))
     before, last = questions_held_back()
     with stream(lab, network) as (client, server):
         for piece in (*before, last):
@@ -646,12 +647,14 @@ def test_what_tcp_had_not_sent_when_its_job_was_over_is_sent_in_audit_mode_alone
                 client.setsockopt(*PACED)
             client.sendall(piece)
             assert taken(server, len(piece)) == piece
+        if mode == "later":
+            job.kernel.hold(scope, compiled(refusing(network, NAME)))
         client.sendall(framed(question(EVIL)))
         client.close()
         with job.away():
             job.kernel.tracer.scopes.close([scope], lambda *_: None)
             assert nothing_comes(server, HELD_BACK_S / 2)
-            assert nothing_comes(server, HELD_BACK_S) is (mode == "enforce")
+            assert nothing_comes(server, HELD_BACK_S) is (mode != "audit")
 
 
 def test_who_writes_to_a_stream_is_told_although_who_connected_it_is_gone(
