@@ -110,6 +110,7 @@ def _take(home: Path, stack: ExitStack) -> Path | None:
             what, hint="`ci-egress enforce status` tells what they do; stop all but one of them"
         )
     if not chosen:
+        others.close()  # the next start sweeps them
         return None
     stack.callback(os.close, os.dup(dead[chosen[0]]))  # the duplicate holds the same lock
     others.close()

@@ -410,14 +410,17 @@ def test_what_a_step_makes_while_the_watch_begins_is_held_as_it_is(
 
 ORPHANS = """
 import os, signal, socket, sys, time
+from contextlib import suppress
 folder, depth, lasts_s = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
 peer = sys.argv[4], int(sys.argv[5])
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 
 def line():
     for _ in range(depth):
-        if os.fork():
-            time.sleep(lasts_s + 0.05)
+        made = os.fork()
+        if made:
+            with suppress(ChildProcessError):
+                os.waitpid(made, 0)
             return
     time.sleep(lasts_s)
     if os.fork():
@@ -439,7 +442,7 @@ time.sleep(lasts_s + 0.5)
 open(f"{folder}/number", "w").write(str(number))
 time.sleep(60)
 """
-"""A step that makes lines of processes, of which only the last one outlasts the moment. That one waits for a
+"""A step that makes lines of processes. Once the last one is made, all others of its line end. It waits for a
 writer, then connects, and notes when it was made and what came of it."""
 
 
