@@ -20,7 +20,7 @@ from exporter.kernel.maps.windows import Coverage
 from exporter.kernel.mounts import cgroup2_root, ensure_bpffs
 from exporter.kernel.pins import new_instance
 from exporter.kernel.programs.hooks import PROGRAMS
-from exporter.kernel.programs.kinds import Program, Reserve, SecurityHook
+from exporter.kernel.programs.kinds import Program, Reserve, possible
 from exporter.kernel.programs.objects import create_map, pin
 from exporter.kernel.programs.verifier import failures_told
 from exporter.kernel.requirements import require_host
@@ -49,7 +49,7 @@ def load(  # noqa: PLR0913, PLR0917 - the last two are for a caller that may be 
     With `unpinned`, the links are put there by their programs' names, and not pinned. Raises KernelError; the
     caller has to remove the pins made until then, and to close the links in `unpinned`.
     """
-    programs = [each for each in programs if not isinstance(each, SecurityHook) or each.is_there]
+    programs = possible(programs)
     with ExitStack() as stack:
         with failures_told("attach", "cgroup v2"):
             cgroup = os.open(cgroup2_root(), os.O_RDONLY | os.O_DIRECTORY)
