@@ -69,7 +69,16 @@ static inline u32 times_to_tell(const struct proc_value *proc, u32 pid, u32 what
 	return times <= TOLD_EACH || !(times & (times - 1)) ? times : 0;
 }
 
-static inline void tell_tampering(const struct proc_value *proc, u32 pid, u32 what, u32 detail)
+/* The number of the network namespace that a task is in. */
+static inline u32 network_number_of(u64 task)
+{
+	return number_at(pointer_at(pointer_at(task, TASK_NAMESPACES), NAMESPACES_NETWORK),
+			 NETWORK_NUMBER);
+}
+
+/* `network` is where a socket will be, 0 if that may be any. */
+static inline void tell_tampering(const struct proc_value *proc, u32 pid, u32 what, u32 detail,
+				  u32 network)
 {
 	u64 at_ns = bpf_ktime_get_boot_ns(), task = bpf_get_current_task();
 	u32 times = times_to_tell(proc, pid, kind_of(what, detail), at_ns);
@@ -90,8 +99,7 @@ static inline void tell_tampering(const struct proc_value *proc, u32 pid, u32 wh
 	record->parent_pid = parent_of(task);
 	record->times = times;
 	record->detail = detail;
-	record->network = number_at(
-		pointer_at(pointer_at(task, TASK_NAMESPACES), NAMESPACES_NETWORK), NETWORK_NUMBER);
+	record->network = network;
 	record->what = what;
 	record->pad = 0;
 	first.ringbuf_submit(record, BPF_RB_NO_WAKEUP);
@@ -172,10 +180,14 @@ int on_sys_enter(struct bpf_raw_tracepoint_args *ctx)
 		detail = 0;
 	}
 	if (what)
-		tell_tampering(&proc, pid, what, detail);
+		tell_tampering(&proc, pid, what, detail, network_number_of(bpf_get_current_task()));
 	return 0;
 }
 
+/*
+ * A worker may make the socket, later, in the network namespace in which it began: its thread may
+ * be elsewhere by now.
+ */
 HOOK_IF_THERE("raw_tp/io_uring_submit_req")
 int on_uring_submit(struct bpf_raw_tracepoint_args *ctx)
 {
@@ -192,7 +204,7 @@ int on_uring_submit(struct bpf_raw_tracepoint_args *ctx)
 
 	if (what && read_current(pid, &proc))
 		tell_tampering(&proc, pid, what,
-			       bpf_ntohs(number_at(request, URING_SOCKET_PROTOCOL)));
+			       bpf_ntohs(number_at(request, URING_SOCKET_PROTOCOL)), 0);
 	return 0;
 }
 
@@ -226,6 +238,7 @@ int on_signal(struct bpf_raw_tracepoint_args *ctx)
 
 	if (read_current(pid, &proc))
 		tell_tampering(&proc, pid, is_attached_to ? TAMPER_PTRACE : TAMPER_SIGNAL,
-			       is_attached_to ? PTRACE_ATTACH : signal);
+			       is_attached_to ? PTRACE_ATTACH : signal,
+			       network_number_of(bpf_get_current_task()));
 	return 0;
 }

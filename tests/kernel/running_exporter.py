@@ -18,7 +18,7 @@ from exporter.kernel.bpf import link_info, open_pinned
 from exporter.kernel.mounts import BPFFS_HOME
 from exporter.kernel.pins import remove
 from exporter.kernel.programs.hooks import PROGRAMS
-from exporter.kernel.programs.kinds import Hook, SecurityHook, Tracepoint
+from exporter.kernel.programs.kinds import Hook, SecurityHook, Tracepoint, possible
 from exporter.pipeline.procfs import all_pids, ancestors
 from tests.checkout import ROOT
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from exporter.kernel.bpf import LinkInfo
 
 PINS = BPFFS_HOME / "ci-egress"
-LINKS = sum(isinstance(program, Hook | SecurityHook | Tracepoint) for program in PROGRAMS)
+LINKS = sum(isinstance(program, Hook | SecurityHook | Tracepoint) for program in possible(PROGRAMS))
 PROGRAMS_IN_CGROUP = sum(isinstance(program, Hook) for program in PROGRAMS)
 
 _BPF_FILES = {f"anon_inode:{name}" for name in ("bpf-link", "bpf_link", "bpf-prog")}

@@ -1,6 +1,7 @@
 """Looking for network namespaces in which no process is any more, by the packet sockets that were made there.
 
-A process may enter a namespace, make a socket and leave, or hand the socket to another one and end.
+A process may enter a namespace, make a socket and leave, or hand the socket to another one and end. The
+socket may be out of sight for long, as in a message, and come back: a job is looked through while it is held.
 """
 
 from __future__ import annotations
@@ -11,11 +12,10 @@ from contextlib import suppress
 
 from exporter.events.facts import Tampered
 
-from .network_namespaces import number_at
 from .packet_sockets import SocketPlace, packet_sockets
 
-SOUGHT_S = 10.0
-"""The seconds for which a namespace is looked for: its socket may be on its way to another process."""
+_WITHOUT_S = 10.0
+"""The seconds for which a scope without processes is kept in mind: a step may be on its way to its job."""
 _AGAIN_S = 1.0
 _STEP_S = 0.004
 """The seconds that one turn may take, or little longer: events wait meanwhile, and a job may have any number
@@ -23,23 +23,26 @@ of descriptors."""
 
 
 class AbandonedNamespaces:
-    """The network namespaces that are looked for, by their inode numbers."""
+    """The scopes of jobs that may have sockets in such namespaces."""
 
     def __init__(
-        self, processes: Callable[[], Iterator[int]], found: Callable[[SocketPlace, Tampered], object]
+        self,
+        processes: Callable[[], Iterator[tuple[int, int]]],
+        found: Callable[[SocketPlace, Tampered], object],
     ) -> None:
-        """`processes` returns the pids of those that may have the sockets.
+        """`processes` returns the pids of those that may have the sockets, each with its scope.
 
-        `found` is called with a socket of a namespace, and with the event for which it was looked for.
+        `found` is called with each packet socket of theirs, and with an event for which it was looked for.
         """
         self._processes, self._found = processes, found
         self._sought: dict[int, tuple[Tampered, float]] = {}
+        """By scope: the event, and until when the scope is kept in mind without a process."""
         self._under_way: Iterator[None] | None = None
         self._next_s = 0.0
 
-    def seek(self, number: int, event: Tampered) -> None:
-        """Look for the namespace `number`, in which the process of `event` made a packet socket."""
-        self._sought[number] = event, time.monotonic() + SOUGHT_S
+    def seek(self, event: Tampered) -> None:
+        """Look for packet sockets of the scope of `event`, whose process made one, from now on."""
+        self._sought[event.scope] = event, time.monotonic() + _WITHOUT_S
         self._next_s = 0.0
 
     def turn(self) -> None:
@@ -55,20 +58,20 @@ class AbandonedNamespaces:
     def _looking(self, began_s: float) -> Iterator[None]:
         """Look through all processes once; it can be interrupted at each descriptor."""
         self._next_s = began_s + _AGAIN_S
-        for number in [number for number, (_, until_s) in self._sought.items() if until_s < began_s]:
-            del self._sought[number]
-        for pid in self._processes():
+        for scope in [scope for scope, (_, until_s) in self._sought.items() if until_s < began_s]:
+            del self._sought[scope]
+        makers = {event.process.pid: event for event, _ in self._sought.values()}
+        for pid, scope in self._processes():
+            event = self._event(scope, makers.get(pid))
             for each in packet_sockets(pid):
-                if each is not None:
-                    self._look_at(each)
-                if not self._sought:
-                    return
+                if each is not None and event is not None:
+                    with suppress(OSError):
+                        self._found(each, event)
                 yield
 
-    def _look_at(self, packet_socket: SocketPlace) -> None:
-        with suppress(OSError):
-            number = number_at(packet_socket)
-            if number in self._sought:
-                event, _ = self._sought[number]
-                self._found(packet_socket, event)
-                del self._sought[number]  # not before: the socket may have been moved meanwhile
+    def _event(self, scope: int, made: Tampered | None) -> Tampered | None:
+        """Keep `scope` in mind, if it is sought or its process `made` a socket; return the event for it."""
+        known, _ = self._sought.get(scope, (made, 0.0))
+        if known is not None:
+            self._sought[scope] = known._replace(scope=scope), time.monotonic() + _WITHOUT_S
+        return known or next((event for event, _ in self._sought.values()), None)

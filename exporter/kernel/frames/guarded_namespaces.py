@@ -78,8 +78,8 @@ class GuardedNamespaces:
         """Whether an interface waits for the program; not counting delays so long that they were reported."""
         return any(since_s != _TOLD for since_s in self._uncovered.values())
 
-    def take_in(self, place: Place, who: Tampered, until_s: float) -> None:
-        """Look after the namespace at `place`, too. Raises OSError when it is gone.
+    def take_in(self, place: Place, who: Tampered, until_s: float) -> bool:
+        """Look after the namespace at `place`, too; return whether it is new. Raises OSError when it is gone.
 
         By `until_s` (monotonic) as many interfaces as possible have the program, and one of them in any case.
         A namespace where that failed before is tried again, since descriptors may be free by now, but not
@@ -89,7 +89,7 @@ class GuardedNamespaces:
         number = os.fstat(descriptor).st_ino
         if number in self._networks:
             os.close(descriptor)
-            return
+            return False
         try:
             require_spare(descriptor)
             held = self._held_by_networks(who.scope) + self._exits.held_for(who.scope)
@@ -98,13 +98,15 @@ class GuardedNamespaces:
         except OSError as error:
             os.close(descriptor)
             self.fail(number, who, error)
-            return
+            return False
         self._networks[number] = _Network(descriptor, news, place, who, InterfaceRound(who.scope))
         try:
             self._cover(number, until_s)
         except OSError as error:
             self._let_go(number)
             self.fail(number, who, error)
+            return False
+        return True
 
     def look_again(self, *, at_all: bool = False) -> bool:
         """Note namespaces with changed interfaces, or with `at_all` all; return whether there is any."""

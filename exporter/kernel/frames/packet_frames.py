@@ -81,6 +81,8 @@ class Frames:
         self._exits = exits(self.way, pins, self._links)
         self._guarded = GuardedNamespaces(self._exits, self._tell)
         self._sought = AbandonedNamespaces(self._pids, self._found_by)
+        self._made: dict[tuple[int, int], Tampered] = {}
+        """The last packet socket made in a network that was looked after, by the network and the scope."""
         self.most_s = float("inf")
         """The seconds after which a call ends, or little later: the next turns do the rest."""
         self._under_way: Iterator[None] | None = None
@@ -140,22 +142,24 @@ class Frames:
         It may be a namespace of one thread's own, which no look finds, or one that nobody is in any more.
         """
         network = event.network
-        is_known = network in self._guarded or self._guarded.has_failed(network)
-        if self._is_over or is_known:
+        if self._is_over or self._guarded.has_failed(network):
             return
         event = event._replace(scope=event.scope or self._held_yet(event.process))
         if event.scope not in enforced(self._modes):
+            return
+        if network in self._guarded:
+            self._made[network, event.scope] = event
+            return
+        self._sought.seek(event)
+        if not network:
             return
         self._begin_turn()
         for path in Path(f"/proc/{event.process.pid}/task").glob("*/ns/net"):
             with suppress(OSError):
                 if path.stat().st_ino == network and not self._guarded.has_failed(network):
                     self._guarded.take_in(path, event, self._until_s)
-        if not self._guarded.has_failed(network):
-            if not self.refuses_sends:
-                self._tell(event, 0)
-            if network not in self._guarded:
-                self._sought.seek(network, event)
+        if not self._guarded.has_failed(network) and not self.refuses_sends:
+            self._tell(event, 0)
 
     def arrived(self, process: ProcessKey, scope: int) -> None:
         """Look after the network of `process`, about to be of `scope`, if that scope's policy is enforced."""
@@ -224,6 +228,8 @@ class Frames:
             if number is not None:
                 found.add(number)
         found |= self._guarded.in_use()
+        for network, scope in [key for key in self._made if key[0] not in found]:
+            self._sought.seek(self._made.pop((network, scope)))
         self._guarded.keep_only(found, (_EVERYWHERE, _UNREADABLE))
 
     def _take_in(self, who: Tampered, but: Collection[int] = ()) -> int | None:
@@ -252,13 +258,15 @@ class Frames:
             if scope in scopes:
                 yield pid, proc._replace(scope=scope)
 
-    def _pids(self) -> Iterator[int]:
-        """Iterate over the processes whose policies are enforced."""
-        return (pid for pid, _ in self._processes(enforced(self._modes)))
+    def _pids(self) -> Iterator[tuple[int, int]]:
+        """Iterate over the processes whose policies are enforced, each with its scope."""
+        return ((pid, value.scope) for pid, value in self._processes(enforced(self._modes)))
 
     def _found_by(self, packet_socket: SocketPlace, event: Tampered) -> None:
         """Look after the network of a packet socket. Raises OSError."""
-        self._guarded.take_in(packet_socket, event, self._until_s)
+        is_new = self._guarded.take_in(packet_socket, event, self._until_s)
+        if is_new and not event.network and not self.refuses_sends:
+            self._tell(event, 0)
 
     def _held_yet(self, process: ProcessKey) -> int:
         """Return the scope that holds a process for which the kernel reported none; 0: none does."""

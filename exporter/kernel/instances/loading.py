@@ -21,7 +21,7 @@ from exporter.kernel.maps.windows import Coverage
 from exporter.kernel.mounts import cgroup2_root, ensure_bpffs
 from exporter.kernel.pins import new_instance
 from exporter.kernel.programs.hooks import PROGRAMS
-from exporter.kernel.programs.kinds import Program, Reserve, SecurityHook
+from exporter.kernel.programs.kinds import Program, Reserve, possible
 from exporter.kernel.programs.objects import create_map, pin
 from exporter.kernel.programs.verifier import failures_told
 from exporter.kernel.requirements import require_host
@@ -65,7 +65,7 @@ def load(  # noqa: PLR0913, PLR0917 - the last is for a caller that may be inter
     for name in pinned_maps:
         with failures_told("pin", name):
             pin(maps[name], pins / f"map_{name}")
-    programs = [each for each in programs if not isinstance(each, SecurityHook) or each.is_there]
+    programs = possible(programs)
     verified = _verified(bytecode, programs, list(maps.values()), stack, goes_on)
     return Loaded(maps, list(zip(programs, verified, strict=False)))
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import os
+import struct
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -19,6 +21,7 @@ from .objects import (
     load_program,
     place_program,
 )
+from .verifier import VerifierError
 
 
 class Tracepoint(NamedTuple):
@@ -43,6 +46,8 @@ class Tracepoint(NamedTuple):
             raise
 
 
+_GO_ON = struct.pack("=BBhi", 0xB7, 0, 0, 0) + struct.pack("=BBhi", 0x95, 0, 0, 0)
+"""A program that allows everything: r0 = 0; exit."""
 _LSM_ID_BPF = 109  # include/uapi/linux/lsm.h
 _MODULES_MAX = 32
 _ENOTSUPP = 524
@@ -63,8 +68,12 @@ class SecurityHook(NamedTuple):
 
     @property
     def is_there(self) -> bool:
-        """Whether the kernel has such a hook."""
-        return self._function in kernel_types().functions
+        """Whether the kernel takes programs for this hook: it may have none, or forbid them to everybody."""
+        try:
+            os.close(self.load(_GO_ON, ()))
+        except (KeyError, VerifierError):
+            return False
+        return True
 
     @property
     def _function(self) -> str:
@@ -156,3 +165,8 @@ class Reserve(NamedTuple):
 
 
 Program = Tracepoint | SecurityHook | Hook | Continuation | Reserve
+
+
+def possible(programs: Sequence[Program]) -> list[Program]:
+    """Return the programs without those for which the kernel has no hook."""
+    return [each for each in programs if not isinstance(each, SecurityHook) or each.is_there]

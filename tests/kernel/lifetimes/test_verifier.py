@@ -12,6 +12,7 @@ from exporter.kernel.compilation.btf import kernel_offsets
 from exporter.kernel.compilation.bytecode import Bytecode, Request
 from exporter.kernel.compilation.sources import compiler_flags, source_text
 from exporter.kernel.programs.hooks import PROGRAMS
+from exporter.kernel.programs.kinds import possible
 from exporter.kernel.programs.objects import create_map
 from exporter.kernel.programs.verifier import VerifierError
 from tests.kernel.compilers import BPF, of_this_machine, of_trixie
@@ -69,6 +70,6 @@ def compiled(installed: Callable[[], Installed]) -> dict[str, object]:
 
 @pytest.mark.timeout(600)  # a Debian root may have to be made
 @pytest.mark.everywhere(feature="verifier")
-@pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.name)
+@pytest.mark.parametrize("program", possible(PROGRAMS), ids=lambda program: program.name)
 def test_the_verifier_takes_each_program(loaded: Loaded, program: Program) -> None:
     assert loaded.refusal_of(program) == ""

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.kernel
 
 HOOKS = {"as-module": True, "in-front": False} if asks_programs() else {"in-front": False}
-"""The ways in which this kernel lets the program answer."""
+"""The ways in which this kernel lets the program answer; without any, conftest.py leaves this file out."""
 MODES = pytest.mark.parametrize(
     ("mode", "done"), [(ENFORCED, "ENOBUFS"), ("", "ok")], ids=["enforced", "audited"]
 )

@@ -294,6 +294,52 @@ def test_a_namespace_that_nobody_is_in_any_more_is_found_by_the_socket(
             assert held_here().count(network) == before
 
 
+def test_an_interface_that_appears_where_nobody_is_any_more_is_no_way_out(
+    lab: Lab, kernel: KernelSide
+) -> None:
+    """Its maker was there at first, so that nobody had to look for the socket."""
+    frames = kernel.tracer.frames
+    with Namespace() as elsewhere:
+        network = Path(elsewhere.path).readlink()
+        before = held_here().count(network)
+        with agent(kernel, lab, policy()) as job:
+            assert look(kernel) == []
+            lines = FOR_A_MOMENT[:-1]
+            assert job.do(f"n = os.open('{elsewhere.path}', os.O_RDONLY)", *lines) == "ok"
+            (made,) = [event for event in kernel.drain() if isinstance(event, Tampered)]
+            frames.alarm(made)
+            assert held_here().count(network) > before, "found by the process"
+            assert job.do(FOR_A_MOMENT[-1]) == "ok"
+            look(kernel)
+            wait_for(lambda: frames.turn() is not None and held_here().count(network) > before)
+            with cable(lab) as receiving:
+                lab.build.configure_links(f"link set near netns {elsewhere.path}")
+                elsewhere.configure_links("link set near up")
+                frames.turn()
+                arrived(receiving)
+                assert job.do(through("near"), send(MARK)) == "ENOBUFS"
+                assert arrived(receiving) == 0
+
+
+def test_a_socket_of_an_io_uring_is_found_wherever_its_thread_is(lab: Lab, kernel: KernelSide) -> None:
+    """The record can't name a namespace: a worker may have begun in another, and have to wait."""
+    frames = kernel.tracer.frames
+    with cable(lab) as receiving, Namespace() as elsewhere:
+        lab.build.configure_links(f"link set near netns {elsewhere.path}")
+        elsewhere.configure_links("link set near up")
+        with agent(kernel, lab, policy()) as job:
+            assert look(kernel) == []
+            assert job.do(f"n = os.open('{elsewhere.path}', os.O_RDONLY)", *FOR_A_MOMENT) == "ok"
+            (made,) = [event for event in kernel.drain() if isinstance(event, Tampered)]
+            frames.alarm(made._replace(network=0))
+            told: list[Tampered] = []
+            wait_for(lambda: bool(told.extend(frames.turn()) or told))
+            assert gaps(told) == [(Tampering.FRAMES, 0)], "some may have got out before"
+            arrived(receiving)
+            assert job.do(through("near"), send(MARK)) == "ENOBUFS"
+            assert arrived(receiving) == 0
+
+
 def test_a_packet_socket_where_they_are_stopped_is_no_gap(lab: Lab, kernel: KernelSide) -> None:
     with agent(kernel, lab, policy()) as job:
         assert look(kernel) == []

@@ -12,6 +12,7 @@ from exporter.kernel.compilation.btf import KernelTypes
 from exporter.kernel.programs import kinds
 from exporter.kernel.programs.kinds import SecurityHook
 from exporter.kernel.programs.objects import AttachType, ProgramType
+from exporter.kernel.programs.verifier import VerifierError
 
 HOOK = SecurityHook("on_send", "socket_sendmsg")
 FUNCTIONS = {"bpf_lsm_socket_sendmsg": 7, "security_socket_sendmsg": 8}
@@ -51,11 +52,20 @@ def test_it_is_for_the_modules_that_are_programs_or_else_for_whoever_asks_them(
 
 
 def test_it_is_left_out_where_the_function_is_missing(
-    asks_programs: bool,
-    functions: dict[str, int],
+    asks_programs: bool, functions: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(kinds, "load_program", lambda *_: os.open("/dev/null", os.O_RDONLY))
     assert HOOK.is_there
     del functions["bpf_lsm_socket_sendmsg" if asks_programs else "security_socket_sendmsg"]
+    assert not HOOK.is_there
+
+
+@pytest.mark.usefixtures("functions", "asks_programs")
+def test_it_is_left_out_where_everybody_is_forbidden_such_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> int:
+        raise VerifierError(os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(kinds, "load_program", refuse)
     assert not HOOK.is_there
 
 
