@@ -301,9 +301,9 @@ int on_newtask(struct bpf_raw_tracepoint_args *ctx)
 	}
 	/*
 	 * Not before: a reader that sees this count unchanged must have seen the process, or its
-	 * creator.
+	 * creator. It may be of a step whose job isn't known.
 	 */
-	count_fork(proc.scope);
+	count_fork(held_as(&proc));
 
 	struct fork_record *record = lineage.ringbuf_reserve(sizeof(*record));
 
