@@ -338,7 +338,12 @@ def test_a_socket_of_an_io_uring_is_found_wherever_its_thread_is(lab: Lab, kerne
             (made,) = [event for event in kernel.drain() if isinstance(event, Tampered)]
             frames.alarm(made._replace(network=0))
             told: list[Tampered] = []
-            wait_for(lambda: bool(told.extend(frames.turn()) or told))
+
+            def is_told() -> bool:
+                told.extend(frames.turn())
+                return bool(told)
+
+            wait_for(is_told)
             assert gaps(told) == [(Tampering.FRAMES, 0)], "some may have got out before"
             arrived(receiving)
             assert job.do(through("near"), send(MARK)) == "ENOBUFS"
