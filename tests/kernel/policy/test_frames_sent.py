@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -33,12 +32,9 @@ from tests.kernel.packet_sockets import (
     send_as_the_host,
     through,
 )
-from tests.kernel.tamper_records import tampering
-from tests.kernel.tracing import trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from tests.kernel.conftest import Programs
 
@@ -145,15 +141,6 @@ def test_a_packet_socket_is_no_gap_wherever_it_is(lab: Lab, kernel: KernelSide, 
         (made,) = [event for event in kernel.drain() if isinstance(event, Tampered)]
         kernel.tracer.frames.alarm(made)
         assert gaps(kernel.tracer.frames.turn()) == []
-
-
-def test_nor_is_it_told_as_one(lab: Lab, tmp_path: Path) -> None:
-    code = "\n".join(("import ctypes, socket", *OWN_NAMESPACE))
-    seen = trace(
-        lab, [sys.executable, "-c", code], tmp_path, "--enforce", "--allowed-endpoints", "198.51.100.77"
-    )
-    assert seen.status == 0
-    assert [kind for kind, _ in tampering(tmp_path)] == ["packet_socket"]
 
 
 @pytest.mark.parametrize("as_module", HOOKS.values(), ids=list(HOOKS))

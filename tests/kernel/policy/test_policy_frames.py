@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,8 @@ from exporter.kernel.locks import changing_modes
 from exporter.kernel.maps.registry import JobMode, Registered
 from exporter.kernel.pins import remove, sweep
 from exporter.kernel.programs.attachment import UNPINNED
+from exporter.kernel.programs.hooks import PROGRAMS
+from exporter.kernel.programs.kinds import possible
 from tests.kernel.agents import COMMAND, Agent, agent
 from tests.kernel.arrivals import UDP, Endpoint, Packet
 from tests.kernel.compilers import with_only
@@ -49,6 +52,8 @@ from tests.kernel.packet_sockets import (
     through,
 )
 from tests.kernel.running_exporter import attached, running, target_of, wait_for
+from tests.kernel.tamper_records import tampering
+from tests.kernel.tracing import trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -333,7 +338,12 @@ def test_a_socket_of_an_io_uring_is_found_wherever_its_thread_is(lab: Lab, kerne
             (made,) = [event for event in kernel.drain() if isinstance(event, Tampered)]
             frames.alarm(made._replace(network=0))
             told: list[Tampered] = []
-            wait_for(lambda: bool(told.extend(frames.turn()) or told))
+
+            def is_told() -> bool:
+                told.extend(frames.turn())
+                return bool(told)
+
+            wait_for(is_told)
             assert gaps(told) == [(Tampering.FRAMES, 0)], "some may have got out before"
             arrived(receiving)
             assert job.do(through("near"), send(MARK)) == "ENOBUFS"
@@ -409,6 +419,19 @@ def shown(kind: str, pin: Path) -> dict[str, Any]:
     command = ["bpftool", "-j", kind, "show", "pinned", str(pin)]
     found: dict[str, Any] = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
     return found
+
+
+def test_a_gap_is_told_like_any_tampering(lab: Lab, tmp_path: Path) -> None:
+    """Where packet sockets are refused when they send, there is none."""
+    code = "\n".join(("import ctypes, socket", *OWN_NAMESPACE))
+    seen = trace(
+        lab, [sys.executable, "-c", code], tmp_path, "--enforce", "--allowed-endpoints", "198.51.100.77"
+    )
+    assert seen.status == 0
+    is_gap = possible(PROGRAMS) != PROGRAMS
+    assert [kind for kind, _ in tampering(tmp_path)] == ["packet_socket", *["frames"] * is_gap]
+    words = "made a packet socket before what it sends was stopped in its network"
+    assert (words in seen.stderr) == is_gap
 
 
 INTERFACES = 16
