@@ -12,6 +12,7 @@ import pytest
 
 from exporter.common.errors import UsageError
 from exporter.kernel.compilation.compiling import TIMEOUT_S as COMPILE_TIMEOUT_S
+from exporter.kernel.libc import _NUMBERS as NUMBERS
 from tests.checkout import ROOT
 from tests.kernel.job_steps import job, run_id
 from tests.kernel.lab import V4
@@ -55,6 +56,29 @@ def test_its_exposure_is_what_is_recorded() -> None:
 def open_settings(told: str) -> set[str]:
     """What systemd holds against it."""
     return set(re.findall(r"(?m)^✗ (\S+)", told))
+
+
+def allowed_calls() -> set[str]:
+    """The system calls that the unit allows, as systemd understands its lines one after the other."""
+    allowed = set[str]()
+    for line in settings(UNIT.read_text())["SystemCallFilter"]:
+        calls = set[str]().union(*(calls_of(name) for name in line.removeprefix("~").split()))
+        allowed = allowed - calls if line.startswith("~") else allowed | calls
+    return allowed
+
+
+def calls_of(name: str) -> set[str]:
+    """A call alone, or the calls of a group, and of the groups in it."""
+    if not name.startswith("@"):
+        return {name}
+    listed = re.findall(r"(?m)^    ([@\w]+)$", analysed("syscall-filter", name))
+    return set[str]().union(*(calls_of(each) for each in listed))
+
+
+def test_it_may_do_the_system_calls_that_python_has_no_name_for() -> None:
+    """But one that old kernels lack, too: it tells whether programs are among the security modules."""
+    assert set(NUMBERS["x86_64"]) - allowed_calls() <= {"lsm_list_modules"}
+    assert "ptrace" not in allowed_calls()
 
 
 def test_it_is_started_again_whatever_ends_it_but_wrong_options() -> None:
