@@ -1,8 +1,10 @@
 """Read files of /proc within bounds on size and time: a process chooses both for its own.
 
 A reader of a process's memory takes that memory's lock, which the process may hold as long as it likes: a
-file system of its own needn't answer while another of its threads waits for a page of it. Nothing ends such a
-read but that answer. So separate threads do the reading, and some of them may be stuck.
+file system of its own needn't answer while another of its threads waits for a page of it. A process that
+executes a program holds another lock meanwhile, and whoever reads its state, its links in /proc or its
+descriptors waits for that; it holds it as long as it likes, too, since an exec closes files. Nothing ends
+such a read but the process. So separate threads do the reading, and some of them may be stuck.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ PATIENCE_S, IMPATIENCE_S = 0.25, 0.01
 """The most seconds that a read may take; the second holds for a while after a read took longer."""
 _WHILE_S = 10 * PATIENCE_S
 """Seconds for which that holds: a process that hangs reads again and again costs a tenth of the time."""
-READERS_MAX = 4
+READERS_MAX = 16
 _PIECE_BYTES = 1 << 16
 _T = TypeVar("_T")
 
@@ -47,17 +49,44 @@ class _Reader:
         self._wanted: SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = SimpleQueue()
         self._under_way = Future[Any]()
         self._under_way.set_result(None)
-        Thread(target=self._live, daemon=True, name="reader").start()
+        self.about = 0
+        """The pid of the process that the latest call is about, if it is about one."""
+        self._thread = Thread(target=self._live, daemon=True, name="reader")
+        self._thread.start()
 
     @property
     def is_idle(self) -> bool:
         return self._under_way.done()
 
-    def within(self, most_s: float, function: Callable[[], _T]) -> _T:
+    def within(
+        self,
+        most_s: float,
+        function: Callable[[], _T],
+        about: int,
+        discard: Callable[[_T], object] | None,
+    ) -> _T:
         """Call `function`. Raises its errors; TimeoutError when it takes longer than `most_s`."""
+
+        def discard_result(late: Future[_T]) -> None:
+            if discard is not None and late.exception() is None:
+                discard(late.result())
+
+        self.about = about
         future = self._under_way = Future[_T]()
         self._wanted.put((function, future))
-        return future.result(most_s)
+        until_s = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                return future.result(most_s)
+            except TimeoutError:
+                if future.done() or time.monotonic() >= until_s or not self._wants_processor():
+                    future.add_done_callback(discard_result)
+                    raise
+
+    def _wants_processor(self) -> bool:
+        """Whether the thread waits for a processor alone, as on a busy machine."""
+        stat = Path(f"/proc/self/task/{self._thread.native_id}/stat").read_text(errors="replace")
+        return stat.rpartition(")")[2].split()[0] == "R"
 
     def _live(self) -> None:
         while True:
@@ -77,6 +106,7 @@ class Readers:
         Raises RuntimeError when there is no room for them.
         """
         self._all = [_Reader() for _ in range(READERS_MAX)]
+        self._latest = self._all[0]
         self._impatient_until_s = 0.0
 
     def beginning_of(self, path: Path, most_bytes: int) -> bytes:
@@ -86,20 +116,33 @@ class Readers:
         """
         return self.within(partial(beginning_of, path, most_bytes))
 
-    def within(self, function: Callable[[], _T]) -> _T:
+    def within(
+        self, function: Callable[[], _T], about: int = 0, discard: Callable[[_T], object] | None = None
+    ) -> _T:
         """Call `function`, which may hang, in one of the threads, but give up in time.
 
-        Raises its errors; OSError when all readers are stuck.
+        `about` is the pid of the process that may let it hang: as long as a call is stuck there, no other one
+        is made. `discard` gets a result that comes too late. Raises the errors of `function`; OSError when it
+        takes too long, when an earlier call about the process does, or when all readers are stuck.
         """
         reader = next((each for each in self._all if each.is_idle), None)
-        if reader is None:
+        if reader is None or (about and self.is_stuck_at(about)):
             raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+        self._latest = reader
         is_patient = time.monotonic() >= self._impatient_until_s
         try:
-            return reader.within(PATIENCE_S if is_patient else IMPATIENCE_S, function)
+            return reader.within(PATIENCE_S if is_patient else IMPATIENCE_S, function, about, discard)
         except TimeoutError:
             self._impatient_until_s = time.monotonic() + _WHILE_S
-            raise
+            raise OSError(errno.ETIMEDOUT, "a process lets its readers wait") from None
+
+    def is_stuck_at(self, pid: int) -> bool:
+        """Whether a call about the process is stuck."""
+        return any(each.about == pid and not each.is_idle for each in self._all)
+
+    def note_stuck(self, pid: int) -> None:
+        """Note which process the latest call, about several of them, got stuck at."""
+        self._latest.about = pid
 
 
 @cache

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from exporter.common.bounded import readers
 from exporter.events import wire
 from exporter.events.facts import HOST, ProcessKey
 from exporter.kernel.frames.packet_frames import Frames
@@ -233,8 +234,8 @@ class FollowedProcesses:
 def _runs(pid: int) -> bool:
     """Whether a process has `pid` and runs: a zombie has no executable any more."""
     try:
-        Path(f"/proc/{pid}/exe").readlink()
-    except PermissionError:
+        readers().within(Path(f"/proc/{pid}/exe").readlink, about=pid)
+    except (PermissionError, TimeoutError):
         return True
     except OSError:
         return False

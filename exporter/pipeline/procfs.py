@@ -1,16 +1,18 @@
 """Read facts about a process that the kernel's records lack from /proc, as long as the process exists.
 
 A process may choose where its arguments and variables are in memory, and how long they are: PR_SET_MM_MAP
-needs no privilege. So no more is read than an exec can take, and for no longer than a moment.
+needs no privilege. So no more is read than an exec can take, and for no longer than a moment. Nor is anything
+else of a process waited for longer: while it executes a program, it may have its readers wait.
 """
 
 from __future__ import annotations
 
 import pwd
 import re
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -24,6 +26,8 @@ from exporter.events.arguments import arguments_of, split
 from exporter.events.facts import ProcessKey
 from exporter.events.programs import Facts, Image
 
+_AT_ONCE = 256
+"""The number of processes whose states are read by one call of a reader."""
 _NS_PER_TICK = 10_000_000  # USER_HZ is 100 on every machine supported
 _START_TOLERANCE_TICKS = 2
 _DELETED = " (deleted)"
@@ -40,7 +44,7 @@ _CONTAINER_ID = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 def started_ns(pid: int) -> int | None:
     """Return when `pid` started, in ns since boot, to the clock tick (10 ms); None when there is none."""
     try:
-        return _state(pid).started_ns
+        return _state_in_time(pid).started_ns
     except OSError:
         return None
 
@@ -56,7 +60,7 @@ def has_ended(process: ProcessKey) -> bool:
     Raises OSError when that can't be read, and so isn't known.
     """
     try:
-        state = _state(process.pid)
+        state = _state_in_time(process.pid)
     except (FileNotFoundError, ProcessLookupError):
         return True
     return state.letter in _ENDED or not _is_start_of(process, state.started_ns)
@@ -71,11 +75,8 @@ def is_running(process: ProcessKey) -> bool:
 
 
 def everyone() -> Iterator[tuple[ProcessKey, int]]:
-    """Yield every process of this host with its parent's pid, parents first."""
-    found = dict[int, _State]()
-    for pid in psutil.pids():
-        with suppress(OSError):  # it has ended
-            found[pid] = _state(pid)
+    """Yield every process of this host with its parent's pid, parents first; not those that can't be read."""
+    found = _states(psutil.pids())
     # A start is known to the tick: a child of the same tick may have the lower pid.
     for youngest in sorted(found, key=lambda pid: found[pid].started_ns):
         line, pid = list[tuple[ProcessKey, int]](), youngest
@@ -87,10 +88,14 @@ def everyone() -> Iterator[tuple[ProcessKey, int]]:
 
 def ancestors(pid: int) -> tuple[ProcessKey, ...]:
     """Return the parent of `pid`, the parent's parent, and so on, as far as they can be seen."""
-    live = _live(pid)
-    above = (_readable(live.parents) or []) if live else []
-    started = ((process.pid, started_ns(process.pid)) for process in above)
-    return tuple(ProcessKey(number, since) for number, since in started if since is not None)
+    found = list[ProcessKey]()
+    with suppress(OSError):
+        number = _state_in_time(pid).parent_pid
+        while number and all(number != each.pid for each in found):
+            state = _state_in_time(number)
+            found.append(ProcessKey(number, state.started_ns))
+            number = state.parent_pid
+    return tuple(found)
 
 
 def all_pids() -> frozenset[int]:
@@ -105,10 +110,10 @@ def environment_of(process: ProcessKey) -> bytes:
     than an exec takes: then they aren't what the process was executed with.
     """
     try:
-        block = readers().beginning_of(Path(f"/proc/{process.pid}/environ"), _ENVIRONMENT_MAX + 1)
+        block = _in_time(process, _environment)
     except OSError:
         return b""
-    return block if len(block) <= _ENVIRONMENT_MAX and _is_still(process) else b""
+    return block if len(block) <= _ENVIRONMENT_MAX else b""
 
 
 def owner_of(process: ProcessKey) -> int:
@@ -133,18 +138,15 @@ class Proc:
 
     def facts(self, process: ProcessKey) -> Facts:
         """Return the working directory and the container of `process`."""
-        if not _is_still(process):
-            return Facts()
-        facts = Facts(_target(process.pid, "cwd"), container_id(process.pid))
-        return facts if _is_still(process) else Facts()
+        with suppress(OSError):
+            return _in_time(process, _facts)
+        return Facts()
 
     def image(self, process: ProcessKey) -> Image:
         """Return the executable and the redacted argv of `process`."""
-        if not _is_still(process):
-            return Image()
-        arguments = [clean(part) for part in _arguments(process.pid)]
-        image = Image(_target(process.pid, "exe"), arguments_of(arguments))
-        return image if _is_still(process) else Image()
+        with suppress(OSError):
+            return _in_time(process, _image)
+        return Image()
 
     def owner(self, uid: int) -> str:
         """Return the user's name on this host, or the number when it has none."""
@@ -164,19 +166,70 @@ def _state(pid: int) -> _State:
     return _State(fields[0], int(fields[1]), int(fields[19]) * _NS_PER_TICK)
 
 
-def _live(pid: int) -> psutil.Process | None:
-    try:
-        return psutil.Process(pid)
-    except (psutil.Error, OSError):
-        return None
+def _state_in_time(pid: int) -> _State:
+    """Read the state of `pid`, unless that takes too long. Raises OSError."""
+    return readers().within(partial(_state, pid), about=pid)
 
 
-def _readable(read: Callable[[], _T]) -> _T | None:
-    """Return what `read` finds; None for nothing or an error, which a job can cause, say by reusing a pid."""
-    try:
-        return read() or None
-    except (psutil.Error, OSError):
-        return None
+class _Batch:
+    """Processes whose states are read in one go. A call goes on behind the process at which one got stuck."""
+
+    def __init__(self, pids: Iterable[int]) -> None:
+        self.left = deque(pid for pid in pids if not readers().is_stuck_at(pid))
+        self.at = 0
+        self.found = dict[int, _State]()
+
+    def read(self) -> None:
+        while self.left:
+            self.at = pid = self.left.popleft()
+            with suppress(OSError):  # it has ended
+                self.found[pid] = _state(pid)
+
+
+def _states(pids: Sequence[int]) -> dict[int, _State]:
+    """Read the states of many processes; those that can't be read in time are left out."""
+    found = dict[int, _State]()
+    for begin in range(0, len(pids), _AT_ONCE):
+        batch = _Batch(pids[begin : begin + _AT_ONCE])
+        while batch.left:
+            try:
+                readers().within(batch.read)
+            except TimeoutError:
+                readers().note_stuck(batch.at)
+            except OSError:
+                break  # all readers are stuck
+        found.update(batch.found.copy())
+    return found
+
+
+def _in_time(process: ProcessKey, read: Callable[[int], _T]) -> _T:
+    """Read something of `process`, unless that takes too long. Raises OSError, also when it is gone."""
+
+    def read_while_it_is() -> _T:
+        _require(process)
+        found = read(process.pid)
+        _require(process)
+        return found
+
+    return readers().within(read_while_it_is, about=process.pid)
+
+
+def _require(process: ProcessKey) -> None:
+    if not _is_start_of(process, _state(process.pid).started_ns):
+        raise ProcessLookupError
+
+
+def _environment(pid: int) -> bytes:
+    return beginning_of(Path(f"/proc/{pid}/environ"), _ENVIRONMENT_MAX + 1)
+
+
+def _facts(pid: int) -> Facts:
+    return Facts(_target(pid, "cwd"), container_id(pid))
+
+
+def _image(pid: int) -> Image:
+    arguments = [clean(part) for part in _arguments(pid)]
+    return Image(_target(pid, "exe"), arguments_of(arguments))
 
 
 def _target(pid: int, link: str) -> str | None:
@@ -191,17 +244,12 @@ def _target(pid: int, link: str) -> str | None:
 def _arguments(pid: int) -> list[str]:
     """Return the argv of `pid`, up to as many bytes as are kept when an exec is reported."""
     try:
-        block = readers().beginning_of(Path(f"/proc/{pid}/cmdline"), wire.ARGUMENTS_MAX)
+        block = beginning_of(Path(f"/proc/{pid}/cmdline"), wire.ARGUMENTS_MAX)
     except OSError:
         return []
     arguments = split(block)
     # A program that shows a title in their place writes one text over all of them.
     return arguments[0].split(" ") if len(arguments) == 1 else arguments
-
-
-def _is_still(process: ProcessKey) -> bool:
-    since_ns = started_ns(process.pid)
-    return since_ns is not None and _is_start_of(process, since_ns)
 
 
 def _is_start_of(process: ProcessKey, since_ns: int) -> bool:

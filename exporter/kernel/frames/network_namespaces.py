@@ -6,10 +6,11 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TypeVar
 
+from exporter.common.bounded import readers
 from exporter.common.descriptors import closing_fd
 from exporter.kernel.grace_period import thread
 from exporter.kernel.libc import LIBC, checked
@@ -29,15 +30,24 @@ Place = Path | SocketPlace
 
 def opened(place: Place) -> int:
     """Return a descriptor of the namespace that is found at `place`. Raises OSError."""
-    return place.opened() if isinstance(place, SocketPlace) else os.open(place, os.O_RDONLY | os.O_CLOEXEC)
+    if isinstance(place, SocketPlace):
+        return place.opened()
+    open_it = partial(os.open, place, os.O_RDONLY | os.O_CLOEXEC)
+    return readers().within(open_it, about=_pid_in(place), discard=os.close)
 
 
 def number_at(place: Place) -> int:
     """Return the number of the namespace that is found at `place`. Raises OSError."""
     if isinstance(place, Path):
-        return place.stat().st_ino
+        return readers().within(place.stat, about=_pid_in(place)).st_ino
     with closing_fd(place.opened()) as descriptor:
         return os.fstat(descriptor).st_ino
+
+
+def _pid_in(path: Path) -> int:
+    """Return the pid of the process that a path in /proc is about; 0 for another path."""
+    _, *parts = path.parts
+    return int(parts[1]) if parts[0] == "proc" and parts[1].isdigit() else 0
 
 
 def inside(namespace: int, function: Callable[[], _T]) -> _T:
@@ -95,8 +105,8 @@ def everywhere() -> Iterator[int]:
     """
     seen = set()
     for path in [*Path("/proc").glob("[0-9]*/task/*/ns/net"), *_mounted()]:
-        # An error: it has ended.
-        with suppress(OSError), closing_fd(os.open(path, os.O_RDONLY | os.O_CLOEXEC)) as descriptor:
+        # An error: it has ended, or doesn't let itself be looked at.
+        with suppress(OSError), closing_fd(opened(path)) as descriptor:
             number = os.fstat(descriptor).st_ino
             if number not in seen:
                 seen.add(number)

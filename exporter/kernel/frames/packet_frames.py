@@ -40,7 +40,7 @@ from .abandoned_namespaces import AbandonedNamespaces
 from .guarded_namespaces import GuardedNamespaces
 from .interface_egress import AttachMethod, exits, way_here
 from .late_links import LateLinks
-from .network_namespaces import prepare
+from .network_namespaces import number_at, prepare
 from .packet_sockets import SocketPlace
 
 LOOK_S, TURN_S = 1.0, 0.05
@@ -156,7 +156,7 @@ class Frames:
         self._begin_turn()
         for path in Path(f"/proc/{event.process.pid}/task").glob("*/ns/net"):
             with suppress(OSError):
-                if path.stat().st_ino == network and not self._guarded.has_failed(network):
+                if number_at(path) == network and not self._guarded.has_failed(network):
                     self._guarded.take_in(path, event, self._until_s)
         if not self._guarded.has_failed(network) and not self.refuses_sends:
             self._tell(event, 0)
@@ -237,7 +237,7 @@ class Frames:
         path = Path(f"/proc/{who.process.pid}/ns/net")
         number = None
         try:
-            number = path.stat().st_ino
+            number = number_at(path)
             if number not in but:
                 self._guarded.take_in(path, who, self._until_s)
         except (FileNotFoundError, ProcessLookupError):

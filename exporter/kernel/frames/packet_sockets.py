@@ -9,9 +9,10 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +24,8 @@ from .descriptors import Tables, copied, pidfd
 _SIOCGSKNS = 0x894C  # include/uapi/linux/sockios.h
 _PROTOCOL = "system.sockprotoname"
 _PACKET = b"PACKET\0"
+_AT_ONCE = 64
+"""The number of descriptors that are looked at by one call of a reader."""
 
 
 class SocketPlace(NamedTuple):
@@ -37,17 +40,17 @@ class SocketPlace(NamedTuple):
 
         Raises OSError: EBADF where no packet socket is there.
         """
-        name = _packet_socket(self._path)
-        if not name:
-            raise _not_there()
-        return readers().within(partial(self._copied, name))
+        return readers().within(self._opened, about=self.pid, discard=os.close)
 
     @property
     def _path(self) -> str:
         return f"/proc/{self.pid}/task/{self.thread}/fd/{self.number}"
 
-    def _copied(self, name: str) -> int:
+    def _opened(self) -> int:
         """Do it by a copy of the descriptor: another file may be there by now, which may hang when closed."""
+        name = _packet_socket(self._path)
+        if not name:
+            raise _not_there()
         with closing_fd(pidfd(self.pid, self.thread)) as of:
             copy = copied(of, self.number)
         with closing_fd(copy):
@@ -57,17 +60,27 @@ class SocketPlace(NamedTuple):
 
 
 def packet_sockets(pid: int) -> Iterator[SocketPlace | None]:
-    """Iterate over the packet sockets of all threads of `pid`; None stands for a step without any."""
+    """Iterate over the packet sockets of all threads of `pid`; None stands for a step without any.
+
+    It is over early where the process lets its readers wait.
+    """
     tables = Tables()
     with suppress(OSError), os.scandir(f"/proc/{pid}/task") as threads:
         for thread in threads:
             yield None
-            if not tables.meets_another(int(thread.name)):
+            if not readers().within(partial(tables.meets_another, int(thread.name)), about=pid):
                 continue
-            with suppress(OSError), os.scandir(f"{thread.path}/fd") as descriptors:
-                for each in descriptors:
-                    is_one = bool(_packet_socket(each.path))
-                    yield SocketPlace(pid, int(thread.name), int(each.name)) if is_one else None
+            is_gone = suppress(FileNotFoundError, ProcessLookupError)
+            with is_gone, os.scandir(f"{thread.path}/fd") as descriptors:
+                while some := [each.name for each in islice(descriptors, _AT_ONCE)]:
+                    found = readers().within(partial(_packet_sockets, thread.path, some), about=pid)
+                    yield from (SocketPlace(pid, int(thread.name), int(number)) for number in found)
+                    yield None
+
+
+def _packet_sockets(thread: str, numbers: Sequence[str]) -> list[str]:
+    """Return the descriptors of a thread, out of some, that are packet sockets."""
+    return [number for number in numbers if _packet_socket(f"{thread}/fd/{number}")]
 
 
 def _packet_socket(path: str) -> str:

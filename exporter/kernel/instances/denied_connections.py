@@ -8,15 +8,18 @@ opened: those accepted at a listening port are left alone.
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import struct
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, suppress
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
+from exporter.common.bounded import readers
 from exporter.events import wire
 from exporter.events.facts import HOST
 from exporter.kernel.bpf import U32, Map
@@ -125,7 +128,7 @@ def _sockets(pid: int) -> Iterator[socket.socket]:
     tables, met = Tables(), set[int]()
     with suppress(FileNotFoundError, ProcessLookupError):
         for thread in Path(f"/proc/{pid}/task").iterdir():
-            if tables.meets_another(int(thread.name)):
+            if readers().within(partial(tables.meets_another, int(thread.name)), about=pid):
                 with suppress(FileNotFoundError, ProcessLookupError):
                     yield from _sockets_of(pid, int(thread.name), met)
 
@@ -134,19 +137,23 @@ def _sockets_of(pid: int, thread: int, met: set[int]) -> Iterator[socket.socket]
     with ExitStack() as stack:
         of = -1
         for link in Path(f"/proc/{pid}/task/{thread}/fd").iterdir():
-            if not _is_of_a_socket(link):
+            if not readers().within(partial(_is_of_a_socket, link), about=pid):
                 continue
             if of < 0:
                 of = pidfd(pid, thread)
                 stack.callback(os.close, of)
-            with suppress(OSError):  # closed meanwhile
-                copy = copied(of, int(link.name))
-                number = os.fstat(copy).st_ino  # not by the link: another thread may have put another there
-                if number in met or not _is_of_a_socket(Path(f"/proc/self/fd/{copy}")):
-                    os.close(copy)
-                    continue
-                met.add(number)
-                yield socket.socket(fileno=copy)
+            try:
+                copy = readers().within(partial(copied, of, int(link.name)), about=pid, discard=os.close)
+            except OSError as error:
+                if error.errno in {errno.EBADF, errno.ESRCH}:
+                    continue  # closed meanwhile
+                raise
+            number = os.fstat(copy).st_ino  # not by the link: another thread may have put another there
+            if number in met or not _is_of_a_socket(Path(f"/proc/self/fd/{copy}")):
+                os.close(copy)
+                continue
+            met.add(number)
+            yield socket.socket(fileno=copy)
 
 
 def _is_of_a_socket(link: Path) -> bool:

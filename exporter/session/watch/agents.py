@@ -5,10 +5,11 @@ from __future__ import annotations
 import pwd
 from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from exporter.common.bounded import beginning_of
+from exporter.common.bounded import beginning_of, readers
 from exporter.common.errors import UsageError
 from exporter.events import wire
 from exporter.events.facts import ProcessKey
@@ -173,7 +174,8 @@ def _has_mark(pid: int, marks: Mapping[bytes, int], own: int) -> bool:
     others = (wire.MarkKey.unpack(mark) for mark, of in marks.items() if of != own or not own)
     starts = tuple(mark.text[: mark.prefix_bits // 8] for mark in others)
     with suppress(OSError):
-        block = beginning_of(Path(f"/proc/{pid}/environ"), _TOLD_MAX)
+        read = partial(beginning_of, Path(f"/proc/{pid}/environ"), _TOLD_MAX)
+        block = readers().within(read, about=pid)
         return any(entry.startswith(starts) for entry in block.split(b"\0"))
     return True
 
@@ -182,7 +184,8 @@ def _known_as(pid: int) -> Iterator[Agent]:
     """Yield each form in which `pid` could be listed as an agent, as far as /proc shows."""
     folder = Path(f"/proc/{pid}")
     with suppress(OSError):
-        yield _program((folder / "exe").readlink().name.removesuffix(" (deleted)"))
+        program = readers().within((folder / "exe").readlink, about=pid)
+        yield _program(program.name.removesuffix(" (deleted)"))
     with suppress(OSError):
         groups = _lines(folder / "cgroup")
         yield from (_unit(line.rsplit("/", 1)[-1]) for line in groups if line.startswith("0::"))
