@@ -35,6 +35,10 @@ class Programs:
         """Run one network act: `act("connect", *endpoint)`."""
         return [str(self.directory / "act"), verb, *map(str, arguments)]
 
+    def executing(self, *arguments: object) -> list[str]:
+        """Leave behind a process that is executing a program: `executing(fuse, file, *endpoint, "true")`."""
+        return [str(self.directory / "executing"), *map(str, arguments)]
+
     def flood(self, verb: str, *arguments: object) -> list[str]:
         """Do one thing very often: `flood("sends", 1_000_000, *endpoint)`."""
         return [str(self.directory / "flood"), verb, *map(str, arguments)]

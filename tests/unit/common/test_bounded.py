@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import time
 from contextlib import ExitStack, suppress
+from functools import partial
+from queue import Queue
 from typing import TYPE_CHECKING
 
 import pytest
@@ -83,3 +85,26 @@ def test_what_cannot_be_read_is_raised_where_it_was_asked_for(tmp_path: Path) ->
         readers.beginning_of(tmp_path / "none", 1)
     with pytest.raises(IsADirectoryError):
         readers.beginning_of(tmp_path, 1)
+
+
+def test_about_a_process_where_one_is_stuck_no_other_is_asked(
+    stuck: Path, short: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readers, read = Readers(), partial(beginning_of, short, 100)
+    with pytest.raises(TimeoutError):
+        readers.within(partial(beginning_of, stuck, 1), about=7)
+    monkeypatch.setattr(bounded, "IMPATIENCE_S", 60.0)  # as a busy machine may need
+    with pytest.raises(OSError, match="busy"):
+        readers.within(read, about=7)
+    assert (readers.is_stuck_at(7), readers.is_stuck_at(8)) == (True, False)
+    assert readers.within(read, about=8) == b"content"
+    readers.note_stuck(9)
+    assert not readers.is_stuck_at(9), "the latest one isn't stuck"
+
+
+def test_what_comes_too_late_is_discarded(stuck: Path) -> None:
+    late, readers = Queue[int](), Readers()
+    with pytest.raises(TimeoutError):
+        readers.within(partial(os.open, stuck, os.O_RDONLY), about=7, discard=late.put)
+    os.close(os.open(stuck, os.O_RDWR))  # whoever waits for it goes on
+    os.close(late.get(timeout=60))
