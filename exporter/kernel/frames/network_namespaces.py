@@ -50,6 +50,11 @@ def _pid_in(path: Path) -> int:
     return int(parts[1]) if parts[0] == "proc" and parts[1].isdigit() else 0
 
 
+def networks_of(pid: int | str) -> Iterator[Path]:
+    """Iterate over the files of the namespaces that a process's threads are in; `pid` may be a pattern."""
+    return (thread / "ns/net" for thread in Path("/proc").glob(f"{pid}/task/*"))
+
+
 def inside(namespace: int, function: Callable[[], _T]) -> _T:
     """Call `function` in a thread that is in `namespace` (a descriptor).
 
@@ -104,7 +109,7 @@ def everywhere() -> Iterator[int]:
     Each descriptor is valid until the next one.
     """
     seen = set()
-    for path in [*Path("/proc").glob("[0-9]*/task/*/ns/net"), *_mounted()]:
+    for path in [*networks_of("[0-9]*"), *_mounted()]:
         # An error: it has ended, or doesn't let itself be looked at.
         with suppress(OSError), closing_fd(opened(path)) as descriptor:
             number = os.fstat(descriptor).st_ino

@@ -40,7 +40,7 @@ from .abandoned_namespaces import AbandonedNamespaces
 from .guarded_namespaces import GuardedNamespaces
 from .interface_egress import AttachMethod, exits, way_here
 from .late_links import LateLinks
-from .network_namespaces import number_at, prepare
+from .network_namespaces import networks_of, number_at, prepare
 from .packet_sockets import SocketPlace
 
 LOOK_S, TURN_S = 1.0, 0.05
@@ -154,7 +154,9 @@ class Frames:
         if not network:
             return
         self._begin_turn()
-        for path in Path(f"/proc/{event.process.pid}/task").glob("*/ns/net"):
+        for path in networks_of(event.process.pid):
+            if time.monotonic() >= self._until_s:
+                break  # the socket itself leads there, sooner or later
             with suppress(OSError):
                 if number_at(path) == network and not self._guarded.has_failed(network):
                     self._guarded.take_in(path, event, self._until_s)
