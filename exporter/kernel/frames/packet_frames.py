@@ -151,16 +151,19 @@ class Frames:
             self._made[network, event.scope] = event
             return
         self._sought.seek(event)
-        if not network:
-            return
+        if network:
+            self._take_in_where_it_was_made(event)
+
+    def _take_in_where_it_was_made(self, event: Tampered) -> None:
+        """Look after the network of a thread of `event`; where it takes long, the socket itself leads there."""
         self._begin_turn()
         for path in networks_of(event.process.pid):
             if time.monotonic() >= self._until_s:
-                break  # the socket itself leads there, sooner or later
+                break
             with suppress(OSError):
-                if number_at(path) == network and not self._guarded.has_failed(network):
+                if number_at(path) == event.network and not self._guarded.has_failed(event.network):
                     self._guarded.take_in(path, event, self._until_s)
-        if not self._guarded.has_failed(network) and not self.refuses_sends:
+        if not self._guarded.has_failed(event.network) and not self.refuses_sends:
             self._tell(event, 0)
 
     def arrived(self, process: ProcessKey, scope: int) -> None:
