@@ -155,7 +155,7 @@ class Frames:
             self._take_in_where_it_was_made(event)
 
     def _take_in_where_it_was_made(self, event: Tampered) -> None:
-        """Look after the network of a thread of `event`; where it takes long, the socket itself leads there."""
+        """Look after the network of a thread of the process; if that takes long, the socket leads there."""
         self._begin_turn()
         for path in networks_of(event.process.pid):
             if time.monotonic() >= self._until_s:
