@@ -10,6 +10,7 @@ import subprocess
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from itertools import chain
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from exporter.kernel.bpf import LinkInfo
 
 PINS = BPFFS_HOME / "ci-egress"
-LINKS = sum(isinstance(program, Hook | SecurityHook | Tracepoint) for program in possible(PROGRAMS))
 PROGRAMS_IN_CGROUP = sum(isinstance(program, Hook) for program in PROGRAMS)
 
 _BPF_FILES = {f"anon_inode:{name}" for name in ("bpf-link", "bpf_link", "bpf-prog")}
@@ -39,6 +39,12 @@ _GONE = ("can't get link by id", "No such file or directory", "No such device")
 """What bpftool says of a link, or a cgroup, that goes away meanwhile."""
 _LIMIT_S = 60.0
 """For what is expected to come."""
+
+
+@cache
+def links() -> int:
+    """How many links an instance has where this kernel takes all programs that it has hooks for."""
+    return sum(isinstance(program, Hook | SecurityHook | Tracepoint) for program in possible(PROGRAMS))
 
 
 @dataclass(frozen=True)

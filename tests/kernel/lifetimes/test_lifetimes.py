@@ -18,10 +18,10 @@ from exporter.kernel.compilation.compiling import system_compiler
 from exporter.kernel.instances.loading import loading
 from tests.kernel.lab import PORT, V4, Lab
 from tests.kernel.running_exporter import (
-    LINKS,
     PROGRAMS_IN_CGROUP,
     attached,
     in_session,
+    links,
     nothing_left,
     running,
     wait_for,
@@ -52,8 +52,8 @@ def test_while_it_runs_its_programs_are_attached_and_afterwards_not(tmp_path: Pa
         now = attached().beyond(before)
         pins = list(run.instance().iterdir())
         assert len(now.programs) >= PROGRAMS_IN_CGROUP
-        assert len(now.links) >= LINKS
-        assert len([pin for pin in pins if pin.name.startswith("link_")]) == LINKS
+        assert len(now.links) >= links()
+        assert len([pin for pin in pins if pin.name.startswith("link_")]) == links()
         run.tell("go on")
         assert run.end().status == 7
         assert in_session(run.pid) == []

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.kernel.lab import PORT
-from tests.kernel.running_exporter import LINKS, PINS, Running, in_session, nothing_left, running, wait_for
+from tests.kernel.running_exporter import PINS, Running, in_session, links, nothing_left, running, wait_for
 from tests.kernel.tracing import trace
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def is_killed_while_loading(command: list[str], tmp_path: Path) -> bool:
     with running(command, tmp_path / "otlp") as run:
         wait_for(lambda: bool(set(PINS.glob("*")) - before))
         os.kill(run.pid, signal.SIGKILL)
-        if sum(pin.parent not in before for pin in PINS.glob("*/link_*")) >= LINKS:
+        if sum(pin.parent not in before for pin in PINS.glob("*/link_*")) >= links():
             return False
         start(tmp_path)  # what was killed may still be at work
         wait_for(lambda: in_session(run.pid) == [])
