@@ -9,6 +9,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from exporter.common.errors import KernelError
 from exporter.kernel.compilation.btf import kernel_types
 from exporter.kernel.libc import system_call
 
@@ -71,7 +72,7 @@ class SecurityHook(NamedTuple):
         """Whether the kernel takes programs for this hook: it may have none, or forbid them to everybody."""
         try:
             os.close(self.load(_GO_ON, ()))
-        except (KeyError, VerifierError):
+        except (KeyError, KernelError, VerifierError):
             return False
         return True
 
