@@ -53,14 +53,14 @@ def end_scope(
         found = [process for process in tracer.processes.live(scope) if _is_there(process)]
         is_all = tracer.processes.made(scope) == made
         meanwhile()
-        # Some may have ended by themselves meanwhile: of these `goes_on` can tell nothing.
-        live = [process for process in found if tracer.processes.is_live(process) and not goes_on(process)]
+        live = [process for process in found if not goes_on(process)]
         is_over = not live and is_all
         if is_over or time.monotonic() >= deadline_s:
             break
         for process in live:
-            met.setdefault(process, _shown(process))
-            _kill(process, tracer)
+            name = _shown(process)
+            if _kill(process, tracer):  # else it has ended by itself
+                met.setdefault(process, name)
         if tracer.processes.made(scope) != made:
             _chase(tracer, scope, goes_on, met)
         time.sleep(_PAUSE_S)
