@@ -6,7 +6,6 @@ import os
 import secrets
 import shlex
 import signal
-from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +15,6 @@ import pytest
 from tests.integration.command_process import is_gone
 from tests.kernel.host_watches import (
     ALL_BUT_THAT,
-    DENIED,
     FILE,
     WORKER,
     called,
@@ -27,7 +25,6 @@ from tests.kernel.host_watches import (
     watch_environment,
     watching_a_job,
 )
-from tests.kernel.lab import PORT
 from tests.kernel.policy_runs import policy
 from tests.kernel.running_exporter import wait_for
 from tests.kernel.watching import Runner
@@ -95,36 +92,6 @@ def test_what_a_step_made_its_agents_child_is_ended_and_a_running_step_goes_on(
         wait_for((tmp_path / "went-on").exists)
         wait_for((tmp_path / "went-on-below-init").exists)
     assert mine.watch.has_said("ended 3 processes that the job left behind, since nothing would hold them ")
-
-
-def test_what_is_another_process_all_the_time_is_ended_where_its_steps_job_is_not_known(
-    runner: Runner, programs: Programs, tmp_path: Path
-) -> None:
-    """A walk through the table of processes may miss it each time: the count of its forks shows it."""
-    (tmp_path / "policy.yaml").write_text(FILE)
-    hops = [str(part) for part in programs.lineage("hop", 60, DENIED, PORT)]
-    with watching_a_job(tmp_path, "--policy", str(tmp_path / "policy.yaml")) as mine:
-        left = f"setsid {shlex.join(hops)} & sleep 0.5"
-        runner.run(({**UNREAD, **step("__run")}, ["sh", "-c", left]))
-        wait_for(lambda: bool(running(hops[0])))
-        runner.run((step("__post_egress"), mine.ask()))
-        mine.ended()
-        assert not any(running(hops[0]) for _ in range(LOOKS))
-
-
-LOOKS = 8
-"""One look at processes that are new ones all the time sees some in nine of ten cases."""
-
-
-def running(program: str) -> set[int]:
-    """The processes that run it; it may be a new one each time, and be missed."""
-    found = set[int]()
-    for _ in range(30):
-        for folder in Path("/proc").iterdir():
-            with suppress(OSError):
-                if folder.name.isdigit() and str((folder / "exe").readlink()) == program:
-                    found.add(int(folder.name))
-    return found
 
 
 def test_below_the_agent_that_started_the_watch_only_what_is_known_to_be_of_a_running_step_goes_on(
