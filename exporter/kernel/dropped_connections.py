@@ -76,6 +76,9 @@ def abort(
         cookies = frozenset(cookie for cookie, _ in without_mark.items())
         marks = _Marks(kept_back.fileno(), refusing, cookies)
         for namespace in everywhere():
+            if namespace is None:
+                networks += 1
+                continue
             try:
                 connections += inside(namespace, partial(_abort_here, marks))
             except OSError:

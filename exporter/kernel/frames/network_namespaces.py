@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
 from typing import TypeVar
@@ -21,6 +21,8 @@ from .packet_sockets import SocketPlace
 _CLONE_NEWNET = 0x40000000
 _RTMGRP_LINK, _RTMGRP_TC = 1, 8  # include/uapi/linux/rtnetlink.h
 _NEWS_BYTES = 65536
+_STUCK = (errno.ETIMEDOUT, errno.EBUSY)
+"""The errors of `Readers.within` about a process that lets its readers wait."""
 _OWN = Path("/proc/thread-self/ns/net")
 _T = TypeVar("_T")
 
@@ -103,15 +105,20 @@ def _enter(namespace: int) -> None:
     checked(LIBC.setns(namespace, _CLONE_NEWNET))
 
 
-def everywhere() -> Iterator[int]:
+def everywhere() -> Iterator[int | None]:
     """Iterate over the network namespaces that threads are in, or that are mounted.
 
-    Each descriptor is valid until the next one.
+    Each descriptor is valid until the next one. None stands for one of a process that lets its readers wait.
     """
     seen = set()
     for path in [*networks_of("[0-9]*"), *_mounted()]:
-        # An error: it has ended, or doesn't let itself be looked at.
-        with suppress(OSError), closing_fd(opened(path)) as descriptor:
+        try:
+            descriptor = opened(path)
+        except OSError as error:
+            if error.errno in _STUCK:
+                yield None
+            continue  # else it has ended, or is nobody's that we may look at
+        with closing_fd(descriptor):
             number = os.fstat(descriptor).st_ino
             if number not in seen:
                 seen.add(number)
