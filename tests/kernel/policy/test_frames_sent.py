@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from tests.kernel.conftest import Programs
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.everywhere(feature="frames")]
 
 HOOKS = {"as-module": True, "in-front": False} if asks_programs() else {"in-front": False}
 """The ways in which this kernel lets the program answer; without any, conftest.py leaves this file out."""
@@ -83,7 +83,6 @@ def kernel(request: pytest.FixtureRequest) -> Iterator[KernelSide]:
         yield side
 
 
-@pytest.mark.everywhere(feature="frames")
 def test_in_no_way_a_packet_socket_sends(lab: Lab, kernel: KernelSide) -> None:
     with lab.watch() as watch, agent(kernel, lab, policy(more="")) as job:
         assert {way: job.do(*PACKET_SOCKET, *lines) for way, lines in WAYS.items()} == dict.fromkeys(
