@@ -108,6 +108,8 @@ class Readers:
         self._all = [_Reader() for _ in range(READERS_MAX)]
         self._latest = self._all[0]
         self._impatient_until_s = 0.0
+        self.held_up_by: tuple[int, ...] = ()
+        """The processes at which all readers were stuck when a call was last refused; empty: none was."""
 
     def beginning_of(self, path: Path, most_bytes: int) -> bytes:
         """Read the file's beginning as the function of that name does, but give up in time.
@@ -126,6 +128,8 @@ class Readers:
         takes too long, when an earlier call about the process does, or when all readers are stuck.
         """
         reader = next((each for each in self._all if each.is_idle), None)
+        if reader is None:
+            self.held_up_by = tuple(each.about for each in self._all)
         if reader is None or (about and self.is_stuck_at(about)):
             raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
         self._latest = reader

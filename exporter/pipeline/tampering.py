@@ -17,6 +17,8 @@ FAULT = "fault"
 """`egress.tamper.kind` of a fault in a watch, which a job may have brought about."""
 MOVED = "moved"
 """`egress.tamper.kind` of telemetry files that were moved away: anything may be in their place."""
+HELD_UP = "held_up"
+"""`egress.tamper.kind` when so many processes let their readers in /proc wait that no other is read."""
 _ENDING = frozenset({Tampering.SIGNAL})
 """Kinds that the host's services may commit, as a service manager does, unless only a token ends it all."""
 

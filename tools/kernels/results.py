@@ -22,12 +22,14 @@ FEATURES = {
     "watch": "`watch`: jobs side by side, each under its own policy",
     "adoption": "`watch --adopt` after a SIGKILL",
     "frames": "Frames of packet sockets stopped",
+    "sends": "Packet sockets refused where they send, whatever their network",
     "demo": "The demo",
     "refusal": "A kernel that is too old is refused, with status 91",
 }
 """Rows of the table; each test that carries `everywhere` names one."""
 ON_A_KERNEL_TOO_OLD: tuple[str, ...] = ("refusal",)
 ON_OTHERS = tuple(feature for feature in FEATURES if feature not in ON_A_KERNEL_TOO_OLD)
+"""All stock kernels take a program where packet sockets send; one that took none would fail here."""
 WITHOUT_BOOT = ("offsets",)
 
 

@@ -86,6 +86,8 @@ _KINDS = {
     "job is gone, and the watch ends by itself",
     "fault": "something went wrong in a watch, as where a job takes all that a limit leaves to both; "
     "it goes on, and what is denied stays denied",
+    "held_up": "so many processes let whoever reads about them in /proc wait that nothing is read about "
+    "others until these end: attributes are missing, and what is denied stays denied",
 }
 
 
@@ -122,6 +124,7 @@ def _check() -> None:
         tampering.END,
         tampering.MOVED,
         tampering.FAULT,
+        tampering.HELD_UP,
         steering.POLICY,
         steering.STOPPED,
     }

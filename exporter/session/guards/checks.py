@@ -10,6 +10,7 @@ from pathlib import Path
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.trace import SpanContext
 
+from exporter.common.bounded import readers
 from exporter.common.clock import Rhythm, boot_ns
 from exporter.common.text import counted
 from exporter.events.facts import ProcessKey, Switched
@@ -73,7 +74,7 @@ class Guards:
         self._loss = LossReporter(books.account, self._log)
         self._warned = owner.warned
         self._moved = set[Path]()
-        self._is_end_forged = False
+        self._is_end_forged = self._is_held_up = False
         self._agent = owner.agent
         self.is_left_alone = False
         """Whether the agent is gone, and with it the only process that may end the watch."""
@@ -94,6 +95,7 @@ class Guards:
         self._integrity.tick()
         self._loss.tick()
         self._tell_moved()
+        self._tell_held_up()
 
     def look(self) -> None:
         """Make the checks once more, before the programs are detached."""
@@ -125,6 +127,15 @@ class Guards:
             if folder not in self._moved:
                 self._moved.add(folder)
                 self._tampered(tampering.MOVED, tampering.moved_sentence(str(folder)))
+
+    def _tell_held_up(self) -> None:
+        """Report once that nothing is read in /proc any more, since processes let their readers wait."""
+        if not self._is_held_up and (found := readers().held_up_by):
+            self._is_held_up = True
+            who = counted(len(set(found)), "process", "processes")
+            pids = ", ".join(map(str, sorted(set(found))))
+            told = f"{who} held up whoever read about them in /proc, so nothing is read about others: {pids}"
+            self._tampered(tampering.HELD_UP, told)
 
     def _lost(self, told: str) -> None:
         warn(f"tampering: {told}")

@@ -38,10 +38,10 @@ if TYPE_CHECKING:
 
     from tests.kernel.conftest import Programs
 
-pytestmark = [pytest.mark.kernel, pytest.mark.everywhere(feature="frames")]
+pytestmark = [pytest.mark.kernel, pytest.mark.everywhere(feature="sends")]
 
 HOOKS = {"as-module": True, "in-front": False} if asks_programs() else {"in-front": False}
-"""The ways in which this kernel lets the program answer; without any, conftest.py leaves this file out."""
+"""The ways in which this kernel lets the program answer; without any, conftest.py takes these tests out."""
 MODES = pytest.mark.parametrize(
     ("mode", "done"), [(ENFORCED, "ENOBUFS"), ("", "ok")], ids=["enforced", "audited"]
 )

@@ -68,8 +68,10 @@ def test_where_all_are_stuck_nothing_is_waited_for_until_one_isnt(
     readers = Readers()
     stick(readers, READERS_MAX, stuck, monkeypatch)
     monkeypatch.setattr(bounded, "IMPATIENCE_S", AN_HOUR_S)
+    assert readers.held_up_by == ()
     with pytest.raises(OSError, match="busy"):
         readers.beginning_of(short, 100)
+    assert len(readers.held_up_by) == READERS_MAX
     os.close(os.open(stuck, os.O_RDWR))  # all that wait for it go on
     deadline_s = time.monotonic() + 60
     block = b""

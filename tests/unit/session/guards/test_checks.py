@@ -10,6 +10,7 @@ import pytest
 
 from exporter.events.facts import ProcessKey
 from exporter.pipeline.procfs import started_ns
+from exporter.session.guards import checks
 from exporter.session.guards.checks import Guards, Owner
 from tests.unit.samples import CLOCK
 
@@ -39,6 +40,19 @@ def test_where_no_agent_is_known_none_is_missed() -> None:
     guards = guarding([], [], None)
     guards.look_for_agent()
     assert not guards.is_left_alone
+
+
+def test_that_nothing_is_read_about_others_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    records, warned = list[Any](), list[str]()
+    guards = guarding(records, warned, None)
+    guards._tell_held_up()
+    assert records == []
+    monkeypatch.setattr(checks, "readers", lambda: SimpleNamespace(held_up_by=(22, 21, 21)))
+    for _ in range(2):
+        guards._tell_held_up()
+    words = "2 processes held up whoever read about them in /proc, so nothing is read about others: 21, 22"
+    assert warned == [words]
+    assert [record.attributes for record in records] == [{"egress.tamper.kind": "held_up"}]
 
 
 def guarding(records: list[Any], warned: list[str], agent: ProcessKey | None) -> Guards:
