@@ -161,6 +161,14 @@ def test_nothing_that_a_step_does_makes_it_another(
     assert arrivals.arrivals.packets_to(V4.evil) == 0
 
 
+def test_whom_a_step_makes_is_counted_where_it_is_held(kernel: KernelSide, runner: Runner) -> None:
+    """Else who ends it takes a moment without a process for the end (exporter/kernel/instances/scope_end.py)."""
+    kernel.tracer.processes.find(key(runner.pid), wire.STANDING_AGENT)
+    before = kernel.tracer.processes.made(STRICTEST)
+    assert runner.statuses((PATH, ["sh", "-c", "for each in 1 2 3; do (exit); done"])) == [0]
+    assert kernel.tracer.processes.made(STRICTEST) - before == len(["sh", "1", "2", "3"])
+
+
 @contextmanager
 def doing(lab: Lab, *under: str, **variables: str) -> Iterator[Agent]:
     """A process on the build side that does as it is told."""
