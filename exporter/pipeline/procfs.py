@@ -90,11 +90,12 @@ def ancestors(pid: int) -> tuple[ProcessKey, ...]:
     """Return the parent of `pid`, the parent's parent, and so on, as far as they can be seen."""
     found = list[ProcessKey]()
     with suppress(OSError):
-        number = _state_in_time(pid).parent_pid
-        while number and all(number != each.pid for each in found):
-            state = _state_in_time(number)
+        state = _state_in_time(pid)
+        while (number := state.parent_pid) and all(number != each.pid for each in found):
+            child, state = state, _state_in_time(number)
+            if state.started_ns > child.started_ns:
+                break  # the parent has ended meanwhile, and its number is another process's
             found.append(ProcessKey(number, state.started_ns))
-            number = state.parent_pid
     return tuple(found)
 
 

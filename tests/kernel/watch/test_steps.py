@@ -162,7 +162,7 @@ def test_nothing_that_a_step_does_makes_it_another(
 
 
 def test_whom_a_step_makes_is_counted_where_it_is_held(kernel: KernelSide, runner: Runner) -> None:
-    """Else who ends it takes a moment without a process for the end (exporter/kernel/instances/scope_end.py)."""
+    """Else whoever ends it takes a moment without a process for the end (`scope_end.py`)."""
     kernel.tracer.processes.find(key(runner.pid), wire.STANDING_AGENT)
     before = kernel.tracer.processes.made(STRICTEST)
     assert runner.statuses((PATH, ["sh", "-c", "for each in 1 2 3; do (exit); done"])) == [0]

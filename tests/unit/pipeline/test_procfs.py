@@ -17,7 +17,7 @@ from exporter.common import bounded
 from exporter.events import wire
 from exporter.events.facts import ProcessKey
 from exporter.pipeline import procfs
-from exporter.pipeline.procfs import Proc, environment_of, everyone, has_ended, started_ns
+from exporter.pipeline.procfs import Proc, ancestors, environment_of, everyone, has_ended, started_ns
 from tests.unit.endless_processes import boundless
 from tests.unit.started_processes import wait_until_executed
 
@@ -123,3 +123,16 @@ def test_two_that_are_each_the_others_parent_come_once_each(monkeypatch: pytest.
     monkeypatch.setattr(psutil, "pids", lambda: sorted(states))
     monkeypatch.setattr(procfs, "_state", states.__getitem__)
     assert sorted(process.pid for process, _ in everyone()) == [7, 8]
+
+
+def test_who_began_later_is_no_parent_but_has_an_earlier_one_s_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    states = {
+        9: procfs._State("S", 8, 30),
+        8: procfs._State("S", 7, 30),  # within a tick
+        7: procfs._State("S", 1, 31),
+        1: procfs._State("S", 0, 0),
+    }
+    monkeypatch.setattr(procfs, "_state", states.__getitem__)
+    assert ancestors(9) == (ProcessKey(8, 30),)
+    states[7] = states[7]._replace(started_ns=20)
+    assert ancestors(9) == (ProcessKey(8, 30), ProcessKey(7, 20), ProcessKey(1, 0))
