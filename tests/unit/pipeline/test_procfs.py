@@ -125,7 +125,9 @@ def test_two_that_are_each_the_others_parent_come_once_each(monkeypatch: pytest.
     assert sorted(process.pid for process, _ in everyone()) == [7, 8]
 
 
-def test_who_began_later_is_no_parent_but_has_an_earlier_one_s_number(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_began_later_is_no_parent_but_has_an_earlier_one_s_number(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     states = {
         9: procfs._State("S", 8, 30),
         8: procfs._State("S", 7, 30),  # within a tick
