@@ -125,7 +125,7 @@ def test_two_that_are_each_the_others_parent_come_once_each(monkeypatch: pytest.
     assert sorted(process.pid for process, _ in everyone()) == [7, 8]
 
 
-def test_who_began_later_is_no_parent_but_has_an_earlier_one_s_number(
+def test_who_began_later_is_no_parent_but_has_the_number_of_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     states = {
