@@ -236,8 +236,10 @@ def _trace(*, uses_cache: bool, tell: Callable[[str], object]) -> str:
             refuses_sends = kernel.ready().frames.refuses_sends
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-    found = f"{len(PROGRAMS)} programs were attached, and detached again"
-    return found if refuses_sends else f"{found}; this kernel stops packet sockets at interfaces alone"
+    if refuses_sends:
+        return f"{len(PROGRAMS)} programs were attached, and detached again"
+    found = f"{len(PROGRAMS) - 1} programs were attached, and detached again"
+    return f"{found}; this kernel stops packet sockets at interfaces alone"
 
 
 def _not_tried() -> Check:
