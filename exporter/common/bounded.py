@@ -14,6 +14,7 @@ import os
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
 from queue import SimpleQueue
@@ -26,6 +27,7 @@ _WHILE_S = 10 * PATIENCE_S
 """Seconds for which that holds: a process that hangs reads again and again costs a tenth of the time."""
 READERS_MAX = 16
 _PIECE_BYTES = 1 << 16
+_WAITING = "it lets its readers wait"
 _T = TypeVar("_T")
 
 
@@ -98,13 +100,15 @@ class _Reader:
 
 
 class Readers:
-    """READERS_MAX readers, so that some may be stuck. Only one thread may use them."""
+    """Several readers, so that some may be stuck. Only one thread may use them."""
 
     def __init__(self) -> None:
-        """Start all threads now: later, a job may have taken all threads that there can be.
+        """Start READERS_MAX threads now: later, a job may have taken all threads that there can be.
 
         Raises RuntimeError when there is no room for them.
         """
+        self.most = READERS_MAX
+        """How many readers there may be: if all are stuck, further ones are started, up to this number."""
         self._all = [_Reader() for _ in range(READERS_MAX)]
         self._latest = self._all[0]
         self._impatient_until_s = 0.0
@@ -127,18 +131,26 @@ class Readers:
         is made. `discard` gets a result that comes too late. Raises the errors of `function`; OSError when it
         takes too long, when an earlier call about the process does, or when all readers are stuck.
         """
-        reader = next((each for each in self._all if each.is_idle), None)
+        if about and self.is_stuck_at(about):
+            raise OSError(errno.EBUSY, _WAITING)
+        reader = next((each for each in self._all if each.is_idle), None) or self._another()
         if reader is None:
             self.held_up_by = tuple(each.about for each in self._all)
-        if reader is None or (about and self.is_stuck_at(about)):
-            raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+            raise OSError(errno.EBUSY, "all readers are busy: other processes let them wait")
         self._latest = reader
         is_patient = time.monotonic() >= self._impatient_until_s
         try:
             return reader.within(PATIENCE_S if is_patient else IMPATIENCE_S, function, about, discard)
         except TimeoutError:
             self._impatient_until_s = time.monotonic() + _WHILE_S
-            raise OSError(errno.ETIMEDOUT, "a process lets its readers wait") from None
+            raise OSError(errno.ETIMEDOUT, _WAITING) from None
+
+    def _another(self) -> _Reader | None:
+        if len(self._all) < self.most:
+            with suppress(RuntimeError):  # no room for a thread
+                self._all.append(_Reader())
+                return self._all[-1]
+        return None
 
     def is_stuck_at(self, pid: int) -> bool:
         """Whether a call about the process is stuck."""

@@ -51,6 +51,8 @@ def _ports(table: Path) -> list[int]:
         return []
 
 
+_READERS_MAX = 4096
+"""Processes that may hang the reading about them, before nothing is read about others; each takes 10 ms."""
 _NO_ADDRESS = struct.pack("=H14x", socket.AF_UNSPEC)
 _SO_PEERNAME, _SO_COOKIE = 28, 57
 _NAME_BYTES = {socket.AF_INET: 16, socket.AF_INET6: 28}
@@ -75,7 +77,11 @@ class _Found(NamedTuple):
 
 
 def cut(instance: Path, scope: int) -> EndedConnections:
-    """End the connections of `scope`'s processes that its policy denies. Raises OSError without the right."""
+    """End the connections of `scope`'s processes that its policy denies. Raises OSError without the right.
+
+    For a command, which shares no limit with a job: it may start a thread for each process that hangs.
+    """
+    readers().most = _READERS_MAX
     ended: set[int] = set()
     failed: list[str] = []
     with ExitStack() as stack:

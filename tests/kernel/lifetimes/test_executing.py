@@ -11,9 +11,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from exporter.common.bounded import READERS_MAX
+from tests.kernel import steered_runs
+from tests.kernel.agents import GONE
 from tests.kernel.job_steps import job, known, policy, run_id
 from tests.kernel.lab import PORT, V4, Lab
 from tests.kernel.running_exporter import wait_for
+from tests.kernel.steered_runs import asked
 from tests.kernel.watching import watching
 
 if TYPE_CHECKING:
@@ -64,6 +68,20 @@ def test_a_run_ends_all_the_same(
         seen = run.end()
     assert seen.stdout == "EPERM\n"
     assert seen.status == 0
+
+
+def test_what_is_open_is_ended_all_the_same(host: Host, lab: Lab, executing: str, tmp_path: Path) -> None:
+    more = f"for each in $(seq {READERS_MAX + 1}); do {executing} || exit; done"
+    command = ["sh", "-c", f"{more}; exec {shlex.join(map(os.fsdecode, lab.command(steered_runs.agent())))}"]
+    with host.running(command, tmp_path, "--allowed-endpoints", f"{V4.peer}:{PORT}") as run:
+        assert run.next_line() == "ready"
+        assert asked(run, "open", "evil", "tcp", V4.evil, PORT) == "ok"
+        assert asked(run, "say", "evil") == "ok"
+        cut = host.ci_egress("enforce", "on", "--cut", status=1)
+        assert "1 open connection ended" in cut.stdout
+        assert cut.stderr.count(": it lets its readers wait\n") == READERS_MAX + 1
+        assert asked(run, "say", "evil") in GONE
+        run.end()
 
 
 def test_a_watch_decides_other_jobs_all_the_same(steps: Steps, executing: str, tmp_path: Path) -> None:

@@ -62,6 +62,17 @@ def test_who_waits_for_one_file_doesnt_keep_another_from_being_read(
     assert readers.beginning_of(short, 100) == b"content"
 
 
+def test_where_all_are_stuck_another_is_started_if_there_may_be_more(
+    stuck: Path, short: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readers = Readers()
+    readers.most = READERS_MAX + 2
+    stick(readers, READERS_MAX + 1, stuck, monkeypatch)
+    monkeypatch.setattr(bounded, "IMPATIENCE_S", 60.0)  # as a busy machine may need
+    assert readers.beginning_of(short, 100) == b"content"
+    assert readers.held_up_by == ()
+
+
 def test_where_all_are_stuck_nothing_is_waited_for_until_one_isnt(
     stuck: Path, short: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -96,7 +107,7 @@ def test_about_a_process_where_one_is_stuck_no_other_is_asked(
     with pytest.raises(TimeoutError):
         readers.within(partial(beginning_of, stuck, 1), about=7)
     monkeypatch.setattr(bounded, "IMPATIENCE_S", 60.0)  # as a busy machine may need
-    with pytest.raises(OSError, match="busy"):
+    with pytest.raises(OSError, match="it lets its readers wait"):
         readers.within(read, about=7)
     assert (readers.is_stuck_at(7), readers.is_stuck_at(8)) == (True, False)
     assert readers.within(read, about=8) == b"content"
