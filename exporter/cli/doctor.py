@@ -83,6 +83,8 @@ def _state(check: Check) -> tuple[str, str]:
     """Return the state of `check` in a word, and the word's colour on a terminal."""
     if check.ok:
         return "ok", "green"
+    if not check.is_checked:
+        return "not checked", "yellow"
     if not check.is_loss:
         return "left", "yellow"
     return ("missing", "red") if check.is_required else ("limited", "yellow")
