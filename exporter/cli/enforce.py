@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
 _WORDS = {"AUDIT": "audit", "ENFORCE": "enforce"}
 """The names of JobMode, spelled as in policy files."""
 _NOT_READ = (
-    "what is denied goes by the policy as it was read last; of a file that was changed since, SIGHUP tells "
-    "`watch`, and `run` takes it at its next start"
+    "the policy in force is the one read last. After changing the file, send SIGHUP to `watch`; `run` reads it "
+    "at its next start"
 )
 _STATUSES = (
     "Exit status: 0 when all that was selected is so now; 1 when nothing was selected, or something of it "
@@ -175,6 +176,9 @@ def _switch(
     came = [(row, _switched(row, mode)) for row in rows]
     turned = [row for row, outcome in came if outcome is not None]
     if turned and mode.name == "ENFORCE":
+        if pattern is None and instance_id is None:
+            whose = "this host" if os.geteuid() == 0 else "this user"
+            Messages.current().say(f"this was for all jobs of {whose}; --job and --instance select some")
         Messages.current().say(_NOT_READ)
     done = [and_then(row.job) for row in turned if row.job]
     return 0 if all(outcome for _, outcome in came) and all(done) else 1
