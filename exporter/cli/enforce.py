@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 _WORDS = {"AUDIT": "audit", "ENFORCE": "enforce"}
 """The names of JobMode, spelled as in policy files."""
 _NOT_READ = (
-    "the policy in force is the one read last. After changing the file, send SIGHUP to `watch`; `run` reads it "
-    "at its next start"
+    "the policy in force is the one read last. After changing the file, send SIGHUP to `watch`; `run` reads "
+    "it at its next start"
 )
 _STATUSES = (
     "Exit status: 0 when all that was selected is so now; 1 when nothing was selected, or something of it "
@@ -58,7 +58,7 @@ _selectors = options(
 
 @click.group("enforce", cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 def command() -> None:
-    """Deny what the policies of running jobs deny, or only tell of it; without a selector, of all of them.
+    """Deny what the policies of running jobs deny, or only report it; without a selector, of all of them.
 
     \b
     ci-egress enforce status
@@ -88,10 +88,10 @@ def on(*, cut: bool, job: str | None, instance_id: str | None) -> int:
     return _switch(JobMode.ENFORCE, job, instance_id, and_then=_cut if cut else _nothing)
 
 
-@command.command("off", short_help="Deny nothing any more, only tell of it.", epilog=_STATUSES)
+@command.command("off", short_help="Deny nothing any more, only report it.", epilog=_STATUSES)
 @_selectors
 def off(*, job: str | None, instance_id: str | None) -> int:
-    """Deny nothing any more: what the policy doesn't allow is only told, whatever mode was asked for.
+    """Deny nothing any more: what the policy doesn't allow is only reported, whatever mode was asked for.
 
     It also works when the exporter was killed, and stays so when the policy is read again.
 
