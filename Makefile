@@ -181,5 +181,6 @@ lock: ## Take the newest versions of all packages into constraints.txt
 
 .PHONY: clean
 clean: ## Remove what was made here: .venv, build, output and caches
-	rm -rf .venv build dist ci-egress "$(CACHE)"
+	rm -rf .venv build dist ci-egress report.html bpf/compile_flags.txt *.egg-info "$(CACHE)"
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -12,9 +12,6 @@ from exporter.common.documents.tree import DocumentKind, Listing, Node
 from .entries import read_count, read_date, read_entry, read_task
 from .model import Baseline, Entry, History, Subject
 
-CHECK_HINT = "`ci-egress baseline show` shows them without starting anything"
-"""The hint where an invalid file kept a command from starting anything."""
-
 
 class BaselineError(DocumentError):
     """An invalid baseline file. None of it is used: nothing counts as known by it, and nothing as novel."""

@@ -20,8 +20,8 @@ _WIDTH = 100
 _NAME_MAX = 253
 _HEAD = """\
 # What pipelines are known to connect to: one destination of one task an entry, with the chains of processes
-# that reached it, from the job's root on. What isn't here is novel. Read each line of a change: what it adds
-# is what nobody will be told of any more.
+# that reached it, from the job's root on. What isn't here is novel. Read each line of a change:
+# Connections added here will no longer be reported.
 version: 1
 """
 

@@ -92,7 +92,7 @@ def export(file: Path, output: Path | None) -> int:
     """Make a policy that allows what FILE knows: a section for each task, in mode `audit`.
 
     Which program connects is no part of it: the chains that were seen stand beside each rule, for a reviewer
-    who wants to limit it to one of them. What the policy says otherwise than FILE is told on stderr.
+    who wants to limit it to one of them. What the policy says otherwise than FILE is reported on stderr.
 
     \b
     ci-egress baseline export baseline.yaml --output policy.yaml

@@ -58,7 +58,7 @@ def learn(paths: tuple[Path, ...], *, onto: Path | None, output: Path | None, **
     """Make a baseline of OTLP files or folders, as `run --otlp-dir` and collectors write them; to stdout.
 
     A folder is searched with all below it. The baseline has each destination of each task, with the chains of
-    processes that reached it. What isn't in it, and what should be looked at, is told on stderr.
+    processes that reached it. What isn't in it, and what should be looked at, is reported on stderr.
 
     \b
     ci-egress baseline learn ci-egress --output baseline.yaml

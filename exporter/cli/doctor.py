@@ -24,7 +24,7 @@ def command(*, as_json: bool, verbose: bool) -> int:
     """Say what `ci-egress run` needs, whether it is here, what is lost without it, and how to get it.
 
     Needs no root to say what is missing. As root it loads, attaches and detaches every program, and mounts
-    bpffs where it isn't mounted, all as `run` does. docs/kernels.md tells of which kernels that is known.
+    bpffs where it isn't mounted, all as `run` does. docs/kernels.md lists the kernels on which this works.
 
     \b
     ci-egress doctor
@@ -83,6 +83,8 @@ def _state(check: Check) -> tuple[str, str]:
     """Return the state of `check` in a word, and the word's colour on a terminal."""
     if check.ok:
         return "ok", "green"
+    if not check.is_checked:
+        return "not checked", "yellow"
     if not check.is_loss:
         return "left", "yellow"
     return ("missing", "red") if check.is_required else ("limited", "yellow")
@@ -92,4 +94,4 @@ def _verdict(checks: list[Check], *, works: bool) -> str:
     if not works:
         return "`ci-egress run` can't trace here"
     is_less = any(not check.ok and check.is_loss for check in checks)
-    return f"`ci-egress run` works here{', and tells less than it could' if is_less else ''}"
+    return f"`ci-egress run` works here{', and reports less than it could' if is_less else ''}"

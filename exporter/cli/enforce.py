@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
 _WORDS = {"AUDIT": "audit", "ENFORCE": "enforce"}
 """The names of JobMode, spelled as in policy files."""
 _NOT_READ = (
-    "what is denied goes by the policy as it was read last; of a file that was changed since, SIGHUP tells "
-    "`watch`, and `run` takes it at its next start"
+    "the policy in force is the one read last. After changing the file, send SIGHUP to `watch`; `run` reads "
+    "it at its next start"
 )
 _STATUSES = (
     "Exit status: 0 when all that was selected is so now; 1 when nothing was selected, or something of it "
@@ -57,7 +58,7 @@ _selectors = options(
 
 @click.group("enforce", cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 def command() -> None:
-    """Deny what the policies of running jobs deny, or only tell of it; without a selector, of all of them.
+    """Deny what the policies of running jobs deny, or only report it; without a selector, of all of them.
 
     \b
     ci-egress enforce status
@@ -87,10 +88,10 @@ def on(*, cut: bool, job: str | None, instance_id: str | None) -> int:
     return _switch(JobMode.ENFORCE, job, instance_id, and_then=_cut if cut else _nothing)
 
 
-@command.command("off", short_help="Deny nothing any more, only tell of it.", epilog=_STATUSES)
+@command.command("off", short_help="Deny nothing any more, only report it.", epilog=_STATUSES)
 @_selectors
 def off(*, job: str | None, instance_id: str | None) -> int:
-    """Deny nothing any more: what the policy doesn't allow is only told, whatever mode was asked for.
+    """Deny nothing any more: what the policy doesn't allow is only reported, whatever mode was asked for.
 
     It also works when the exporter was killed, and stays so when the policy is read again.
 
@@ -175,6 +176,9 @@ def _switch(
     came = [(row, _switched(row, mode)) for row in rows]
     turned = [row for row, outcome in came if outcome is not None]
     if turned and mode.name == "ENFORCE":
+        if pattern is None and instance_id is None:
+            whose = "this host" if os.geteuid() == 0 else "this user"
+            Messages.current().say(f"this was for all jobs of {whose}; --job and --instance select some")
         Messages.current().say(_NOT_READ)
     done = [and_then(row.job) for row in turned if row.job]
     return 0 if all(outcome for _, outcome in came) and all(done) else 1

@@ -170,7 +170,7 @@ baseline_option = click.option(
     "--baseline",
     type=DOCUMENT,
     metavar="FILE",
-    help="What tasks are known to connect to; what else they do is told as novel, at once.",
+    help="What tasks are known to connect to; any other attempt is reported as novel, at once.",
 )
 
 judging_options = options(
@@ -178,9 +178,11 @@ judging_options = options(
         "--policy",
         type=DOCUMENT,
         metavar="FILE",
-        help="What jobs may connect to. In mode audit, what FILE would deny is told and goes on.",
+        help="What jobs may connect to. In mode audit, what FILE would deny is reported, not denied.",
     ),
-    click.option("--enforce", is_flag=True, help="Deny it: the connect or send fails with EPERM."),
+    click.option(
+        "--enforce", is_flag=True, help="Deny what the policy denies: the connect or send fails with EPERM."
+    ),
     click.option(
         "--allowed-endpoints",
         type=NAME,

@@ -52,15 +52,10 @@ def check(file: Path) -> int:
     """  # noqa: D301 - click wants a real backspace
     from exporter.policy.compile import check_for_kernel, crowding
     from exporter.policy.parse import load_policy
-    from exporter.policy.problems import PolicyError
     from exporter.policy.sections import remarks
 
-    try:
-        policy = load_policy(file)
-        check_for_kernel(policy)
-    except PolicyError as error:
-        error.hint = None  # it would name this command
-        raise
+    policy = load_policy(file)
+    check_for_kernel(policy)
     rules = len(policy.rules) + sum(len(section.rules) for section in policy.sections)
     for remark in (*remarks(policy), *crowding(policy)):
         Messages.current().tell_place(str(remark))

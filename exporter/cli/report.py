@@ -51,12 +51,13 @@ if TYPE_CHECKING:
 def command(paths: tuple[Path, ...], *, baseline: Path | None, policy: Path | None, **options: Any) -> int:
     """Make a report of OTLP files or folders, as `run --otlp-dir` and collectors write them.
 
-    A folder is searched with all below it. Without --report and --summary, it is Markdown on stdout.
+    A folder is searched with all below it. Without --report and --summary, the report goes to stdout as
+    Markdown with blocks of HTML, for a pull request or the summary of a job.
 
     \b
     ci-egress report ci-egress --report report.html
     ci-egress report runs/ --baseline baseline.yaml --policy policy.yaml --report preview.html
-    ci-egress report ci-egress | less
+    ci-egress report ci-egress > comment.md
     """  # noqa: D301 - click wants a real backspace
     config = report_config(options)
     held = _Held(baseline_of(baseline), _policy(policy))

@@ -87,7 +87,7 @@ _LIMIT_MIB = 1536
     type=DIRECTORY,
     metavar="DIR",
     help="With --host: end when DIR, which is empty at first, has a file whose name is the token of "
-    "--end-digest. Any other way to end the watch is told as tampering then, whoever takes it. Where a "
+    "--end-digest. Any other way to end the watch is reported as tampering then, whoever takes it. Where a "
     "policy is enforced, processes that steps left behind are ended first; not if the file has the name of a "
     "secret whose SHA-256 is the token.",
 )

@@ -16,7 +16,7 @@ from exporter.kernel.compilation.btf import VMLINUX, kernel_offsets
 from exporter.kernel.compilation.bytecode import Cache, default_cache
 from exporter.kernel.compilation.compiling import Compiler, our_request, system_compiler
 from exporter.kernel.frames.interface_egress import AttachMethod, way_here
-from exporter.kernel.instances.control import described, instances, leftovers
+from exporter.kernel.instances.control import Instance, described, instances, leftovers
 from exporter.kernel.instances.loading import loading
 from exporter.kernel.mounts import MOUNT_BPFFS, ON_THE_HOST, cgroup2_root, find_bpffs, sees_all_cgroups
 from exporter.kernel.programs.hooks import PROGRAMS
@@ -62,6 +62,8 @@ class Check:
     """Whether something isn't reported while the check fails."""
     is_required: bool = True
     """Whether `run` can't work without it; otherwise `run` works, and only reports less."""
+    is_checked: bool = True
+    """Whether this user could look; what nobody looked at isn't ok."""
 
 
 def examine(tell: Callable[[str], object] = lambda _: None) -> list[Check]:
@@ -186,9 +188,10 @@ def name_resolution(of: NameService = NameService()) -> Check:  # noqa: B008 - i
 
 
 def frames(way: Callable[[], AttachMethod] = way_here) -> Iterator[Check]:
-    """Check how frames of packet sockets can be stopped under an enforced policy, if this user may look."""
+    """Check how frames of packet sockets can be stopped under an enforced policy."""
     name = "packet sockets"
     if not requirements.has_effective(requirements.TRACING_CAPABILITIES["CAP_NET_ADMIN"]):
+        yield _unchecked(name)
         return
     found = way()
     if found is not AttachMethod.NONE:
@@ -204,14 +207,16 @@ def frames(way: Callable[[], AttachMethod] = way_here) -> Iterator[Check]:
     )
 
 
-def left_over() -> Iterator[Check]:
-    """Look for instances that killed exporters left attached, if this user may look."""
+def left_over(listed: Callable[[], list[Instance]] = instances) -> Iterator[Check]:
+    """Look for instances that killed exporters left attached."""
+    name = "leftovers"
     try:
-        found = leftovers(instances())
+        found = leftovers(listed())
     except KernelError:
+        yield _unchecked(name)
         return
     if not found:
-        yield Check("leftovers", ok=True, found="no instance of a dead exporter", is_required=False)
+        yield Check(name, ok=True, found="no instance of a dead exporter", is_required=False)
     for instance in found:
         yield Check(
             f"instance {instance.name}",
@@ -221,6 +226,19 @@ def left_over() -> Iterator[Check]:
             is_required=False,
             is_loss=False,
         )
+
+
+def _unchecked(name: str) -> Check:
+    """Return the result of a check for which this user lacks the right."""
+    return Check(
+        name,
+        ok=False,
+        lost="this user may not look",
+        fix="run doctor as root",
+        is_required=False,
+        is_loss=False,
+        is_checked=False,
+    )
 
 
 def probe(*, uses_cache: bool = False, tell: Callable[[str], object] = lambda _: None) -> Check:

@@ -8,7 +8,7 @@ import re
 import shlex
 import struct
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from exporter.common.errors import KernelError
@@ -133,10 +133,21 @@ def tracing_capabilities(has: Callable[[int], bool] = has_effective, release: st
         missing = [name for name in missing if name not in replaced]
     if missing:
         these, are = ", ".join(missing), "is" if len(missing) == 1 else "are"
-        does_for = ", ".join(name for name in missing if name in replaced)
-        instead = f" (CAP_SYS_ADMIN does for {does_for})" if does_for else ""
-        raise KernelError(f"{these} {are} missing", hint=f"run it as root{_how()}, or with {these}{instead}")
+        raise KernelError(
+            f"{these} {are} missing",
+            hint=f"run it as root{_how()}, or with {these}{_instead(missing, replaced)}",
+        )
     return ", ".join(TRACING_CAPABILITIES)
+
+
+def _instead(missing: Sequence[str], replaced: Collection[str]) -> str:
+    """Return which capabilities are enough in place of those that are `missing`."""
+    rest = [name for name in missing if name not in replaced]
+    if len(rest) == len(missing):
+        return ""
+    if not rest:
+        return " (CAP_SYS_ADMIN alone is enough instead)"
+    return f" (CAP_SYS_ADMIN and {', '.join(rest)} are enough instead)"
 
 
 def _how() -> str:

@@ -15,6 +15,8 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from exporter.common.errors import UsageError
 from exporter.common.text import clean
+from exporter.redact.names import REDACTED
+from exporter.redact.text import redact_texts
 
 from .settings import (
     DEFAULT_METRIC_INTERVAL_S,
@@ -36,6 +38,7 @@ _IGNORED = re.compile(
 )
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"[\x20-\x7e]*")
+_SCHEME = re.compile(r"[A-Za-z]{1,10}://")
 _UNPRINTABLE = re.compile(r"[^\x21-\x7e]")
 
 
@@ -143,6 +146,7 @@ def _grpc_url(environ: Mapping[str, str], signal: Signal, setting: _Setting) -> 
 
 def _check_url(setting: _Setting, url: str) -> None:
     parts = _split_url(url)
+    shown = _without_credentials(setting.value)
     if (
         parts is None
         or _UNPRINTABLE.search(url)
@@ -150,7 +154,7 @@ def _check_url(setting: _Setting, url: str) -> None:
         or not parts.hostname
     ):
         raise UsageError(
-            f"{setting.variable} is not the URL of a collector",
+            f"{setting.variable}={shown!r} is not the URL of a collector",
             hint="write http://HOST:PORT or https://HOST:PORT",
         )
     if "@" in parts.netloc:
@@ -158,6 +162,14 @@ def _check_url(setting: _Setting, url: str) -> None:
             f"{setting.variable} holds credentials",
             hint="pass them as OTEL_EXPORTER_OTLP_HEADERS=authorization=…, which is never shown",
         )
+
+
+def _without_credentials(value: str) -> str:
+    """Return `value`, which may be no URL, without what may be a secret: user, password, query, tokens."""
+    before, at, place = value.rpartition("@")
+    scheme = _SCHEME.match(before)
+    bare = f"{scheme[0] if scheme else ''}{REDACTED}@{place}" if at else value
+    return redact_texts([re.split("[?#]", bare)[0]])[0]
 
 
 def _split_url(url: str) -> SplitResult | None:

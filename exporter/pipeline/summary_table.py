@@ -184,7 +184,7 @@ def _columns(rows: Sequence[Counted]) -> Iterator[_Column]:
     yield _Column("transport", lambda row, _: row.transport or "?")
     if any(row.verdict != ALLOWED for row, _ in rows):
         yield _Column("verdict", lambda row, _: VERDICT_WORDS[row.verdict])
-    yield _Column("count", lambda _, traffic: str(traffic.attempts), "right")
+    yield _Column("attempts", lambda _, traffic: str(traffic.attempts), "right")
     yield _Column("failed", lambda _, traffic: str(traffic.failed or ""), "right")
     yield _Column("sent", lambda _, traffic: _size(traffic.bytes_sent), "right")
     yield _Column("received", lambda _, traffic: _size(traffic.bytes_received), "right")

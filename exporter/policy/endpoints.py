@@ -31,6 +31,9 @@ _PORTLESS = {
 }
 _NO_COMMAS = "write one destination an entry, and with --allowed-endpoints blanks between them"
 _PORT = re.compile(r"[0-9]{1,5}")
+_BLANK_BEFORE_PORT = re.compile(r"([^\s:]+|\[\S+\])\s+([0-9]{1,5}|\*)", re.ASCII)
+_HEX = re.compile(r"[0-9a-fA-F]*")
+"""What may be a group of an IPv6 address."""
 _MAPPED = IPv6Network("::ffff:0:0/96")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _PRIVATE_ZONES = frozenset({"example", "internal", "invalid", "local", "localhost", "test"})
@@ -61,7 +64,9 @@ def parse_endpoint(text: str) -> WrittenDestination:
     if not separator:
         _require_no_scheme(text)
     protocol = parse_protocol(scheme, text) if separator else None
-    host, port = _split(rest if separator else text)
+    place = rest if separator else text
+    _require_no_user(place)
+    host, port = _split(place)
     ports = None if port is None else parse_port(port)
     if ports and protocol in _PORTLESS:
         raise InvalidTextError(f"a port for {protocol.name.lower()}", _PORTLESS[protocol])
@@ -113,6 +118,7 @@ def parse_host(text: str) -> Host:
     """Parse a name, `*.name`, an address, or a network. Raises InvalidTextError."""
     if not text:
         raise InvalidTextError("no host", "name one, as in registry.example:443")
+    _require_no_user(text)
     last = text.removesuffix(".").rpartition(".")[2].lower()  # with the final dot, a number is no name either
     if ":" in text or "/" in text or _NUMBER.fullmatch(last):
         return _network(text)
@@ -126,19 +132,40 @@ def _require_no_scheme(text: str) -> None:
         raise InvalidTextError(f"{shown(text)} lacks slashes", f"write {shown(f'{scheme.lower()}://{rest}')}")
 
 
+def _require_no_user(text: str) -> None:
+    """Raise InvalidTextError for `user@a.example`; `a.example/x@1` has a path."""
+    user, at, _ = text.rpartition("@")
+    if at and "/" not in user:
+        raise InvalidTextError(
+            f"{shown(text)} has a user in front of the host", f"leave out {shown(user + at)}"
+        )
+
+
 def _split(text: str) -> tuple[str, str | None]:
     """Split host and port; the port is None where there is none. Raises InvalidTextError."""
+    if found := _BLANK_BEFORE_PORT.fullmatch(text):
+        fix = f"put `:` before the port, as in {shown(':'.join(found.groups()))}"
+        raise InvalidTextError(f"{shown(text)} has a blank before the port", fix)
     if text.startswith("["):
         host, bracket, tail = text[1:].partition("]")
         if not bracket or not (tail == "" or tail.startswith(":")):
             raise InvalidTextError(f"{shown(text)} has brackets in disorder", "write [2001:db8::1]:443")
         return host, tail[1:] if tail else None
     if text.count(":") > 1:
+        if _has_ports(text):
+            fix = "name one, or several as in {host: registry.example, ports: [80, 443]}"
+            raise InvalidTextError(f"{shown(text)} has more than one port", fix)
         raise InvalidTextError(
             f"{shown(text)} is ambiguous", "write an IPv6 address in brackets: [2001:db8::1]:443"
         )
     host, colon, port = text.partition(":")
     return host, port if colon else None
+
+
+def _has_ports(text: str) -> bool:
+    """Whether `text` is a host and ports, and can't be an IPv6 address without brackets."""
+    host, *ports = text.split(":")
+    return not _HEX.fullmatch(host) and all(_PORT.fullmatch(port) or port == "*" for port in ports)
 
 
 def _network(text: str) -> Network:

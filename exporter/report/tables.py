@@ -54,7 +54,7 @@ def _columns(rows: Sequence[Counted], marks: Collection[str]) -> Iterator[_Colum
     yield _Column("destination", partial(_where, marks))
     has_steps = any(row.step is not None for row, _ in rows)
     yield _Column("process chain, step" if has_steps else "process chain", _who)
-    yield _Column("count", _count, ' align="right"')
+    yield _Column("attempts", _attempts, ' align="right"')
 
 
 def _where(marks: Collection[str], row: SummaryKey, traffic: Traffic) -> str:
@@ -76,7 +76,7 @@ def _who(row: SummaryKey, _: Traffic) -> str:
     return f"{chain}<br>in {code(row.step, limit=NAME_MAX)}" if row.step else chain
 
 
-def _count(_: SummaryKey, traffic: Traffic) -> str:
+def _attempts(_: SummaryKey, traffic: Traffic) -> str:
     lines = [f"{traffic.attempts:,}"]
     lines += [f"{traffic.failed:,} failed"] if traffic.failed else []
     for arrow, number in (("↑", traffic.bytes_sent), ("↓", traffic.bytes_received)):

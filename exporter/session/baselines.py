@@ -15,25 +15,35 @@ if TYPE_CHECKING:
     from exporter.baseline.model import Baseline
     from exporter.jobs.model import Job
 
+_CHECK_HINT = "`ci-egress baseline show` shows them without starting anything"
+"""The hint where an invalid file kept a command from starting anything."""
+
 
 def required_baseline(file: Path | None, fail_on: Collection[FailOn]) -> Baseline | None:
-    """Read the baseline as `baseline_of` does. Raises UsageError also for `novel` without a file."""
+    """Read the baseline of jobs that are to start, as `baseline_of` does.
+
+    Raises UsageError also for `novel` without a file.
+    """
     if FailOn.NOVEL in fail_on and file is None:
         raise UsageError("--fail-on novel needs a baseline", hint="name one with --baseline FILE")
-    return baseline_of(file)
+    if file is None:
+        return None  # without importing what reads one
+    from exporter.baseline.parse import BaselineError
+
+    try:
+        return baseline_of(file)
+    except BaselineError as error:
+        error.hint = _CHECK_HINT
+        raise
 
 
 def baseline_of(file: Path | None) -> Baseline | None:
     """Read the baseline in `file`; None without a file. Raises UsageError, also if it isn't valid."""
     if file is None:
         return None  # without importing what reads one
-    from exporter.baseline.parse import CHECK_HINT, BaselineError, load_baseline
+    from exporter.baseline.parse import load_baseline
 
-    try:
-        return load_baseline(file)
-    except BaselineError as error:
-        error.hint = CHECK_HINT
-        raise
+    return load_baseline(file)
 
 
 def warn_of_unknown(baseline: Baseline | None, job: Job) -> None:

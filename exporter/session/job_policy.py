@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ from exporter.pipeline.ruling import Terms, terms_of
 from exporter.policy.compile import Compiled, check_for_kernel, compile_policy
 from exporter.policy.executables import require_executables
 from exporter.policy.model import Address, JobPolicy, Mode, Policy, strictest, with_endpoints
+from exporter.policy.problems import PolicyError
 from exporter.policy.resolvers import system_resolvers
 from exporter.policy.sections import effective, withheld
 
@@ -22,6 +24,8 @@ from .messages import warn
 from .settings import FailOn, TraceConfig, WatchConfig
 
 _ENDPOINTS = "--allowed-endpoints"
+_CHECK_HINT = "`ci-egress policy check` shows them without starting anything"
+"""The hint where an invalid file kept a command from starting anything."""
 
 
 class ReadyPolicy(NamedTuple):
@@ -76,7 +80,8 @@ def requested(config: TraceConfig) -> Source | None:
     """
     from exporter.policy.parse import load_policy, parse_allowed_endpoints
 
-    policy = load_policy(config.policy) if config.policy is not None else None
+    with _check_hint():
+        policy = load_policy(config.policy) if config.policy is not None else None
     if config.allowed_endpoints is not None:
         policy = with_endpoints(policy, parse_allowed_endpoints(config.allowed_endpoints))
     if policy is None:
@@ -127,5 +132,15 @@ def source_of(config: WatchConfig) -> Source | None:
     """Read the policy of a watch as it is now; None without one. Raises UsageError."""
     source = requested(config)
     if source is not None:
-        check_for_kernel(source.policy)
+        with _check_hint():
+            check_for_kernel(source.policy)
     return source
+
+
+@contextmanager
+def _check_hint() -> Iterator[None]:
+    try:
+        yield
+    except PolicyError as error:
+        error.hint = _CHECK_HINT
+        raise

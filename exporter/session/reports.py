@@ -138,7 +138,7 @@ class Reporting:
                 if path is not None:
                     probe(path, self._user)
             except HandingError as error:
-                warn(f"as it is now, the {what} couldn't be written to {path}: {error}; {WRITE_HINT}")
+                warn(f"the {what} can't be written to {path} now ({error}); it is tried again at the end")
 
     def _transcript(self, folder: str | None) -> Transcript | None:
         if self._config.report is None:

@@ -35,7 +35,7 @@ def normal(told: str) -> str:
 
 
 WRONG_RULES = rows("(here as the only one below `allow:`):")
-WRONG_FILES = rows("(`\\n` is a line break):")
+WRONG_FILES = rows("(`\\n` is a line break, `\\t` a tab):")
 WRONG_PAIRS = rows("because another always decides:")
 
 
@@ -51,7 +51,9 @@ def test_its_rules_are_wrong_as_it_says(rule: str, told: str) -> None:
 
 @pytest.mark.parametrize(("file", "told"), WRONG_FILES)
 def test_its_files_are_wrong_as_it_says(file: str, told: str) -> None:
-    assert [line.partition(": ")[2] for line in errors(file.replace("\\n", "\n"))] == [told]
+    assert [line.partition(": ")[2] for line in errors(file.replace("\\n", "\n").replace("\\t", "\t"))] == [
+        told
+    ]
 
 
 @pytest.mark.parametrize(("pair", "told"), WRONG_PAIRS)

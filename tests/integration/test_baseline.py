@@ -143,6 +143,7 @@ def test_all_errors_of_a_baseline_are_told_with_places_for_editors(baseline: Pat
     [
         (["baseline", "export", "bad.yaml"], ""),
         (["baseline", "diff", "bad.yaml", "bad.yaml"], ""),
+        (["report", "spans", "--baseline", "bad.yaml"], ""),
         (
             ["run", "--baseline", "bad.yaml", "--", "true"],
             "; `ci-egress baseline show` shows them without starting anything",

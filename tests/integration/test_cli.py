@@ -734,7 +734,7 @@ def test_a_hint_names_the_program_as_a_shell_finds_it(tmp_path: Path) -> None:
 def test_the_summary_tells_what_failed(tmp_path: Path) -> None:
     done = ci_egress("run", "--", *CONNECT, cwd=tmp_path)
     lines = [" ".join(line.split()) for line in done.stderr.splitlines()]
-    assert "destination transport count failed sent received process chain" in lines
+    assert "destination transport attempts failed sent received process chain" in lines
     assert "127.0.0.1:1 tcp 1 1 bash" in lines
 
 

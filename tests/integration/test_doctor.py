@@ -78,6 +78,8 @@ def test_without_rights_it_says_which_are_missing_and_what_each_costs() -> None:
     assert found["BTF"]["ok"]
     assert found["bcc"]["ok"]
     assert not found["tracing"]["ok"]
+    unchecked = [name for name, check in found.items() if check["lost"] == "this user may not look"]
+    assert unchecked == ["packet sockets", "leftovers"]
 
 
 def test_a_missing_right_that_only_helps_is_told_and_run_works() -> None:

@@ -19,22 +19,11 @@ import yaml
 from exporter.common.errors import UsageError
 
 from .problems import Place, Placed, Problem, Problems, shown
+from .syntax import behind, diagnose
 
 DEPTH_MAX = 12
 
 _PARSER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_UNQUOTED = "text that begins with one of * & [ { @ ` ! | > % needs double quotes; indent with spaces"
-_INDENT = (
-    "indent this line, and the one above, as those around them, with spaces; quote text that has `: ` in it"
-)
-_INDENTATION = (
-    "did not find expected '-' indicator",
-    "did not find expected key",
-    "mapping values are not allowed in this context",
-)
-"""The parser's messages about lines that aren't aligned; it names the wrong line or the next one."""
-_CONFLICT = re.compile(r"^(<{7}|={7}|>{7})(?=[ \r\n]|\Z)", re.MULTILINE)
-"""Marks that a version control system leaves where two changes met."""
 _SPANS = re.compile(rb'\s*\{\s*"resource(Spans|Metrics|Logs)"')
 
 
@@ -56,6 +45,16 @@ class DocumentKind:
     """A wildcard as such a file may have it, without quotes."""
     made_of_spans: str
     """How to make such a file from spans, for somebody who gave a file of spans instead."""
+
+    @property
+    def too_deep(self) -> tuple[str, str]:
+        """What is wrong with a file that is nested too deep, and how to fix it."""
+        return "nested too deep", f"a {self.name} has no more than {self.levels} levels"
+
+    @property
+    def in_quotes(self) -> str:
+        """How to write a wildcard."""
+        return f'write it in double quotes, as in "{self.wildcard}"'
 
 
 class Scalar(NamedTuple):
@@ -122,7 +121,7 @@ class _Builder:
             case yaml.AliasEvent():
                 node = Scalar(line, column, "", is_plain=True)
                 self._add(node)
-                fix = f"write out what it stands for; for a wildcard, {_quote(self._kind)}"
+                fix = f"write out what it stands for; for a wildcard, {self._kind.in_quotes}"
                 self._refuse("an alias", node, f"*{event.anchor}", fix)
             case yaml.DocumentStartEvent() if self.roots:
                 fix = f"a {self._kind.name} is one document: remove `---`"
@@ -133,7 +132,7 @@ class _Builder:
         self._open.append(node)
         self._keys.append(None)
         if len(self._open) > DEPTH_MAX:
-            self._give_up(node, *_too_deep(self._kind))
+            self._give_up(node, *self._kind.too_deep)
 
     def _add(self, node: Node) -> None:
         self._nodes += 1
@@ -218,17 +217,9 @@ def _build(builder: _Builder, text: str, kind: DocumentKind, problems: Problems)
     except _UnreadableError:
         return False
     except yaml.YAMLError as error:
-        problems.add(*_syntax_problem(error, text, kind))
+        problems.add(*diagnose(error, text, kind, builder.roots))
         return False
     return True
-
-
-def _too_deep(kind: DocumentKind) -> tuple[str, str]:
-    return "nested too deep", f"a {kind.name} has no more than {kind.levels} levels"
-
-
-def _quote(kind: DocumentKind) -> str:
-    return f'write it in double quotes, as in "{kind.wildcard}"'
 
 
 def _text(data: bytes, kind: DocumentKind, problems: Problems) -> str | None:
@@ -239,35 +230,6 @@ def _text(data: bytes, kind: DocumentKind, problems: Problems) -> str | None:
     try:
         return data.decode()
     except UnicodeDecodeError as error:
-        place = _behind(data[: error.start].decode())
+        place = behind(data[: error.start].decode())
         problems.add(place, f"not UTF-8 (byte {data[error.start]:#04x})", "save it as UTF-8")
         return None
-
-
-def _syntax_problem(error: yaml.YAMLError, text: str, kind: DocumentKind) -> tuple[Place, str, str]:
-    """Return the place where `text` begins to be wrong, with what is wrong and how to fix it."""
-    if isinstance(error, yaml.reader.ReaderError):  # its position is in bytes, or in characters
-        found = yaml.reader.Reader.NON_PRINTABLE.search(text)
-        fix = "remove it, or write it as an escape in quotes"
-        return _behind(text[: found.start() if found else 0]), "a control character", fix
-    context, problem = getattr(error, "context", None), getattr(error, "problem", None)
-    if context == "while scanning an alias":
-        return _marked(error, "context_mark"), "`*` without quotes is an alias in YAML", _quote(kind)
-    if problem == "exceeded maximum nesting depth":  # of many brackets in one line, before any is an event
-        return _marked(error, "problem_mark"), *_too_deep(kind)
-    if mark := _CONFLICT.search(text):
-        fix = "settle it, and remove its three marks"
-        return _behind(text[: mark.start()]), f"a merge conflict, {shown(mark[0])}", fix
-    told = ", ".join(part for part in (context, problem) if part) or "it can't be parsed"
-    fix = _INDENT if problem in _INDENTATION else _UNQUOTED
-    return _marked(error, "problem_mark"), f"not YAML: {told}", fix
-
-
-def _marked(error: yaml.YAMLError, name: str) -> Place:
-    mark = getattr(error, name, None)
-    return Place(mark.line + 1, mark.column + 1) if mark else Place(1, 1)
-
-
-def _behind(text: str) -> Place:
-    """Return the place right behind `text`."""
-    return Place(text.count("\n") + 1, len(text) - text.rfind("\n"))

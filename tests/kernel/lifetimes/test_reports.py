@@ -183,7 +183,7 @@ def test_what_cannot_be_written_is_told_and_changes_no_status(tmp_path: Path) ->
     env = {"GITHUB_STEP_SUMMARY": str(step)}
     done = trace(None, ["sh", "-c", "exit 3"], tmp_path / "otlp", "--report", str(page), env=env)
     assert done.status == 3
-    assert f"warning: as it is now, the report couldn't be written to {page}: No such file" in done.stderr
+    assert f"warning: the report can't be written to {page} now (No such file or directory); " in done.stderr
     assert step.stat().st_size == full
     assert f"warning: the report can't be written to {page}: No such file or directory; " in done.stderr
     room = "of 1,048,576 bytes it has room for 99 more; name a file in a folder that you can write to"

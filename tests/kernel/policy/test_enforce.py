@@ -150,8 +150,11 @@ def test_who_turns_it_on_is_told_that_the_policy_is_not_read_again(host: Host, t
     with host.running(agent(), tmp_path, "--policy", policy(tmp_path, "")) as run:
         assert run.next_line() == "ready"
         policy(tmp_path, f'allow: ["udp://{V4.peer}:{PORT}"]\n')
-        (said,) = host.ci_egress("enforce", "on").stderr.splitlines()
-        assert said.endswith("SIGHUP tells `watch`, and `run` takes it at its next start")
+        of_whom, said = host.ci_egress("enforce", "on").stderr.splitlines()
+        assert of_whom.startswith("ci-egress: this was for all jobs of this host; ")
+        assert said.endswith("send SIGHUP to `watch`; `run` reads it at its next start")
+        (said_of_one,) = host.ci_egress("enforce", "on", "--job", "run").stderr.splitlines()
+        assert said_of_one == said
         assert asked(run, "open", "peer", "udp", V4.peer, PORT) == "EPERM"
         assert host.ci_egress("enforce", "off").stderr == ""
 

@@ -227,6 +227,24 @@ def test_an_error_never_shows_a_credential() -> None:
         assert "s3cret" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("foo:4318", "foo:4318"),
+        ("htp://collector.example", "htp://collector.example"),
+        ("user:s3cret@foo:4318", "<redacted>@foo:4318"),
+        ("ftp://user:s3/c?r@et@foo:4318/x", "ftp://<redacted>@foo:4318/x"),
+        ("user:s3cret@http://foo:4318", "<redacted>@http://foo:4318"),
+        ("http://foo:x/?key=s3cret", "http://foo:x/"),
+        ("foo/ghp_" + "a1B2c3D4e5" * 3 + "f6G7h8", "foo/<redacted>"),
+    ],
+)
+def test_what_is_no_url_is_shown_without_its_secrets(value: str, shown: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        resolve({"OTEL_EXPORTER_OTLP_ENDPOINT": value})
+    assert refused.value.what == f"OTEL_EXPORTER_OTLP_ENDPOINT={shown!r} is not the URL of a collector"
+
+
 def test_a_bad_value_matters_only_where_it_would_be_used(tmp_path: Path) -> None:
     assert resolve({"OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"}, tmp_path) == resolve({}, tmp_path)
 

@@ -90,13 +90,13 @@ def test_it_counts_destinations_by_process_chain_and_ends_with_the_account() -> 
     assert shown(summary, note="trace af → ./ci-egress").splitlines() == [
         "",
         "egress of build",
-        "destination    transport  count  failed      sent  received  process chain",
-        "192.0.2.7:443  tcp            3       2  12 bytes    1.5 MB  bash > curl",
-        "192.0.2.7:443  tcp            1                              bash",
+        "destination    transport  attempts  failed      sent  received  process chain",
+        "192.0.2.7:443  tcp               3       2  12 bytes    1.5 MB  bash > curl",
+        "192.0.2.7:443  tcp               1                              bash",
         "",
         "on loopback",
-        "destination   transport  count  failed  sent  received  process chain",
-        "127.0.0.1:80  tcp            1                          bash > curl",
+        "destination   transport  attempts  failed  sent  received  process chain",
+        "127.0.0.1:80  tcp               1                          bash > curl",
         "",
         "trace af → ./ci-egress",
         ACCOUNT,
@@ -346,10 +346,10 @@ def test_what_the_baseline_does_not_have_comes_first_and_is_counted() -> None:
     met(summary, curl(), port=80, times=2, novel=True)
     met(summary, bash(), port=80, novel=True)
     assert shown(summary).splitlines()[2:] == [
-        "     destination    transport  count  failed  sent  received  process chain",
-        "new  192.0.2.7:80   tcp            2                          bash > curl",
-        "new  192.0.2.7:80   tcp            1                          bash",
-        "     192.0.2.7:443  tcp            5                          bash > curl",
+        "     destination    transport  attempts  failed  sent  received  process chain",
+        "new  192.0.2.7:80   tcp               2                          bash > curl",
+        "new  192.0.2.7:80   tcp               1                          bash",
+        "     192.0.2.7:443  tcp               5                          bash > curl",
         "",
         "3 attempts to 1 destination that the baseline doesn't have, or not from these chains",
         ACCOUNT,
@@ -434,10 +434,10 @@ def test_steps_have_a_column_where_they_differ() -> None:
         if step == "install":
             met(one, acting, port=port)
     assert shown(summary).splitlines()[2:6] == [
-        "destination    transport  count  failed  sent  received  step     process chain",
-        "192.0.2.7:80   tcp            1                                   bash > curl",
-        "192.0.2.7:443  tcp            1                          install  bash > curl",
-        "192.0.2.7:443  tcp            1                          test     bash > curl",
+        "destination    transport  attempts  failed  sent  received  step     process chain",
+        "192.0.2.7:80   tcp               1                                   bash > curl",
+        "192.0.2.7:443  tcp               1                          install  bash > curl",
+        "192.0.2.7:443  tcp               1                          test     bash > curl",
     ]
     assert "step" not in shown(one)
     rows: list[dict[str, object]] = summary.fields()["destinations"]  # type: ignore[assignment]

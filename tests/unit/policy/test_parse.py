@@ -220,11 +220,39 @@ def test_a_hostile_file_is_refused_with_a_place(data: bytes, told: str) -> None:
     assert errors(data)[0] == told
 
 
-def test_what_is_no_yaml_is_told_with_what_the_parser_says() -> None:
-    (told,) = errors("version: 1\nallow:\n\t- a.example\n")
-    assert told.startswith(
-        "3:1: not YAML: while scanning for the next token, found character that cannot start"
-    )
+_QUOTE_IT = "text that begins with one of * & [ { @ ` ! | > % needs double quotes"
+_INDENT = (
+    "indent this line, and the one above, as those around them, with spaces; quote text that has `: ` in it"
+)
+_STRAY = "is neither a key with `:` behind it nor an item with `- ` in front; write it as one of these, or remove it"
+_NO_YAML = [  # the error is at the ¦
+    ("version: 1\nallow:\n¦\t- a.example\n", "a tab; indent with spaces"),
+    ("version: 1\nallow:\n- ä.example\n¦\t- a.example\n", "a tab; indent with spaces"),
+    ("version: 1\r\njobs:\r\n  x:\r\n¦\tmode: audit\r\n", "a tab; indent with spaces"),
+    ('version: 1\nallow:\n- ¦"a.example\n- b.example\n', 'nothing closes the quote `"`; write `"` behind the text'),
+    ("version: 1\nmode: ¦'audit\n\n---\nversion: 1\n", "nothing closes the quote `'`; write `'` behind the text"),
+    ("¦audit\nversion: 1\n", f"`audit` {_STRAY}"),
+    ("¦a b\n\nc\n\nversion: 1\n", f"`a b` {_STRAY}"),
+    ("¦a b\n\n# c\n\nversion: 1\n", f"`a b` {_STRAY}"),
+    ("version: 1\njobs:\n  ¦x\n  mode: audit\n", f"`x` {_STRAY}"),
+    ("version: 1\nallow:\n- a.example\n¦deny\n", f"`deny` {_STRAY}"),
+    ("version: 1\nallow:\n- a.example\n  ports¦: [1]\n", f"not YAML: mapping values are not allowed in this context; {_INDENT}"),
+    ("version: 1\nallow: a¦: b\n", f"not YAML: mapping values are not allowed in this context; {_INDENT}"),
+    ("version: 1\nallow:\n- ¦@a\n", f"not YAML: while scanning for the next token, found character that cannot start any token; {_QUOTE_IT}"),
+    ("version: 1\nallow:\n- [2001:db8::1]¦:443\n", f"not YAML: while parsing a block mapping, did not find expected key; {_QUOTE_IT}"),
+    ("version: 1\nallow: [a, b\nmode¦: audit\n", "not YAML: while parsing a flow sequence, did not find expected ',' or ']'; close the `[` of line 2, or put text that begins with it in double quotes"),
+    ("version: 1\nallow: [a,¦, b]\n", "not YAML: while parsing a flow node, did not find expected node content; remove the `,`, or put text that begins with it in double quotes"),
+    ('version: 1\nallow:\n- "a.example\n- "¦b.example"\n', "not YAML: while parsing a block mapping, did not find expected key; a quoted text ends in front of this: close the quote before that, or put all of it in quotes"),
+    ('version: 1\nmode: "a¦\\q"\n', "not YAML: while parsing a quoted scalar, found unknown escape character; write `\\\\` for a backslash in double quotes"),
+    ("version: 1\n...\n¦foo\n", "not YAML: did not find expected <document start>; a policy has `key: value` on each line, or `- item`"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "told"), _NO_YAML)
+def test_what_is_no_yaml_is_told_where_it_begins_with_a_hint_that_fits(text: str, told: str) -> None:
+    before, _, after = text.partition("¦")
+    place = f"{before.count(chr(10)) + 1}:{len(before) - before.rfind(chr(10))}"
+    assert errors(before + after) == [f"{place}: {told}"]
 
 
 def test_a_bomb_of_aliases_builds_nothing_and_is_told_in_two_lines() -> None:

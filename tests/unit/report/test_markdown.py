@@ -106,7 +106,7 @@ def test_rows_are_destination_chain_and_step_count_and_bytes() -> None:
         row(None, None, "icmp", chain=()),
     )
     assert shown(page(made)).cells == [
-        ["destination", "process chain, step", "count"],
+        ["destination", "process chain, step", "attempts"],
         ["registry.example:443", "bash › npmin install", "1,1002 failed↑\xa01.5\xa0kB↓\xa02.0\xa0MB"],
         ["icmp socket", "?", "1"],
         ["[2001:db8::53]:53 udp", "bash › npm › node › sh › curlin test", "1"],
@@ -114,7 +114,7 @@ def test_rows_are_destination_chain_and_step_count_and_bytes() -> None:
 
 
 def test_where_no_step_is_known_none_is_spoken_of() -> None:
-    assert shown(page(sheet(row()))).cells[0] == ["destination", "process chain", "count"]
+    assert shown(page(sheet(row()))).cells[0] == ["destination", "process chain", "attempts"]
 
 
 def test_what_was_denied_stands_apart_with_the_rule_that_says_so_also_where_it_is_new() -> None:

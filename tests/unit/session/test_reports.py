@@ -61,8 +61,8 @@ def test_a_folder_that_is_not_there_is_told_at_the_start_and_may_still_come(
     config = ReportConfig(**{what: path})  # type: ignore[arg-type]
     with Reporting(config, {}) as reporting:
         assert capsys.readouterr().err == (
-            f"ci-egress: warning: as it is now, the {what} couldn't be written to {path}: No such file or "
-            "directory; name a file in a folder that you can write to, on a disk with room\n"
+            f"ci-egress: warning: the {what} can't be written to {path} now (No such file or directory); "
+            "it is tried again at the end\n"
         )
         path.parent.mkdir()
         reporting.summarise([sheet], ACCOUNT)
