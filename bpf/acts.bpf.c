@@ -20,7 +20,7 @@
  * quickly; or so that the bytes of its datagrams are counted.
  */
 enum care { CARE_ONCE, CARE_REPEATED, CARE_METERED };
-enum lane { LANE_NONE, LANE_FIRST, LANE_EVENTS };
+enum ring { RING_NONE, RING_FIRST, RING_EVENTS };
 
 /*
  * Whether the socket has ports. In place of a port, a raw socket keeps its protocol, and a ping
@@ -52,13 +52,13 @@ static inline void fill_local(struct act_record *record, struct bpf_sock *sk)
 	__builtin_memcpy(record->local, local.bytes, sizeof(local));
 }
 
-/* Write the act's record into the ring of `lane`. Returns whether the ring had room. */
-static inline int tell(const struct act_value *act, struct bpf_sock *sk, enum lane lane,
+/* Write the act's record into the given ring. Returns whether the ring had room. */
+static inline int tell(const struct act_value *act, struct bpf_sock *sk, enum ring ring,
 		       u32 is_metered)
 {
 	struct act_record *record;
 
-	if (lane == LANE_FIRST)
+	if (ring == RING_FIRST)
 		record = first.ringbuf_reserve(sizeof(*record));
 	else
 		record = events.ringbuf_reserve(sizeof(*record));
@@ -127,19 +127,19 @@ static inline struct last_peer *place_for(struct bpf_sock *sk)
 }
 
 /*
- * Choose the ring for this act's record; LANE_NONE: the act is only counted. If its process has met
+ * Choose the ring for this act's record; RING_NONE: the act is only counted. If its process has met
  * too many peers in this window, the act's key is changed to stand for all other peers.
  */
-static inline enum lane lane_of(struct act_value *act, u32 window)
+static inline enum ring ring_of(struct act_value *act, u32 window)
 {
 	struct proc_value *proc;
 	struct flow_value *flow = find_flow(&act->key, window);
 
 	if (flow) {
 		if (flow->told >= EACH_MAX)
-			return LANE_NONE;
+			return RING_NONE;
 		__sync_fetch_and_add(&flow->told, 1);
-		return LANE_EVENTS;
+		return RING_EVENTS;
 	}
 	proc = entry_of(act->key.pid);
 	if (proc && proc->window != window) {
@@ -149,12 +149,12 @@ static inline enum lane lane_of(struct act_value *act, u32 window)
 	if (proc && proc->firsts < FIRSTS_MAX) {
 		__sync_fetch_and_add(&proc->firsts, 1);
 		note_flow(&act->key, 1, window);
-		return LANE_FIRST;
+		return RING_FIRST;
 	}
 	__builtin_memset(act->key.peer, 0, sizeof(act->key.peer));
 	act->key.peer_port = 0;
 	act->key.other = 1;
-	return LANE_NONE;
+	return RING_NONE;
 }
 
 /*
@@ -222,10 +222,10 @@ static inline void report(struct act_value *act, u32 pid, u64 task, const struct
 	act->at_ns = bpf_ktime_get_boot_ns();
 	act->parent_pid = task ? parent_of(task) : 0;
 
-	enum lane lane = lane_of(act, window);
+	enum ring ring = ring_of(act, window);
 	struct last_peer *last = sk && care == CARE_METERED ? place_for(sk) : 0;
 
-	int is_told = lane != LANE_NONE && tell(act, sk, lane, last != 0);
+	int is_told = ring != RING_NONE && tell(act, sk, ring, last != 0);
 
 	if (act->key.act == ACT_CONNECT && act->key.protocol == IPPROTO_TCP &&
 	    act->key.verdict != VERDICT_DENY) {

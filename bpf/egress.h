@@ -633,7 +633,7 @@ struct exe_name_key {
 /* How many of the counted attempts exporters have settled: reported, or given up. */
 struct account_value {
 	u64 settled;
-	u64 lost; /* besides these, the attempts that the rings had no room for */
+	u64 lost; /* besides these, the attempts that no record and no counter had room for */
 };
 
 #endif

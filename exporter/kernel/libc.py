@@ -1,4 +1,4 @@
-"""The C library, for what Python has no function for, and system calls for which that has none, either."""
+"""Functions of the C library that Python doesn't offer, and system calls that the C library doesn't offer."""
 
 from __future__ import annotations
 

@@ -104,10 +104,10 @@ class FollowedProcesses:
         return stray if stray and stray.standing else None
 
     def all_are_found(self) -> None:
-        """Have a process held as a step from now on when none of the ancestors that are looked at was found.
+        """Hold a process without a known ancestor as a step from now on.
 
-        Call it once everybody was found, before the programs are attached. Such a process is the last one of
-        a chain of processes that were made in between.
+        Call it after the last search, before the programs are attached: all processes that ran before are
+        known then, so such a process can only be the last one of a chain that was made in between.
         """
         self._windows.know_everyone()
 

@@ -170,7 +170,7 @@ class Scopes:
         return self._grants.carry_over(scope, before, after, masks)
 
     def carry_over_early(self, before: Named, after: Named, names_of: NamesOf) -> int:
-        """Do the same as `carry_over` for steps whose jobs weren't known when they looked names up.
+        """Carry grants over, as `carry_over` does, for steps that looked names up before their job was known.
 
         For a step's address, only names count that processes of its job, or of no job yet, looked up, and
         whose rules `before` granted to the step: other jobs may use resolvers that this job doesn't trust.

@@ -63,7 +63,7 @@ class Counts:
         return self._count(kind, wire.COUNT_SEEN)
 
     def lost(self, kind: int) -> int:
-        """How often the ring had no room for a record of this kind."""
+        """How often the ring had no room for a record of this kind; of acts, no counter had, either."""
         return self._count(kind, wire.COUNT_LOST)
 
     def untracked(self) -> int:

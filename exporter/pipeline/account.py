@@ -14,7 +14,7 @@ class KernelCounts(NamedTuple):
 
     attempts: int
     lost: int
-    """Number of attempts whose record found no room in the ring."""
+    """Number of attempts for which there was no room, neither for a record nor to count them."""
 
 
 class Delivered(Protocol):

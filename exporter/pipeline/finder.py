@@ -29,9 +29,10 @@ class JobFinder(Protocol):
         """Forget `event`: no job is made of it, since its process belongs to one by now, or has ended."""
 
     def stirs(self, scope: int, at_ns: int) -> None:
-        """Take in that a process of `scope`, whose job is over, acts.
+        """Note that a process of `scope` acts, whose job is over.
 
-        The job may begin again; else the act counts for the rest, the job of all other scopes.
+        The finder may begin a further part of that job. If it doesn't, the act belongs to the job that takes
+        all other scopes.
         """
 
 

@@ -176,7 +176,10 @@ _LOSABLE = {
     wire.KIND_BYTES: "byte count",
     wire.KIND_ENVIRONMENT: "environment",
     wire.KIND_TAMPER: "tampering record",
+    wire.KIND_DNS: "DNS message",
+    wire.KIND_ARGUMENTS: "command-line piece",
 }
+"""Records besides those of acts, which are counted where the ring has no room for them."""
 
 
 def _kind(data: memoryview, at: int, length: int) -> int:

@@ -30,9 +30,9 @@ class AbandonedNamespaces:
         processes: Callable[[], Iterator[tuple[int, int]]],
         found: Callable[[SocketPlace, Tampered], object],
     ) -> None:
-        """`processes` returns the pids of those that may have the sockets, each with its scope.
+        """`processes` yields the pid and the scope of each process that may have such a socket.
 
-        `found` is called with each packet socket of theirs, and with an event for which it was looked for.
+        `found` is called with each packet socket of these processes, and the event that began the search.
         """
         self._processes, self._found = processes, found
         self._sought: dict[int, tuple[Tampered, float]] = {}

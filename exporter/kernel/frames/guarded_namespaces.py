@@ -70,12 +70,12 @@ class GuardedNamespaces:
 
     @property
     def is_any_failed(self) -> bool:
-        """Whether that was reported of any namespace."""
+        """Whether there is a namespace of which it was reported that frames can't be stopped."""
         return bool(self._failed)
 
     @property
-    def is_about_to(self) -> bool:
-        """Whether an interface waits for the program; not counting delays so long that they were reported."""
+    def is_covering(self) -> bool:
+        """Whether an interface still waits for its program; delays that were reported don't count."""
         return any(since_s != _TOLD for since_s in self._uncovered.values())
 
     def take_in(self, place: Place, who: Tampered, until_s: float) -> bool:

@@ -111,14 +111,14 @@ class Frames:
         return self._links.unpinned()
 
     @property
-    def is_about_to(self) -> bool:
+    def is_covering(self) -> bool:
         """Whether interfaces lack a program that the next turns will attach, within a second or so."""
-        return self._guarded.is_about_to
+        return self._guarded.is_covering
 
     @property
     def is_looking(self) -> bool:
         """Whether the time of a call was up before its look was over, or every interface was covered."""
-        return self._under_way is not None or self.is_about_to
+        return self._under_way is not None or self.is_covering
 
     def turn(self) -> list[Tampered]:
         """Attach the programs wherever they are needed; return the places where that failed or came late."""

@@ -1,1 +1,1 @@
-"""Instances from outside: they begin, are switched, taken over and ended."""
+"""The life of an instance: it is loaded, switched, taken over from a killed exporter, and stopped."""

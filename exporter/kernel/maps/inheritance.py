@@ -28,7 +28,7 @@ class Inherited(NamedTuple):
     settled: int = 0
     """Attempts that earlier exporters reported, or gave up."""
     lost: int = 0
-    """Attempts besides these that the rings had no room for, as the earlier exporter noted."""
+    """Attempts besides these that no record and no counter had room for, as the earlier exporter noted."""
     gone: int = 0
     """Attempts that killed exporters had read and not reported yet: nobody can report them any more."""
     waiting: int = 0

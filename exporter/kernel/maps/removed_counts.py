@@ -26,7 +26,7 @@ class RemovedCounts:
     """The map that has these counts."""
 
     def __init__(self, counts: Map) -> None:
-        """`counts` may have some already: those of an exporter that ended go on."""
+        """`counts` is the map; the counts that an earlier exporter left in it are continued."""
         self._map = counts
 
     def add(self, removed: Counter[int]) -> int:

@@ -84,7 +84,7 @@ class Windows:
         self._slots.close()
 
     def follow(self, scope: int) -> None:
-        """Begin to count acts of `scope` that have no other place to be counted."""
+        """Make the counters of last resort for `scope`: they count acts for which no slot is free."""
         for key in _others_keys(scope):
             self._others.insert(key, U64.pack(0))
 
@@ -114,7 +114,7 @@ class Windows:
         self._configure()
 
     def follow_jobs_alone(self) -> None:
-        """Have processes that aren't followed yet stay so, and the environments of no job's unread."""
+        """Follow only processes of jobs from now on: no other is added, and none sends its environment."""
         self._coverage = Coverage()
         self._configure()
 
@@ -210,6 +210,7 @@ def _of_others(key: bytes) -> dict[str, int]:
 
 
 def _still_open(act: wire.ActValue) -> bytes:
+    # A field of both structs has the same name in both.
     members = {name: value for name, value in act._asdict().items() if name in wire.AggregateRecord._fields}
     return _aggregate(**{**members, "outcome": wire.OUTCOME_OPEN, "attempts": 1})
 

@@ -229,7 +229,7 @@ class _Daemon:
             self._pause_s = _BUSY_INTERVAL_S
         if not self._source.is_behind:
             self.missed.tell(self._source.hand)
-        if not self._tracer.frames.is_about_to:
+        if not self._tracer.frames.is_covering:
             # Not before all of the job's processes are held to its policy: those that executed a program
             # before their root was found are found one by one.
             is_settled = self._adopted_ns < pumped_ns and not self._source.is_behind

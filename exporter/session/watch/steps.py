@@ -1,4 +1,7 @@
-"""Tell the kernel which processes may be a job's while nobody knows, and which turn out to be of no job."""
+"""Tell the kernel which processes are agents and steps, and release those that belong to no job.
+
+Steps are held to a policy until their job is known.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ _INIT = 1
 
 
 class Standing(NamedTuple):
-    """The part of a process in jobs: it starts them, is a step of one, or neither."""
+    """How a process relates to jobs: it is an agent, which starts them, a step of one, or neither."""
 
     standing: int
     """One of wire.STANDING_*."""

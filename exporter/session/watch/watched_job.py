@@ -16,7 +16,10 @@ from exporter.pipeline.summary import Summary
 IDLE_S = 30.0
 """How many seconds after the end of its last process a job is over."""
 SETTLE_S = 3.0
-"""The same when its worker is gone, too: time for acts that the kernel only counted, and the next worker."""
+"""How many seconds that takes if the job's worker has ended, too.
+
+It is time for acts that the kernel only counted, and for the next worker to begin.
+"""
 ROWS_MAX = 200
 """The most rows in a job's summary; the summary of the host, which nobody reads, has none."""
 QUIET_S = 600.0

@@ -455,7 +455,7 @@ def test_many_interfaces_are_looked_after_in_turns(lab: Lab, kernel: KernelSide)
         last = add_interfaces(job)
         frames.most_s = 0
         turns = [frames.turn()]
-        while frames.is_about_to:
+        while frames.is_covering:
             turns.append(frames.turn())
         assert len(turns) > INTERFACES
         assert gaps([event for told in turns for event in told]) in (

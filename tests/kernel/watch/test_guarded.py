@@ -122,7 +122,7 @@ def test_an_interface_that_comes_and_goes_keeps_nobody_waiting(monkeypatch: pyte
             assert 0 < len(looks) <= AT_ONCE
             met.update(looks)
         assert len(met) > 2 * AT_ONCE
-        while guarded.is_about_to:
+        while guarded.is_covering:
             guarded.cover(time.monotonic())
 
 

@@ -193,11 +193,17 @@ def test_a_loss_of_processes_is_said_in_numbers() -> None:
         (wire.KIND_EXIT, wire.COUNT_LOST): 1,
         (wire.KIND_ACT, wire.COUNT_SEEN): 7,
         (wire.KIND_ACT, wire.COUNT_LOST): 4,
+        (wire.KIND_DNS, wire.COUNT_SEEN): 20,
+        (wire.KIND_DNS, wire.COUNT_LOST): 5,
+        (wire.KIND_ARGUMENTS, wire.COUNT_SEEN): 8,
+        (wire.KIND_ARGUMENTS, wire.COUNT_LOST): 1,
     }
     tracer = cast("Tracer", FakeTracer(counts=counts))
     assert losses(tracer) == [
         "3 forks of 10 were lost: the ring was full",
         "1 exit of 9 was lost: the ring was full",
+        "5 DNS messages of 20 were lost: the ring was full",
+        "1 command-line piece of 8 was lost: the ring was full",
         "2 processes found the table of processes full: little more than the job is known of what was done",
     ]
     assert kernel_counts(tracer) == KernelCounts(attempts=7, lost=4)

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from exporter.kernel.compilation import btf
 from exporter.kernel.compilation.btf import KernelTypes
 from exporter.kernel.programs import kinds
+from exporter.kernel.programs.hooks import PROGRAMS
 from exporter.kernel.programs.kinds import SecurityHook
 from exporter.kernel.programs.objects import AttachType, ProgramType
 from exporter.kernel.programs.verifier import VerifierError
@@ -82,3 +84,10 @@ def test_it_is_left_out_where_the_kernel_cannot_attach_it_but_not_for_want_of_ri
             HOOK.attach(5, {}, 0)
     else:
         assert HOOK.attach(5, {}, 0) is None
+
+
+def test_the_functions_of_every_such_program_are_looked_up() -> None:
+    """Else it would be left out on every kernel, and nothing would say so."""
+    hooks = {program.hook for program in PROGRAMS if isinstance(program, SecurityHook)}
+    wanted = {f"{prefix}_{hook}" for prefix in ("bpf_lsm", "security") for hook in hooks}
+    assert wanted == set(btf.FUNCTIONS)
