@@ -158,7 +158,7 @@ class Policies:
         return self._written.keys()
 
     def remove_unknown(self) -> None:
-        """Remove policies of an exporter that ended, unless this one took them over: nothing uses them now."""
+        """Remove policies of an exporter that ended, unless this one took them over."""
         if not self._known:
             return
         entries = _by_number(self._entries, lambda key: wire.PolicyKey.unpack(key).policy)
