@@ -153,7 +153,7 @@ class Scopes:
         self._policies.executables.look_again()
 
     def prepare(self, scope: int, number: int, policy: Compiled) -> None:
-        """Make the kernel grant under `policy`, too (written as `number`): `scope` will be held to it soon."""
+        """Make the kernel grant under `policy` (written as `number`), too: `scope` is to be held to it."""
         self._policies.prepare(scope, number, policy)
 
     def allows(self, policy: int, peer: Peer) -> bool:
