@@ -103,7 +103,7 @@ def program_id(descriptor: int) -> int:
 def info(descriptor: int, layout: struct.Struct, asked: bytes = b"") -> tuple[Any, ...]:
     """Return the beginning of the kernel's information about an object, unpacked by `layout`. Raises OSError.
 
-    `asked` is what the memory for it contains before: for some objects a request, as with buffers to fill.
+    `asked` is written into the memory before: a request, such as the address of room for ids of maps.
     """
     room = ctypes.create_string_buffer(asked, layout.size)
     bpf(_OBJ_GET_INFO_BY_FD, struct.pack("=IIQ", descriptor, len(room), ctypes.addressof(room)))

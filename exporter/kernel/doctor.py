@@ -104,7 +104,7 @@ def require(name: str, need: Need) -> Check:
 
 
 def bcc(compiler: Compiler | None = None, cache: Cache | None = None) -> Check:
-    """Check whether the programs can be compiled, or an earlier start has compiled them, which is enough.
+    """Check whether the programs can be compiled; not required where an earlier start kept the result.
 
     The default compiler and cache are those of `run`.
     """

@@ -43,7 +43,7 @@ class Grace:
 
 
 def wait_for_programs() -> None:
-    """Return once every program that runs now has ended: membarrier(2) waits for RCU readers as these."""
+    """Return once every program that runs now has ended: membarrier(2) waits for RCU readers like them."""
     try:
         system_call("membarrier", _MEMBARRIER_CMD_GLOBAL, 0, 0)
     except OSError:

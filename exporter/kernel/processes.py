@@ -182,7 +182,7 @@ class FollowedProcesses:
         ]
 
     def made(self, scope: int) -> int:
-        """Return how many processes `scope` has made. If it stays while none is found, none is left."""
+        """Return how many processes `scope` has made. If none is made while none is found, none is left."""
         return self._forks.made(scope)
 
     def firsts_of_steps(self) -> dict[int, ProcessKey | None]:

@@ -124,7 +124,7 @@ class Scopes:
     def write(self, policy: Compiled, scope: int | None = None, *, leaving: int = 0) -> WrittenPolicy:
         """Write a policy, for `hold`. Raises KernelError when it has no room.
 
-        If an exporter that ended held `scope` to the same policy, its entries and its number are kept. Else
+        If an exporter that ended held `scope` to the same policy, the entries and the number stay. Else
         there must be room for `leaving` further entries for addresses.
         """
         return self._policies.write(policy, scope, leaving=leaving)

@@ -262,7 +262,7 @@ class Tracer:
         remove(self.directory)
 
     def let_it_go_on(self) -> bool:
-        """Make `detach` leave the programs attached: policies stay in force until somebody stops them.
+        """Make `detach` leave the programs attached: policies stay in force until the instance is stopped.
 
         Returns whether it will do so: False where the programs are to end with this process.
         """

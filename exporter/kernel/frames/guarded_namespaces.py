@@ -60,8 +60,8 @@ class GuardedNamespaces:
         self._failed: set[int] = set()
         """The namespaces in which frames can't be stopped; each was reported."""
         self._uncovered: dict[int, float] = {}
-        """The namespaces where an interface may lack the program, each with the time since when it may;
-        _TOLD once that was reported."""
+        """The namespaces where an interface may lack the program, each with the time when that began;
+        _TOLD once it was reported."""
 
     def __contains__(self, number: int) -> bool:
         """Whether the namespace `number` is looked after."""

@@ -1,4 +1,4 @@
-"""Stopping frames at interfaces, while a job's policy is enforced.
+"""Stop frames at interfaces, while a job's policy is enforced.
 
 No cgroup hook sees the frames of packet sockets. `on_send` in bpf/frame.bpf.c refuses them when they are
 sent, in whatever network namespace. Few kernels lack the hook for it. For these, and for other senders of

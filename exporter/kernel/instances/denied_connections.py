@@ -42,7 +42,7 @@ def listening_ports(pid: int) -> frozenset[int]:
 
 
 def _ports(table: Path) -> list[int]:
-    """Return the listening ports of a table; it is read line by line: it has one for every socket."""
+    """Return the listening ports of a table, read line by line, since it has a line for every socket."""
     try:
         with table.open(encoding="ascii", errors="replace") as lines:
             rows = (line.split() for line in islice(lines, 1, None))
@@ -52,7 +52,7 @@ def _ports(table: Path) -> list[int]:
 
 
 _READERS_MAX = 4096
-"""The number of processes that may hang a reader before no other one is read about; each takes 10 ms."""
+"""The number of processes that may hang a reader before reading about others fails; each takes 10 ms."""
 _NO_ADDRESS = struct.pack("=H14x", socket.AF_UNSPEC)
 _SO_PEERNAME, _SO_COOKIE = 28, 57
 _NAME_BYTES = {socket.AF_INET: 16, socket.AF_INET6: 28}

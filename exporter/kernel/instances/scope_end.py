@@ -29,7 +29,7 @@ class EndResult(NamedTuple):
     ended: list[str]
     """The processes that ended, each as `name (pid)`, in no order."""
     left: list[str]
-    """The processes that are still running, likewise."""
+    """The processes that are still running, each as in `ended`."""
     is_over: bool
     """Whether no process of the job is left. One that forks and exits all the time may be in neither list."""
 

@@ -92,7 +92,7 @@ class Candidates:
 
 
 def known_scope(proc: wire.ProcValue, found: Callable[[bytes], int | None]) -> int | None:
-    """Return the scope of a process, even if it hasn't acted since that was found; HOST: it is of no job.
+    """Return the scope of a process, also one that was found since it acted last; HOST: it is of no job.
 
     None: it isn't known yet. `found` returns the scope under a key. `scope_of` in bpf/process.bpf.c does the
     same, and writes the scope into the process's entry when the process acts next.

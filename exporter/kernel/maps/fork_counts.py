@@ -15,7 +15,7 @@ class Forks:
     """The kernel's counts of the processes that each scope has made."""
 
     def __init__(self, forks: Map) -> None:
-        """`forks` may have counts already: those of an exporter that ended go on."""
+        """`forks` may have counts already: those of an exporter that ended are continued."""
         self._map = forks
 
     def follow(self, scope: int) -> None:

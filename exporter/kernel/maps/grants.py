@@ -166,7 +166,10 @@ class Grants:
         return mask is not None and (not mask or self._add(key, mask, like, made))
 
     def _add(self, key: wire.GrantedKey, mask: int, like: bytes, made: Counter[int]) -> bool:
-        """Grant `mask` for as long as the grant `like`; returns whether there was room. `made` counts it."""
+        """Grant `mask` for as long as the grant `like`; returns whether there was room.
+
+        `made` counts the grants that are new.
+        """
         packed = wire.GRANTED_KEY.pack(*key)
         _, _, until_ns, used = wire.GrantedValue.unpack(like)[:4]
         try:

@@ -71,7 +71,7 @@ class Policies:
     def write(self, policy: Compiled, scope: int | None = None, *, leaving: int = 0) -> WrittenPolicy:
         """Write the entries of `policy`. Raises KernelError when they have no room.
 
-        If an exporter that ended held `scope` to the same policy, its entries and its number are kept. Else
+        If an exporter that ended held `scope` to the same policy, the entries and the number stay. Else
         there must be room for `leaving` further entries for addresses.
         """
         policy = self._with_executables(policy)

@@ -69,7 +69,7 @@ class SecurityHook(NamedTuple):
 
     @property
     def is_there(self) -> bool:
-        """Whether the kernel loads a program for this hook: it may lack the hook, or forbid them there."""
+        """Whether the kernel loads a program for this hook: it may lack the hook, or forbid programs."""
         try:
             os.close(self.load(_GO_ON, ()))
         except (KeyError, KernelError, VerifierError):

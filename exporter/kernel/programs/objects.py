@@ -163,7 +163,7 @@ def programs_at_interface(index: int) -> list[int]:
 
 
 def replace_program(link: int, program: int) -> None:
-    """Replace the program of `link` by `program`, in one step. Raises OSError: EEXIST if it is there."""
+    """Replace the program of `link` by `program`, in one step. Raises OSError: EEXIST if it has it."""
     bpf(_LINK_UPDATE, struct.pack("=IIII", link, program, 0, 0))
 
 
