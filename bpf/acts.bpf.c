@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
 /*
  * Reports each act (an attempt to connect, to send or to create a socket): writes a record of its
- * own, or only counts it. The first acts of a program with a peer get a record each; a flood of
- * them costs user space nothing, and still adds up. No program is attached here: those of
- * socket.bpf.c, packet.bpf.c, question.bpf.c and join.bpf.c call report.
+ * own, or only counts it. The first acts of a program with a peer get a record each. Further ones
+ * are counted: a flood costs user space nothing, and no act is missing. No program is attached
+ * here: those of socket.bpf.c, packet.bpf.c, question.bpf.c and join.bpf.c call report.
  */
 #pragma once
 
@@ -16,8 +16,8 @@
 #define KEY_WORDS (sizeof(struct flow_key) / sizeof(u64))
 
 /*
- * Whether an act is kept in its socket's storage: it isn't; it is, so that repeats are counted
- * quickly; or so that the bytes of its datagrams are counted.
+ * Whether an act is kept in its socket's storage. CARE_ONCE: it isn't. CARE_REPEATED: it is, so
+ * that repeats are counted quickly. CARE_METERED: it is, so that its datagrams' bytes are counted.
  */
 enum care { CARE_ONCE, CARE_REPEATED, CARE_METERED };
 enum ring { RING_NONE, RING_FIRST, RING_EVENTS };
@@ -91,8 +91,8 @@ static inline int tell(const struct act_value *act, struct bpf_sock *sk, enum ri
 }
 
 /*
- * Count a send that repeats its socket's latest counted act, without a lookup in the flows. Returns
- * whether it was one.
+ * Count a send if it repeats its socket's latest counted act, without a lookup in the flows.
+ * Returns whether it does.
  */
 static inline int repeats(const struct act_value *act, struct bpf_sock *sk, u32 window)
 {
@@ -158,10 +158,10 @@ static inline enum ring ring_of(struct act_value *act, u32 window)
 }
 
 /*
- * Let a TCP connect that has no record wait for its outcome; then flow.bpf.c counts it. If an
- * earlier connect of the same socket, to another peer, still waits, it never sent anything: it is
- * put into *act, as unreachable, to be counted in place of the new one. Returns whether *act has to
- * be counted now, as also where there is no room to wait.
+ * Keep a TCP connect that has no record until its outcome is known; then flow.bpf.c counts it. If
+ * an earlier connect of the same socket, to another peer, is still kept, it never sent anything: it
+ * is put into *act, as unreachable, to be counted in place of the new one. Returns whether *act has
+ * to be counted now; so it has where there is no room to keep it.
  */
 static inline int wait_for_outcome(struct act_value *act, int is_told)
 {

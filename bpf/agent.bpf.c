@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
 /*
- * Tells where a job may begin: recognises agents, which start jobs, and environments that have a
+ * Finds where a job may begin: recognises agents, which start jobs, and environments that have a
  * job's variables. A child of an agent is a step from its fork on; elsewhere, a process that
  * executes with a job's variables may be a step. No program is attached here: after_exec
  * (exec.bpf.c) calls these functions.
@@ -13,8 +13,8 @@
 #define TEXTS_MAX 512 /* the most variables, or pieces of long ones, that are read */
 
 /*
- * Room for a variable, of which only the length is used: so it does no harm if another exec
- * overwrites it in between.
+ * Room for a variable. Only the variable's length is used, so it does no harm if another exec
+ * overwrites the room in between.
  */
 struct text {
 	char bytes[TEXT_MAX];
@@ -24,7 +24,7 @@ BPF_PERCPU_ARRAY(texts, struct text, 1);
 #define NO_AGENT 0xffffffffU
 
 /*
- * Return the number of the agent's CI system, 0 if that isn't known, NO_AGENT if the key is no
+ * Return the number of the agent's CI system; 0: the system isn't known; NO_AGENT: the key is no
  * agent's.
  */
 static inline u32 agent_of(struct agent_key *key)

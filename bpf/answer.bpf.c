@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
 /*
- * Reads the records of a DNS answer, and tells which belong to the name that was asked for, or to a
- * name that its CNAMEs lead to. Names are compared where they stand in the message, label by label,
+ * Reads the records of a DNS answer, and finds those of the name that was asked for, or of a name
+ * that its CNAMEs lead to. Names are compared where they stand in the message, label by label,
  * wherever their pointers lead. Nothing in the message is believed, and a record that is malformed
  * ends the reading. No program is attached here: on_grant (grant.bpf.c) reads by these functions.
  */
@@ -22,10 +22,11 @@
 #define READING_STEPS 16 /* in one run of on_grant, which then calls itself again */
 
 /*
- * How far an answer has been read. A CNAME of the name makes its target the name. A server may put
- * records in any order, so all others are then compared with the new name: after the last record
- * comes the first one again, until a whole round had no CNAME of the name. If CNAMEs lead in a
- * circle, the limit on steps ends the reading.
+ * How far an answer has been read. The owner of each record is compared with the name: at first the
+ * question's, after a CNAME of the name its target. A server may put records in any order, so after
+ * a CNAME all others are compared with the new name: the first record follows the last one, until a
+ * whole round had no CNAME of the name. If CNAMEs lead in a circle, the limit on steps ends the
+ * reading.
  */
 struct reading {
 	/* Places in the packet, in bytes. */
@@ -81,7 +82,7 @@ static inline void end_unread(volatile struct reading *reading)
 	count(KIND_DNS, COUNT_UNREAD);
 }
 
-/* Return where the name at `at` goes on: there, or where the pointer that stands there leads. */
+/* Return where the name at `at` goes on: at `at`, or at the target of a pointer there. */
 static inline u32 followed(struct __sk_buff *skb, const volatile struct reading *reading, u32 at)
 {
 	u32 start = half_at(skb, at);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
 /*
- * Tells which system call a process makes, on each architecture: the numbers of calls, where their
- * arguments stand, and how to recognise 32-bit calls, which have numbers and registers of their
- * own.
+ * Recognises the system call that a process makes, on each architecture: the numbers of calls,
+ * where their arguments stand, and how to recognise 32-bit calls, which have numbers and registers
+ * of their own.
  */
 #pragma once
 

@@ -99,7 +99,7 @@ static inline void forget(struct dns_packet *packet)
 }
 
 /*
- * Mark a packet that leaves and can't be read: where lookups are refused, it is refused, too.
+ * Mark a packet that can't be read, if it leaves: where lookups are refused, it is refused, too.
  * Returns whether it leaves.
  */
 static inline int unread(struct __sk_buff *skb, u32 is_query)
@@ -110,15 +110,15 @@ static inline int unread(struct __sk_buff *skb, u32 is_query)
 }
 
 /*
- * Whether a packet's far end is a resolver, by the port. TARGET_UNKNOWN: the port doesn't tell,
+ * Whether a packet's far end is a resolver, by the port. TARGET_UNKNOWN: the port doesn't show it,
  * since NAT may have given a packet for a resolver another one.
  */
 enum target { TARGET_OTHER, TARGET_UNKNOWN, TARGET_RESOLVER };
 
 /*
- * Tell by the port what the far end is. A segment goes to its socket's peer, so that bulk traffic
- * is decided by the peer's port; a socket without a peer has port 0. A datagram may go anywhere,
- * whatever its socket is connected to, and so its own port is read.
+ * Find out by the port what the far end is. A segment goes to its socket's peer, so that bulk
+ * traffic is decided by the peer's port; a socket without a peer has port 0. A datagram may go
+ * anywhere, whatever its socket is connected to, and so its own port is read.
  */
 static inline enum target target_of(struct __sk_buff *skb, u32 is_query)
 {
@@ -247,8 +247,8 @@ int on_answer(struct __sk_buff *skb)
 	int has_messages = read_messages(skb, 0);
 
 	/*
-	 * After read_messages: in front of it, each way through these would be one more for the
-	 * verifier through all of it.
+	 * These calls come after read_messages: before it, the verifier would follow read_messages
+	 * once more for each way through them.
 	 */
 	meter_received(skb);
 	if (sk && (!skb->remote_port || is_undecided(sk)))

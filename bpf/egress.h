@@ -70,7 +70,7 @@ enum verdict {
 
 enum policy_limits {
 	ALTERNATIVES_MAX = 16, /* choices of one entry of `policy`, its own included */
-	STEPS_MAX = 64,	       /* of one port and protocol in `rule_ports` */
+	STEPS_MAX = 64,	       /* steps of one port and protocol in `rule_ports` */
 	CLASSES = 3,	       /* (protocol, port), (protocol, any), (any, any) */
 	HOST_NAME_ROOM = 252   /* bytes of a name in rules, and its NUL */
 };
@@ -81,7 +81,7 @@ enum rank { FINAL = 0x80000000 };
 /* Values in place of a rule's number, where no rule decided or it isn't known which. */
 enum rule {
 	RULE_OF_LOOKUPS = 0xfffffffc,	   /* no rule allows the name that was to be asked for */
-	RULE_OF_NOTHING_SENT = 0xfffffffd, /* a connect: the socket's packets are decided */
+	RULE_OF_NOTHING_SENT = 0xfffffffd, /* a connect: its socket's packets are judged */
 	RULE_OF_ANSWERS = 0xfffffffe,	   /* a listener answered a peer that had asked it */
 	RULE_OF_NAMES = 0xffffffff	   /* rules for names: user space knows which one */
 };
@@ -105,7 +105,7 @@ enum tampering {
 	TAMPER_MEMORY = 5,
 	TAMPER_XDP_SOCKET = 6, /* AF_XDP: as 1, past the kernel's network stack */
 	TAMPER_FRAMES = 7,     /* found by user space: the frames of 1 can't be stopped */
-	TAMPER_MARKS = 8       /* likewise: variables that the step's agent doesn't give */
+	TAMPER_MARKS = 8       /* likewise: variables that the step's agent doesn't set */
 };
 
 enum job_limits { JOB_NAME_ROOM = 256, RUN_ID_ROOM = 128 };
@@ -153,10 +153,10 @@ enum count_of {
 	COUNT_SEEN = 0,
 	COUNT_LOST = 1,
 	COUNT_UNTRACKED = 2, /* too many of them: not noted, or not reported */
-	COUNT_UNREAD = 3,    /* not whole, or not what it should be */
+	COUNT_UNREAD = 3,    /* messages that aren't whole, or malformed */
 	COUNT_UNASKED = 4,   /* answers without a question */
 	COUNT_UNGRANTED = 5, /* addresses of names in rules, for which there was no room */
-	COUNT_KEPT_BACK = 6, /* marks of connections that keep what a policy refuses, or may */
+	COUNT_KEPT_BACK = 6, /* marks of connections with data that a policy refuses, or may */
 	COUNTS
 };
 
@@ -257,8 +257,8 @@ struct flow_record {
 };
 
 /*
- * The payload of an act's datagrams, in bytes, until its socket's next act; the act had a record of
- * its own.
+ * The payload of the datagrams of an act, in bytes, until its socket's next act. The act had a
+ * record of its own.
  */
 struct bytes_record {
 	struct record_header header; /* names no process */
@@ -481,8 +481,8 @@ struct granted_value {
 };
 
 /*
- * A policy's verdicts on such sets, by port and protocol: the steps of a class are gone through in
- * order.
+ * A policy's verdicts on rule sets, by port and protocol, which make a class. The steps of a class
+ * are looked up in their order.
  */
 struct port_key {
 	u32 policy;
@@ -507,7 +507,7 @@ struct mode_value {
 	u32 next_policy; /* the policy about to take over: grants are made for it, too; 0: none */
 	u32 is_enforcing;
 	u32 has_names; /* 1: one of these two policies has rules for names */
-	u32 portless;  /* PORTLESS_*: for these, an enforced job may make raw and ping sockets */
+	u32 portless;  /* PORTLESS_* for which an enforced job may make raw and ping sockets */
 	u32 refuses_lookups; /* 1: names that no rule allows may not be asked for, either */
 };
 
@@ -519,7 +519,7 @@ struct exe_key {
 };
 
 struct exe_value {
-	u64 bits;      /* of the executables that it stands for */
+	u64 bits;      /* of the executables that the file counts as */
 	u64 ctime_sec; /* of the inode when the policy was loaded; differs once it was changed */
 	u32 ctime_nsec;
 	u32 pad;
@@ -545,7 +545,7 @@ struct late_key {
 /* Kept with the socket of a connection that user space may have to abort in the end. */
 struct mark_value {
 	u32 is_dropped; /* 1: packets of it were dropped */
-	u32 scope;	/* else it is one to a resolver, of this scope: see kept.bpf.c */
+	u32 scope;	/* else it goes to a resolver, and is of this scope: see kept.bpf.c */
 };
 
 /* A systemd service: its whole name, with NULs behind it. */
@@ -568,7 +568,7 @@ struct job_value {
 	u64 who_low;
 	u32 rules;	 /* the number of its policy's rules */
 	u32 requested;	 /* the mode at the beginning: enum job_mode */
-	u32 switched;	 /* the mode that somebody chose since; it goes before `requested` */
+	u32 switched;	 /* the mode that somebody chose since; it overrides `requested` */
 	u32 switched_by; /* the uid of the user who chose it */
 	u8 pipeline[JOB_NAME_ROOM]; /* UTF-8, cut where it is longer, NUL behind it where shorter */
 	u8 task[JOB_NAME_ROOM];

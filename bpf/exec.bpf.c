@@ -24,7 +24,7 @@ static inline void read_path(struct exec_record *record, u64 mm)
 	u64 dentry = pointer_at(file, FILE_DENTRY);
 	u64 mount = pointer_at(file, FILE_MNT) - MOUNT_MNT;
 	/*
-	 * It stands in the record's memory, where the verifier doesn't follow it: else it would
+	 * The length is in the record's memory, where the verifier doesn't follow it: else it would
 	 * follow each way to each sum.
 	 */
 	volatile u32 *length = &record->path_here;
@@ -35,7 +35,7 @@ static inline void read_path(struct exec_record *record, u64 mm)
 	for (step = 0; step < PATH_DEPTH; step++) {
 		u64 parent = pointer_at(dentry, DENTRY_PARENT), at = *length;
 
-		/* A file that is its own parent has no directory: memfd_create makes such. */
+		/* A file that is its own parent has no directory: memfd_create makes such files. */
 		if (dentry == pointer_at(mount + MOUNT_MNT, VFSMOUNT_ROOT) ||
 		    (at && dentry == parent)) {
 			u64 above = pointer_at(mount, MOUNT_PARENT);
@@ -66,7 +66,8 @@ static inline void read_path(struct exec_record *record, u64 mm)
 		return;
 
 	/*
-	 * A file that is a detached mount by itself: container runtimes execute their own that way.
+	 * The file is a detached mount by itself: container runtimes execute their own file that
+	 * way.
 	 */
 	long n = read_kernel_text(record->path, NAME_ROOM,
 				  (void *)pointer_at(pointer_at(file, FILE_DENTRY), DENTRY_NAME));
@@ -155,7 +156,7 @@ send_exec(u64 task, u64 mm, u64 from, u64 size, u32 pid, struct proc_value *proc
 
 /*
  * Send a piece of the environment; returns whether there is more to send. `room` is constant in
- * each call, as in send_exec. `flags` has user space woken where a policy may be waiting for the
+ * each call, as in send_exec. `flags` wakes user space where a policy may be waiting for the
  * process.
  */
 static inline __attribute__((always_inline)) int

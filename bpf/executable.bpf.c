@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
 /*
  * Recognises the executables that policies name; each has a bit. An exec adds a program's bits to
- * the process's, and a fork hands them down: so a process's bits tell which executables are in its
+ * the process's, and a fork hands them down: so a process's bits show which executables are in its
  * chain. No program is attached here: before_exec and after_exec (exec.bpf.c) call executables_in.
  */
 #pragma once

@@ -3,7 +3,7 @@
  * Reports the outcome of a TCP connect: whether it was established, how it ended, how many bytes
  * went each way. Its programs are on_sock_ops, at sockops, and on_sock_release, at
  * cgroup/sock_release. Most of this runs in softirq, where the current task may be any: the
- * socket's cookie tells whose connection it is.
+ * socket's cookie shows whose connection it is.
  */
 #pragma once
 

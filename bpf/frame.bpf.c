@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
 /*
- * Stops the frames of packet sockets, and of other sockets that aren't IP's, as PPPoE's, if they
- * are of a job whose policy is enforced. No cgroup hook sees them, nobody can tell where they go,
- * and no rule can allow them. on_send refuses them where the kernel asks its security modules, if
- * it lets programs answer. on_frame drops them where they leave, at the egress of interfaces (tcx,
- * or a clsact filter), and on_setsockopt, at cgroup/setsockopt, denies the options by which a
- * socket evades the policy. These two are attached while there is such a job
+ * Stops the frames of packet sockets, and of other sockets without IP, as PPPoE's, if a job whose
+ * policy is enforced sends them. No cgroup hook sees such frames, nobody knows where they go, and
+ * no rule can allow them. on_send refuses them where the kernel asks its security modules, if it
+ * lets programs answer. on_frame drops them where they leave, at the egress of interfaces (tcx, or
+ * a clsact filter), and on_setsockopt, at cgroup/setsockopt, denies the options by which a socket
+ * evades the policy. These two are attached while there is such a job
  * (exporter/kernel/frames/packet_frames.py). Each has an idle program that lets everything pass and
  * stands in its place until its link is pinned (exporter/kernel/frames/late_links.py).
  */
@@ -39,8 +39,9 @@
 #define SOL_RAW 255
 
 /*
- * Before a message of any socket is sent, in the context of the process that sends it, a worker of
- * io_uring among them: wherever the socket was made, and whatever interface it sends by.
+ * Called before a message of any socket is sent, wherever the socket was made, and whatever
+ * interface it sends by. It runs in the context of the process that sends, which includes its
+ * workers of io_uring.
  */
 HOOK_IF_THERE("lsm/socket_sendmsg")
 int on_send(struct bpf_raw_tracepoint_args *ctx)
@@ -68,9 +69,9 @@ static inline int is_by_vhost(struct bpf_sock *sk)
 }
 
 /*
- * At the egress of interfaces. A frame leaves in the context of the process that sends it. One that
- * came in by an interface before, as from the far end of a veth, may still have its socket, but the
- * current task may be any.
+ * Attached to the egress of interfaces. A frame leaves in the context of the process that sends it.
+ * A frame that came in by an interface before, as from the far end of a veth, may still have its
+ * socket, but the current task may be any.
  */
 RESERVE("tc")
 int on_frame(struct __sk_buff *skb)
@@ -131,9 +132,9 @@ static inline int is_own_header(s32 level, s32 option)
 }
 
 /*
- * At cgroup/setsockopt. With PACKET_QDISC_BYPASS a packet socket's frames go to the driver
- * directly, past on_frame. Those of an XDP socket always do; without a ring to put them in
- * (XDP_TX_RING), it has none.
+ * Attached to cgroup/setsockopt. With PACKET_QDISC_BYPASS a packet socket's frames go to the driver
+ * directly, past on_frame. The frames of an XDP socket always do; without a ring for frames to send
+ * (XDP_TX_RING), it can't send any.
  */
 RESERVE("cgroup/setsockopt")
 int on_setsockopt(struct bpf_sockopt *ctx)
@@ -152,8 +153,8 @@ int on_setsockopt(struct bpf_sockopt *ctx)
 }
 
 /*
- * At cgroup/setsockopt, too. Of a value larger than a page the program has no whole copy: only for
- * the length 0 does the kernel take the caller's own value.
+ * Attached to cgroup/setsockopt, too. Of a value larger than a page the program has no whole copy.
+ * Only if the length is set to 0 does the kernel take the caller's own value.
  */
 RESERVE("cgroup/setsockopt")
 int idle_setsockopt(struct bpf_sockopt *ctx)

@@ -77,7 +77,8 @@ static inline struct granting *current_granting(void)
 	return grantings.lookup(&zero);
 }
 
-/* At ingress alone: at egress another packet's program may take the CPU. Returns 0 without memory.
+/*
+ * Only for ingress: at egress another packet's program may take the CPU. Returns 0 without memory.
  */
 static inline int begin_granting(void)
 {
@@ -262,7 +263,7 @@ static inline void grant(struct granting *granting)
 
 /*
  * Return how long a grant lasts, in ns. A grant to a step before its job was known ends after the
- * least time unless it is used: nobody tells when the step is over.
+ * least time unless it is used: nothing shows when the step is over.
  */
 static inline u64 lifetime_ns(u32 scope, u32 ttl_s)
 {
@@ -307,7 +308,7 @@ static inline void grant_records(struct __sk_buff *skb, struct granting *grantin
 }
 
 /*
- * Note an answer that was asked for, and that counts, for on_next. `held` is the asking process's.
+ * Note, for on_next, an answer that was asked for, and that counts. `held` is the asking process's.
  */
 static inline void note_answer(const struct dns_packet *packet, const struct query_value *query,
 			       u64 held)
@@ -426,8 +427,8 @@ static inline int begin_next(struct __sk_buff *skb, struct granting *granting)
 }
 
 /*
- * Tail-called by on_answer, and by on_grant at the end of an answer. Begin the next one; it calls
- * on_grant, or itself where there is nothing to grant.
+ * Tail-called by on_answer, and by on_grant at the end of an answer. Begins the next answer, and
+ * calls on_grant, or itself where there is nothing to grant.
  */
 TAIL_CALLED("cgroup_skb/ingress", later, 0)
 int on_next(struct __sk_buff *skb)
@@ -442,7 +443,7 @@ int on_next(struct __sk_buff *skb)
 }
 
 /*
- * Tail-called by on_next. Go some steps further in an answer, for one policy; then it calls itself,
+ * Tail-called by on_next. Reads some steps further in an answer, for one policy; then calls itself,
  * as often as the kernel lets it.
  */
 TAIL_CALLED("cgroup_skb/ingress", later, 1)
@@ -494,7 +495,7 @@ static inline int copy_alias(struct __sk_buff *skb, struct granting *granting)
 }
 
 /*
- * Tail-called by on_grant. Note the name that the latest CNAME leads to: it may be asked for from
+ * Tail-called by on_grant. Notes the name that the latest CNAME leads to: it may be asked for from
  * now on.
  */
 TAIL_CALLED("cgroup_skb/ingress", later, 2)

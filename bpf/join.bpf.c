@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
 /*
- * Judges the multicast groups that a job joins. The kernel tells the network of each, by a report
- * (IGMP, MLD) that no hook sees, and the group's address can carry data of the job's choice: so
- * joining is judged as if it were sending that report to the group. By lo nothing is reported. No
+ * Judges the multicast groups that a job joins. The kernel reports each to the network (IGMP, MLD)
+ * by a packet that no hook sees, and the group's address can carry data of the job's choice. So
+ * joining is judged as if the job sent that packet to the group. By lo nothing is reported. No
  * program is attached here: on_setsockopt (frame.bpf.c), at cgroup/setsockopt, calls
  * is_denied_join.
  */
@@ -47,8 +47,8 @@ static inline void read_ipv6_group(const u8 *at, union address *group)
 
 /*
  * Read a struct ip_mreqn, ip_mreq or ip_mreq_source: in place of the interface's number, ip_mreq
- * has nothing, and ip_mreq_source a source. The kernel goes by the length that it was given; behind
- * that length there are zeros here, or bytes that it ignores.
+ * has nothing, and ip_mreq_source a source. The kernel uses the length that it was given; behind
+ * that length there are zeros here, or bytes that the kernel ignores.
  */
 static inline int read_ipv4_join(const u8 *value, const u8 *end, s32 length, s32 option,
 				 struct join *join)
@@ -111,7 +111,7 @@ static inline s32 copied_of(struct bpf_sockopt *ctx)
 }
 
 /*
- * Return the length that the kernel is to go by. `length` is 0 where a program before this one gave
+ * Return the length that the kernel is to use. `length` is 0 where a program before this one gave
  * the caller's own value back to the kernel.
  */
 static inline s32 length_of_join(struct bpf_sockopt *ctx, s32 length)
@@ -124,10 +124,10 @@ static inline s32 length_of_join(struct bpf_sockopt *ctx, s32 length)
 }
 
 /*
- * Whether the policy of the current task's job denies a join, and is enforced; then that is
+ * Whether the policy of the current task's job denies a join, and is enforced; a denied join is
  * reported. The kernel is to take the copy that is judged here, and not a value that another thread
- * may have put in its place since: so a program that looks at a join leaves its length, for the
- * other programs, too.
+ * may have written since: so a program that looks at a join keeps the option's length, also for the
+ * other programs.
  */
 static inline int is_denied_join(struct bpf_sockopt *ctx, s32 length)
 {

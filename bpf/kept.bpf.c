@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
 /*
- * Drops packets, and marks the connections that they are of: TCP keeps the data in them, and sends
- * it again once no program drops it. So user space aborts these connections before the programs are
- * detached (exporter/kernel/dropped_connections.py). Connections to resolvers have the mark from
- * their connect on: if a policy refuses lookups in the end, TCP may have questions that nobody has
+ * Drops packets, and marks their connections: TCP keeps the data of the packets, and sends it again
+ * once no program drops it. So user space aborts these connections before the programs are detached
+ * (exporter/kernel/dropped_connections.py). Connections to resolvers have the mark from their
+ * connect on: if a policy refuses lookups in the end, TCP may have questions that nobody has
  * judged. No program is attached here: those of question.bpf.c, packet.bpf.c and socket.bpf.c call
  * these functions.
  */
@@ -16,8 +16,8 @@
 
 BPF_SK_STORAGE(kept_back, struct mark_value);
 /*
- * The cookies of the connections without room for the mark. The value has no meaning. Nobody takes
- * an entry away: where there is no more room, user space says so at the end.
+ * The cookies of the connections without room for the mark. The value has no meaning. Nobody
+ * removes an entry: if there was no more room, user space reports that at the end.
  */
 BPF_F_TABLE("hash", u64, u32, without_mark, UNMARKED_MAX, BPF_F_NO_PREALLOC);
 

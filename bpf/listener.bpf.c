@@ -39,7 +39,7 @@ struct heard_key {
 	u8 pad[7];
 };
 
-/* When the peer sent last. */
+/* When a peer last sent to a listener. */
 BPF_TABLE("lru_hash", struct heard_key, u64, heard, HEARD_MAX);
 
 static u64 (*namespace_of)(void *) = (void *)BPF_FUNC_get_netns_cookie;
@@ -77,9 +77,9 @@ static inline void note_listener(struct bpf_sock *sk, const struct proc_value *p
 
 /*
  * Whether the packet may be from a process of this machine that has no privilege and sends under
- * another's address: nobody can be made to have asked by such a packet. Whoever binds an IPv6
- * socket to an address that isn't the machine's (IPV6_FREEBIND) sends under it, to the machine
- * itself (by lo) or to a group that it is in.
+ * another's address: such a packet doesn't show that the owner of the address asked. Whoever binds
+ * an IPv6 socket to an address that isn't the machine's (IPV6_FREEBIND) sends under it, to the
+ * machine itself (by lo) or to a group that it is in.
  */
 static inline int is_made_here(struct __sk_buff *skb, const union address *from,
 			       const union address *to)
@@ -92,8 +92,8 @@ static inline int is_made_here(struct __sk_buff *skb, const union address *from,
 }
 
 /*
- * Read a datagram's addresses. Returns where its ports are; 0: it isn't understood, and so nobody
- * asked.
+ * Read a datagram's addresses. Returns where its ports are; 0: the datagram isn't understood, and
+ * nobody may be answered for it.
  */
 static inline u32 read_ends(struct __sk_buff *skb, u32 protocol, union address *from,
 			    union address *to)

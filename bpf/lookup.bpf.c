@@ -23,7 +23,7 @@
  */
 #define WAITING_KEPT 64
 #define WAITING_MAX 8192 /* waiting questions of one scope */
-#define UNTOLD_MAX 2048	 /* the same, for a question that gets no record */
+#define UNTOLD_MAX 2048	 /* the same, where the next question gets no record */
 #define EARLY_MAX 4096	 /* waiting questions of all steps whose job isn't known */
 #define EARLY_SHARE 256	 /* questions of one such step within WAITED_FOR_NS */
 #define WAITED_FOR_NS 16000000000ULL
@@ -43,8 +43,8 @@ struct stream {
 
 /*
  * Kept with a socket by which a process of a job connected or sent to port 53. Packets of other
- * sockets are left alone, unless they go to port 53. For a segment that leaves in softirq, it tells
- * which process's it is.
+ * sockets are left alone, unless they go to port 53. For a segment that leaves in softirq, it shows
+ * whose the segment is.
  */
 struct asker {
 	u64 started_ns;
@@ -200,7 +200,7 @@ static inline u32 has_share(struct proc_value *proc, u32 here)
 	return 1;
 }
 
-/* The same for the process that asked; if it has ended, nobody needs the answer. */
+/* Do as has_share for the process that asked; if it has ended, nobody needs the answer. */
 static inline u32 has_share_left(const struct query_value *query, u32 here)
 {
 	struct proc_value *proc = entry_of(query->pid);
@@ -244,8 +244,8 @@ static inline int has_room_for_query(const struct query_value *query, const stru
 
 /*
  * Replace a question that waits already; it stays counted in the scope where it was. Return 0 where
- * none waits: either the map is full, or the question was answered or given up just now. In that
- * case the new one would wait uncounted, and still be counted once it is over.
+ * none waits: either the map is full, or the question was answered or given up just now. Then a new
+ * one would wait uncounted, but be counted when it is answered or given up.
  */
 static inline int note_again(const struct query_key *key, const struct query_value *query)
 {
@@ -273,9 +273,9 @@ static inline int note_query(struct query_key *key, struct query_value *query)
 }
 
 /*
- * Take the scope that the process that asked has by now: an answer is for the job that is known by
- * now, and the question may have come before its policy. Return the process's `held`, 0 if it is
- * gone.
+ * Set the question's scope to the one that the process that asked has by now: an answer is for the
+ * job that is known by now, and the question may be older than the job's policy. Return the
+ * process's `held`, 0 if the process is gone.
  */
 static inline u64 look_again(struct query_value *query)
 {
@@ -374,7 +374,7 @@ static inline void on_reply(struct __sk_buff *skb, struct dns_packet *packet, u6
 	struct query_value *waiting = queries.lookup(&key);
 	u32 on_loopback = skb->ifindex == LOOPBACK;
 
-	/* On lo any process can send from any address: it may answer only what left by lo. */
+	/* By lo any process can send from any address: it answers only questions by lo. */
 	if (!waiting || waiting->on_loopback != on_loopback) {
 		count(KIND_DNS, COUNT_UNASKED);
 		return;

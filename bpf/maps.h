@@ -48,10 +48,10 @@
 /*
  * One ring for each kind of record, so that none can fill another's: `lineage` for forks, execs and
  * exits; `first` for the first act of a program with a peer, and for tampering; `events` for
- * further acts, flows and bytes; `lookups` for DNS messages; `environments` for those that
- * processes of no job executed with. Records are submitted without a wakeup, which would cost more
- * than the hook: the exporter reads by a timer, and merges the rings by time. Only environments
- * wake it up, where there are policies.
+ * further acts, flows and bytes; `lookups` for DNS messages; `environments` for the environments
+ * with which processes of no job execute. Records are submitted without a wakeup, which would cost
+ * more than the hook: the exporter reads by a timer, and merges the rings by time. Only
+ * environments wake it up, where there are policies.
  */
 BPF_RINGBUF_OUTPUT(lineage, LINEAGE_PAGES);
 BPF_RINGBUF_OUTPUT(first, RING_PAGES);
@@ -76,9 +76,9 @@ BPF_TABLE("lru_hash", u32, struct proc_value, strays, STRAYS_MAX);
 
 /*
  * The scopes that user space has found, 0 for no job's, by the program whose environment showed the
- * job: they are for its process and for those that it forked. Entries go with the job, or earlier,
- * when no process needs them any more. This map's memory is allocated at once, too: nobody may keep
- * the next job from being held to its policy.
+ * job. Each is the scope of the program's process and of the processes that it forked. Entries are
+ * removed with the job, or earlier, when no process needs them any more. This map's memory is
+ * allocated at once, too: nobody may keep the next job from being held to its policy.
  */
 BPF_HASH(candidates, struct candidate_key, u32, CANDIDATES_MAX);
 
@@ -125,8 +125,8 @@ BPF_STACK(free_slots, u32, SLOTS_MAX);
 /* The number of acts for which there was no slot: the key is scope << 16 | verdict << 8 | act. */
 BPF_HASH(others, u64, u64, OTHERS_MAX);
 /*
- * How many of these were reported, and the account of all attempts: for an exporter that adopts the
- * instance. No program reads them.
+ * How many acts in `others` were reported, and the account of all attempts: for an exporter that
+ * adopts the instance. No program reads them.
  */
 BPF_F_TABLE("hash", u64, u64, others_told, OTHERS_MAX, BPF_F_NO_PREALLOC);
 BPF_ARRAY(account, struct account_value, 1);
@@ -147,8 +147,8 @@ BPF_HASH(queries_noted, u32, struct quota_value, SCOPES_MAX);
 BPF_HASH(queries_expired, u32, u64, SCOPES_MAX);
 
 /*
- * The policies. `policy` has the rules for addresses, and `alternatives` those to take where one of
- * these doesn't hold; `names` has the rule sets of names, `granted` the rule sets that names
+ * The policies. `policy` has the rules for addresses, and `alternatives` those that apply where one
+ * of these doesn't hold; `names` has the rule sets of names, `granted` the rule sets that names
  * granted to an address in a scope, and `rule_ports` the verdicts of rule sets. `modes` has the
  * scopes with a policy: it is written last, when all entries of the policy are there.
  */
@@ -251,7 +251,7 @@ static long (*read_user)(void *, u32, const void *) = (void *)BPF_FUNC_probe_rea
  */
 #define BLUR(value, by) asm volatile("%0 -= %1\n%0 += %1" : "+r"(value) : "r"(by))
 
-/* The same for a variable in memory. */
+/* Make the verifier forget a variable in memory, which stays the same. */
 #define FORGET(value) read_kernel(&(value), sizeof(value), &(value))
 
 /*

@@ -52,7 +52,7 @@ static inline u32 gets_mixed(const struct flow_key *before, const struct flow_ke
 	return before->act != key->act || (key->act == ACT_CONNECT && !is_same_peer(before, key));
 }
 
-/* Let datagrams belong to *act from now on, or to no act. Called under the lock. */
+/* Count datagrams for *act from now on, or for no act. Called under the lock. */
 static inline void set_act(struct last_peer *last, const struct act_value *act, u32 metering,
 			   u32 window, u32 slot)
 {
@@ -77,8 +77,8 @@ static inline void set_act(struct last_peer *last, const struct act_value *act, 
  * quicker, it is discarded. Return 0, and change nothing, if there is no room for the record.
  *
  * The record is compared with null only once: at each such comparison the verifier, up to 6.1, also
- * follows the way on which it is null, even where it knows better, and finds there that nobody let
- * go of it.
+ * follows the way on which the record is null, even where that can't be, and finds there that the
+ * record was never given back.
  */
 static inline int tell_and_set_act(struct last_peer *last, const struct act_value *act,
 				   u32 metering, u32 window, u32 slot)
@@ -112,8 +112,8 @@ static inline int tell_and_set_act(struct last_peer *last, const struct act_valu
 }
 
 /*
- * Let datagrams belong to *act from now on, or to no act; if another thread's act came first, they
- * belong to that.
+ * Count datagrams for *act from now on, or for no act; if another thread's act came first, they are
+ * counted for that act.
  */
 static inline void change_act(struct last_peer *last, const struct act_value *act, u32 metering,
 			      u32 window, u32 slot)

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
 /*
- * Judges packets of which the address hooks (socket.bpf.c) can't tell where they go. on_egress is
+ * Judges packets whose destination the address hooks (socket.bpf.c) can't know. on_egress is
  * attached to `cgroup_skb/egress`; on_packet isn't attached, on_egress tail-calls it. The packets
  * are those of sockets without an address hook: raw and ping sockets, UDP-Lite, SCTP; those with a
  * source route, whose first hop these hooks can't know; and those of the datagram sockets that
- * peers.bpf.c tells of. Here the packet is the act, and its header says where it goes: the header
- * of a raw socket's packet may say something else than its owner's call. What the policy denies is
+ * peers.bpf.c finds. Here the packet is the act, and its header says where it goes: the header of a
+ * raw socket's packet may say something else than its owner's call. What the policy denies is
  * dropped, with EPERM for the caller.
  */
 #pragma once
@@ -21,7 +21,7 @@
 #include "resolver.bpf.c"
 #include "slots.bpf.c"
 
-#define NO_OPTIONS 0x45 /* the first byte of such an IPv4 header */
+#define NO_OPTIONS 0x45 /* the first byte of an IPv4 header without options */
 #define SCTP_CHUNK_AT 12
 #define SCTP_INIT 1
 #define DCCP_TYPE_AT 8
@@ -147,9 +147,9 @@ static inline int is_first(struct __sk_buff *skb, const struct packet *packet)
 
 /*
  * Whether a packet of a connection is an act: one that opens it, or the first one that goes by
- * another source route, which can be set at any time. Such protocols also send by timer and in
- * answer to packets, when the current task is a stranger: then no process owns the socket's lock,
- * and the packet is no act.
+ * another source route, which can be set at any time. Connections also send by timer and in answer
+ * to packets, while the current task is a stranger: then no process owns the socket's lock, and the
+ * packet is no act.
  */
 static inline int opens(struct __sk_buff *skb, const struct packet *packet, struct bpf_sock *sk)
 {
@@ -178,12 +178,12 @@ static inline int has_own_route(u64 socket)
 
 /*
  * Whether to drop a packet of a connection that isn't an act, but opens the connection or goes by a
- * source route. A packet that no process is sending now, since it had to wait, was decided when its
- * owner sent it: the verdict is kept with the socket. If there is none, nobody knows whose the
- * socket is; where there are policies, the packet is dropped until the owner sends. So are packets
- * of a socket without a file while a process of a job runs: the kernel made that socket behind
- * another one, with its options. And so are packets that a socket sends as it is closed by a
- * process that ends, or by the kernel: their owner isn't known any more.
+ * source route. A packet that had to wait, so that no process is sending it now, was decided when
+ * its owner sent it: the verdict is kept with the socket. If no verdict is kept, nobody knows whose
+ * the socket is; where there are policies, the packet is dropped until the owner sends. Two kinds
+ * of packets are dropped as well. Those of a socket without a file, while a process of a job runs:
+ * the kernel made that socket behind another one, with its options. And those that a socket sends
+ * as it is closed by a process that ends, or by the kernel: their owner isn't known any more.
  */
 static inline int is_stray(struct __sk_buff *skb, struct bpf_sock *sk, const struct packet *packet,
 			   int is_followed, int is_closing)
@@ -315,7 +315,7 @@ static inline void meter_packet(struct __sk_buff *skb, struct bpf_sock *sk,
 }
 
 /*
- * Tell how long an act is kept with its socket. If a hook has reported where a source route ends,
+ * Return how long an act is kept with its socket. If a hook has reported where a source route ends,
  * no bytes are counted for the route's first hop.
  */
 static inline enum care care_for_packet(struct bpf_sock *sk, const struct act_value *act)

@@ -18,8 +18,8 @@
 #define TCP_ESTABLISHED 1 /* for a datagram socket: connected */
 
 /*
- * Let the socket's packets be decided one by one. Called by the address hooks, which hold the
- * socket's lock. Return 0 if there is no room.
+ * Note that the socket's packets are to be decided one by one. Called by the address hooks, which
+ * hold the socket's lock. Return 0 if there is no room.
  */
 static inline int set_undecided(struct bpf_sock *sk, u32 verdict, u32 held_as)
 {
@@ -33,8 +33,8 @@ static inline int set_undecided(struct bpf_sock *sk, u32 verdict, u32 held_as)
 }
 
 /*
- * Return VERDICT_NONE if the socket's packets go where its acts were judged; else its packets are
- * decided one by one, and this is the verdict on those of a sender without a policy.
+ * Return VERDICT_NONE if the socket's packets go where its acts were judged. Otherwise its packets
+ * are decided one by one; return the verdict on packets of a sender without a policy.
  */
 static inline u32 undecided(struct bpf_sock *sk)
 {

@@ -91,7 +91,7 @@ static inline struct step_value *first_step(struct port_key *key)
 	return step;
 }
 
-/* Return the verdict of the names that led to an address; VERDICT_NONE: they have none. */
+/* Return the verdict of the names that led to an address; VERDICT_NONE: no rule of theirs holds. */
 static inline u32 by_names(struct port_key *key, u64 low, u64 high, u64 held)
 {
 	struct step_value *step = first_step(key);
@@ -158,9 +158,9 @@ static inline u32 say_by_names(const struct act_value *act, u32 policy, const st
 }
 
 /*
- * Return the verdict of names that a step had looked up before its job was known. Their grants
- * stand under the strictest policy. An act that this policy allows, the job's own allows, too; on
- * an act that it denies, the job's own has to decide.
+ * Return the verdict of names that a step had looked up before its job was known. Their grants were
+ * made under the strictest policy. An act that this policy allows, the job's own allows, too; on an
+ * act that it denies, the job's own has to decide.
  */
 static inline u32 look_up_early(const struct act_value *act, u32 early, u32 window)
 {
@@ -306,7 +306,7 @@ static inline void judge(struct act_value *act, const struct proc_value *proc, s
 
 /*
  * Whether a socket without ports may be made: where a policy is enforced, only if some rule has a
- * use for it. If not, the act has got its verdict.
+ * use for it. If it may not, this sets the act's verdict.
  */
 static inline int may_create(struct act_value *act, const struct proc_value *proc)
 {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
 /*
- * Follows the processes of jobs: notes each fork and each exit, and tells the job and the standing
+ * Follows the processes of jobs: notes each fork and each exit, and finds the job and the standing
  * of a process. on_newtask is attached to the raw tracepoint `task_newtask`, on_exit to
  * `sched_process_exit`; execs are in exec.bpf.c. They are raw tracepoints because a perf tracepoint
  * is skipped, and its fork lost, while any task on that CPU is inside a map system call.
@@ -56,7 +56,7 @@ static inline void begin_step(struct proc_value *proc, u32 pid)
 }
 
 /*
- * Return the standing that a process had before its variables were seen, which turned out to be no
+ * Return the standing that a process had before its variables were seen: they turned out to be no
  * job's.
  */
 static inline u32 unmarked(u32 standing)
@@ -112,7 +112,7 @@ static inline u32 noted_as(const struct proc_value *proc)
 	return !proc->scope && scope == SCOPE_WITHOUT_ROOM ? proc->early | SCOPE_EARLY : scope;
 }
 
-/* Return the scope whose policy is for questions and grants noted under `noted`. */
+/* Return the scope whose policy applies to questions and grants noted under `noted`. */
 static inline u32 governing(u32 noted)
 {
 	return noted & SCOPE_EARLY ? SCOPE_WITHOUT_ROOM : noted;
@@ -120,7 +120,7 @@ static inline u32 governing(u32 noted)
 
 /*
  * Return the scope that counts questions and grants noted under `noted`. It is one scope for all
- * steps: there may be many, and nobody tells when a step is over.
+ * steps: there may be many, and nothing shows when a step is over.
  */
 static inline u32 counted_as(u32 noted)
 {
@@ -128,8 +128,9 @@ static inline u32 counted_as(u32 noted)
 }
 
 /*
- * Whether a policy is for the process: for those of jobs, and if the host has a policy, for those
- * in containers. The host's own services, and the processes that started the job, go on.
+ * Whether a policy applies to the process, which is held as `scope`: if it is a job's, or if the
+ * host has a policy and it is in a container. No policy applies to the host's own services, nor to
+ * the processes that started the job.
  */
 static inline int is_governed(const struct proc_value *proc, u32 scope)
 {
@@ -144,7 +145,8 @@ static inline u32 standing_below(const struct proc_value *creator)
 
 /*
  * Make the process a step if it descends from one, or from an agent, that was found after it had
- * been made. They have the same number: user space can't be as quick as a process that forks.
+ * been made. Both have the same step number, by which this finds out: user space can't be as quick
+ * as a process that forks.
  */
 static inline void settle(struct proc_value *proc)
 {
@@ -301,7 +303,7 @@ int on_newtask(struct bpf_raw_tracepoint_args *ctx)
 	}
 	/*
 	 * Not before: a reader that sees this count unchanged must have seen the process, or its
-	 * creator. It may be of a step whose job isn't known.
+	 * creator. The process may be of a step whose job isn't known.
 	 */
 	count_fork(held_as(&proc));
 

@@ -3,14 +3,14 @@
  * Judges DNS questions where a policy refuses lookups: names that a rule allows may be asked for,
  * and names that their CNAMEs lead to; any other packet to port 53 is dropped, also one that can't
  * be read. So nothing gets out through an allowed resolver in the names that it is asked for.
- * on_query (dns.bpf.c), attached to `cgroup_skb/egress`, finds the questions of a packet; the
- * programs here, on_lookup and on_name, aren't attached: it tail-calls them, and they judge the
- * questions one by one.
+ * on_query (dns.bpf.c), attached to `cgroup_skb/egress`, finds the questions of a packet. The
+ * programs here, on_lookup and on_name, aren't attached: on_query tail-calls them, and they judge
+ * the questions one by one.
  *
- * The programs pass on in skb->cb the facts that the next one needs. 0 to 3: where the messages are
- * that ask, in the lower 16 bits, and their sizes above these. 4: the policy's number, REFUSED, or
- * FREE where nothing is refused. Per-CPU memory won't do: programs at egress may be preempted, and
- * then it would be another packet's.
+ * In skb->cb each program leaves the facts that the next one needs. cb[0] to cb[3] have a question
+ * each: the message's place in the lower 16 bits, its size in the upper ones. cb[4] has the
+ * policy's number, REFUSED, or FREE where nothing is refused. Per-CPU memory won't do: programs at
+ * egress may be preempted, and then it would be another packet's.
  */
 #pragma once
 
@@ -104,7 +104,7 @@ static inline int is_between_them(u32 option, u32 size)
 	       (option == OPTION_KEEPALIVE && size <= KEEPALIVE_MAX) || option == OPTION_PADDING;
 }
 
-/* Whether from `at` to `end` there is one OPT record, and only such options in it. */
+/* Whether from `at` to `end` there is one OPT record, with options for the server alone. */
 static inline int has_options_alone(struct __sk_buff *skb, u32 at, u32 end)
 {
 	u32 step;
@@ -125,8 +125,8 @@ static inline int has_options_alone(struct __sk_buff *skb, u32 at, u32 end)
 }
 
 /*
- * Whether the message at `at` has nothing behind its question that others than the server might be
- * told.
+ * Whether the message at `at` has nothing behind its question that the server might pass on to
+ * others.
  */
 static inline int is_question_alone(struct __sk_buff *skb, u32 at, u32 size, u32 asked_at)
 {
@@ -146,8 +146,8 @@ static inline int may_be_asked(struct name_key *key)
 
 /*
  * Return the verdict on a packet whose questions can't be judged further. The kernel lets a program
- * call others 33 times: 20 questions in a segment, and no more. The stream is lost: questions that
- * were read and not judged must not be taken for known when they are sent again.
+ * call others 33 times, which is enough for 20 questions in a segment. The stream is lost:
+ * questions that were read and not judged must not be taken for known when they are sent again.
  */
 static inline int give_up(struct __sk_buff *skb, u32 control)
 {
@@ -164,8 +164,8 @@ static inline int give_up(struct __sk_buff *skb, u32 control)
 }
 
 /*
- * Judge a question; then call this program again for the next one, or on_query behind the last one
- * of a segment.
+ * Tail-called by on_lookup. Judges a question; then calls itself for the next one, or on_query
+ * behind the last one of a segment.
  */
 TAIL_CALLED("cgroup_skb/egress", questions, 1)
 int on_name(struct __sk_buff *skb)
@@ -195,10 +195,11 @@ int on_name(struct __sk_buff *skb)
 }
 
 /*
- * Find who asks: the current task, unless it isn't followed or is held to no policy, like a daemon
- * that lets queued packets go on, or a segment leaves while nobody has its socket. Then it is the
- * process that connected the socket, or sent by it; if that process is gone, the facts kept with
- * the socket stand for it. Return its pid, 0 for nobody.
+ * Find who asks: as a rule the current task. It isn't the current task if that isn't followed or is
+ * held to no policy, like a daemon that lets queued packets go on; nor if a segment leaves while
+ * nobody has its socket. Then it is the process that connected the socket, or sent by it. If that
+ * process is gone, the facts that are kept with the socket are used instead. Return the pid, 0 for
+ * nobody.
  */
 static inline u32 find_asking(struct bpf_sock *sk, const struct asker *asker,
 			      struct proc_value *proc, u32 *is_gone)
@@ -315,9 +316,9 @@ static inline void go_on_reading(struct __sk_buff *skb, u32 control)
 }
 
 /*
- * Whether no policy holds the process that asked any more, and TCP has questions of the connection
- * that one would have refused: it keeps a question that was dropped, to send it again; and what it
- * hadn't sent when the process and its job ended was never judged.
+ * Whether no policy holds the process that asked any more, but TCP may have questions of the
+ * connection that one would have refused. TCP keeps a question that was dropped, to send it again.
+ * And questions that it hadn't sent when the process and its job ended were never judged.
  */
 static inline int is_left_over(struct bpf_sock *sk, const struct asker *asker, u32 is_gone)
 {

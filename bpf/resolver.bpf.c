@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
 /*
- * Tells in which networks an answer is its resolver's. The maker of a network can answer there from
- * any address; over loopback, the process that takes port 53 of an address can. No program is
+ * Finds out where an answer is certainly its resolver's. The maker of a network can answer there
+ * from any address; over loopback, the process that takes port 53 of an address can. No program is
  * attached here: on_bind4 and on_bind6 (socket.bpf.c), on_packet (packet.bpf.c) and on_answer
  * (dns.bpf.c) call these functions.
  */

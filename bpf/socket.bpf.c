@@ -80,7 +80,7 @@ static inline u32 judge_kind(struct act_value *act, const struct proc_value *pro
 	return verdict;
 }
 
-/* Tell how long an act is kept with its socket; nothing leaves by one that was denied. */
+/* Return how long an act is kept with its socket; nothing leaves by one that was denied. */
 static inline enum care care_for(const struct act_value *act, u32 is_denied)
 {
 	if (act->key.protocol == IPPROTO_UDP && !is_denied)
@@ -89,8 +89,8 @@ static inline enum care care_for(const struct act_value *act, u32 is_denied)
 }
 
 /*
- * Return the policy if it lets the peer be a resolver, else 0. That takes a rule for it: a peer
- * that may be answered since it sent a datagram isn't a resolver by that.
+ * Return the policy if it lets the peer be a resolver, else 0. This needs a rule for the peer: one
+ * that may only be answered, since it sent a datagram, is no resolver.
  */
 static inline u32 resolver_by(const struct act_value *act, u32 said)
 {
@@ -223,7 +223,7 @@ static inline u32 meant(struct bpf_sock_addr *ctx, u32 address)
 }
 
 /*
- * The hook tells the address's family. user_family doesn't: it is whatever the caller wrote there.
+ * The hook shows the address's family. user_family doesn't: it has whatever the caller wrote there.
  */
 static inline int act4(struct bpf_sock_addr *ctx, struct bpf_sock *sk, u32 kind, u32 address)
 {
@@ -275,8 +275,8 @@ static inline int sends_where_connected(struct bpf_sock_addr *ctx, struct bpf_so
 }
 
 /*
- * Whether the socket is connected to this machine, and `from` is another's address: then that one
- * is answered.
+ * Whether the socket is connected to this machine, and `from` is another's address: then the answer
+ * goes to `from`.
  */
 static inline int is_detour_of(struct bpf_sock *sk, const union address *from)
 {
@@ -388,8 +388,8 @@ int on_bind6(struct bpf_sock *sk)
 }
 
 /*
- * The making of a raw or ping socket fails here if no rule has a use for it: where its packets
- * leave, some callers are told that they were sent. There is no peer yet.
+ * The making of a raw or ping socket fails here if no rule has a use for it: if only its packets
+ * were dropped, some callers would see no error. There is no peer yet.
  */
 HOOK("cgroup/sock_create")
 int on_sock_create(struct bpf_sock *sk)

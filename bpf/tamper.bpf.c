@@ -28,8 +28,8 @@
 #define SOCKETCALL_SOCKET 1
 
 /*
- * How often each process tampered. A process that forks gets entries of its own; one that is pushed
- * out begins anew.
+ * How often each process tampered. A child has entries of its own; an entry that is pushed out of
+ * the table begins anew.
  */
 BPF_TABLE("lru_hash", struct tamper_key, struct tamper_value, tampers, 4096);
 
@@ -42,9 +42,9 @@ static inline u32 kind_of(u32 what, u32 detail)
 }
 
 /*
- * Return how often this process did so within a second; 0 if it gets no record. bpf(2) counts by
- * job: any user may call it as often as he likes, and a crowd of processes would push other entries
- * out.
+ * Return how often this process did `what` within a second; 0: this time gets no record. bpf(2)
+ * counts by job: any user may call it as often as he likes, and a crowd of processes would push
+ * other entries out.
  */
 static inline u32 times_to_tell(const struct proc_value *proc, u32 pid, u32 what, u64 at_ns)
 {
@@ -69,14 +69,14 @@ static inline u32 times_to_tell(const struct proc_value *proc, u32 pid, u32 what
 	return times <= TOLD_EACH || !(times & (times - 1)) ? times : 0;
 }
 
-/* The number of the network namespace that a task is in. */
+/* Return the number of the network namespace that a task is in. */
 static inline u32 network_number_of(u64 task)
 {
 	return number_at(pointer_at(pointer_at(task, TASK_NAMESPACES), NAMESPACES_NETWORK),
 			 NETWORK_NUMBER);
 }
 
-/* `network` is where a socket will be, 0 if that may be any. */
+/* `network` is the number of the network namespace that a socket will be in; 0: unknown. */
 static inline void tell_tampering(const struct proc_value *proc, u32 pid, u32 what, u32 detail,
 				  u32 network)
 {

@@ -1,4 +1,4 @@
-"""The bpf(2) system call, and the handful of its commands that reading pinned objects needs."""
+"""The bpf(2) system call, and the handful of its commands that pinned objects need once they are made."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def open_pinned(path: Path) -> int:
 def detach_link(descriptor: int) -> None:
     """Detach a link of a cgroup or an interface at once, whoever else still holds it.
 
-    For links of other kinds, which can't be detached so, it does nothing.
+    Does nothing for links of other kinds, which can't be detached by this.
     """
     succeeds(_LINK_DETACH, _buffer(U32.pack(descriptor)), unless=errno.EOPNOTSUPP)
 
@@ -80,7 +80,7 @@ class LinkInfo(NamedTuple):
 
     @property
     def is_detachable(self) -> bool:
-        """Whether it is at a cgroup or an interface; links of other types are attached while they exist."""
+        """Whether the link is at a cgroup or an interface; others are attached for as long as they exist."""
         return self.type in {_CGROUP, _TCX}
 
     @property
@@ -101,7 +101,10 @@ def program_id(descriptor: int) -> int:
 
 
 def info(descriptor: int, layout: struct.Struct, asked: bytes = b"") -> tuple[Any, ...]:
-    """Return what the kernel's information about an object begins with, as `asked`. Raises OSError."""
+    """Return the beginning of the kernel's information about an object, unpacked by `layout`. Raises OSError.
+
+    `asked` is written into the memory before: a request, such as the address of room for ids of maps.
+    """
     room = ctypes.create_string_buffer(asked, layout.size)
     bpf(_OBJ_GET_INFO_BY_FD, struct.pack("=IIQ", descriptor, len(room), ctypes.addressof(room)))
     return layout.unpack(room.raw)
@@ -109,7 +112,7 @@ def info(descriptor: int, layout: struct.Struct, asked: bytes = b"") -> tuple[An
 
 @lru_cache(maxsize=1)
 def possible_cpus() -> int:
-    """Return how many values an element of a per-CPU map has."""
+    """Return how many CPUs there may be: an element of a per-CPU map has a value for each."""
     text = Path("/sys/devices/system/cpu/possible").read_text()
     return int(text.replace(",", "-").rsplit("-", 1)[-1]) + 1
 
@@ -140,7 +143,7 @@ class Map:
     def lookup(self, key: bytes) -> bytes | None:
         """Return the value under `key`, or None.
 
-        In a per-CPU map it consists of the values of all CPUs, one after the other.
+        In a per-CPU map the result consists of the values of all CPUs, one after the other.
         """
         return self._read(_MAP_LOOKUP_ELEM, key)
 

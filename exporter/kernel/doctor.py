@@ -104,7 +104,7 @@ def require(name: str, need: Need) -> Check:
 
 
 def bcc(compiler: Compiler | None = None, cache: Cache | None = None) -> Check:
-    """Check whether the programs can be compiled; if not, what an earlier start compiled is enough to trace.
+    """Check whether the programs can be compiled; not required where an earlier start kept the result.
 
     The default compiler and cache are those of `run`.
     """
@@ -129,7 +129,7 @@ def _btf() -> str:
 
 
 def bpffs(found: Callable[[], Path | None] = find_bpffs) -> str:
-    """Say where bpffs is, or that `run` can mount it. Raises KernelError when neither."""
+    """Return where bpffs is, or that `run` can mount it. Raises KernelError when it can't."""
     path = found()
     if path is None and not requirements.has_effective(requirements.CAP_SYS_ADMIN):
         raise KernelError("bpffs is not mounted", hint=f"as root: {' '.join(MOUNT_BPFFS)}")

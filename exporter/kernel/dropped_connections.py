@@ -1,7 +1,7 @@
-"""Aborting connections of which a policy refuses data that TCP keeps: it would be sent when nothing drops it.
+"""Abort connections whose packets a policy refuses: TCP keeps their data, and sends it when nothing drops it.
 
-Attached programs drop it each time, so these connections are aborted before the programs are detached. The
-programs mark them (bpf/kept.bpf.c), and the kernel tells which sockets have the mark.
+Attached programs drop the data at each try, so these connections are aborted before the programs are
+detached. The programs mark them (bpf/kept.bpf.c), and the kernel reports which sockets have the mark.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ _TCP = 6
 # include/uapi/linux/sock_diag.h, inet_diag.h
 _SOCK_DIAG, _BY_FAMILY, _DESTROY = 4, 20, 21
 _ASKED = struct.Struct("=BBBxI48s")
-"""struct inet_diag_req_v2; the id of the socket stands last."""
+"""struct inet_diag_req_v2; the id of the socket is its last member."""
 _FOUND = struct.Struct("=BBBB48sIIIII")
 """struct inet_diag_msg."""
 _COOKIE = slice(40, 48)
 """The socket's cookie in its id."""
 _STORAGES_OF, _MAP = 2, 1
 _STORAGES, _STORAGE, _VALUE = 20, 1, 3
-"""Types of attributes, each within the one before: two ask for the values of a map, three have one."""
+"""Types of nested attributes: a request has two, to ask for the values in a map; an answer has three."""
 _STATES = 0xFFFFFFFF & ~(1 << 10)  # all but TCP_LISTEN
 
 
@@ -42,11 +42,12 @@ class NotAborted(NamedTuple):
     """The connections and networks that `abort` couldn't deal with."""
 
     connections: int = 0
-    """The marked connections that the kernel didn't abort, as without CONFIG_INET_DIAG_DESTROY."""
+    """The number of marked connections that the kernel didn't abort, as without CONFIG_INET_DIAG_DESTROY."""
     networks: int = 0
-    """The network namespaces where the kernel didn't tell which connections are marked."""
+    """The number of network namespaces where the marked connections couldn't be found."""
     packets: int = 0
-    """The dropped packets whose connections found no room, neither for a mark nor for their cookies."""
+    """The number of dropped packets for whose connection there was no room, neither for a mark nor for its
+    cookie."""
 
     def lines(self) -> Iterator[str]:
         """Yield lines about connections that may send dropped data again, now that no program drops it."""
@@ -90,7 +91,7 @@ class _Marks(NamedTuple):
     kept_back: int
     """The descriptor of the map that has the marks."""
     refusing: Container[int]
-    """The scopes whose policies refuse lookups, or did so in the end."""
+    """The scopes whose enforced policies refuse lookups, or did so until no policy held the scope."""
     without_mark: Container[bytes]
     """The cookies of the sockets that had no room for a mark."""
 
@@ -137,6 +138,6 @@ def _is_aborted(asking: socket.socket, family: int, connection: bytes) -> bool:
 def _answers(  # noqa: PLR0913, PLR0917 - a request has that much
     asking: socket.socket, kind: int, flags: int, family: int, connection: bytes, about: bytes = b""
 ) -> Iterator[bytes]:
-    """Ask about sockets of TCP, and yield what the answers have behind their headers. Raises OSError."""
+    """Ask about sockets of TCP, and yield the answers without their headers. Raises OSError."""
     body = _ASKED.pack(family, _TCP, 0, _STATES, connection) + about
     return answers(asking, kind, flags, body)

@@ -1,4 +1,4 @@
-"""Waiting until all runs of the kernel's programs that saw the maps as they were before have ended."""
+"""Wait until every run of the kernel's programs that may have read maps before a change has ended."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ from .libc import system_call
 
 @cache
 def thread(name: str) -> ThreadPoolExecutor:
-    """Return the only thread of that name, which does one thing after the other; the first call starts it."""
+    """Return an executor whose only thread does one thing after the other; one for each `name`.
+
+    The first call for a name starts the thread.
+    """
     executor = ThreadPoolExecutor(1, name)
-    executor.submit(int).result()  # it starts the thread; no other one ever starts
+    executor.submit(int).result()  # this starts the thread; the executor never starts another
     return executor
 
 
@@ -40,7 +43,7 @@ class Grace:
 
 
 def wait_for_programs() -> None:
-    """Return once every program that runs now has ended: they run as RCU readers do."""
+    """Return once every program that runs now has ended: membarrier(2) waits for RCU readers like them."""
     try:
         system_call("membarrier", _MEMBARRIER_CMD_GLOBAL, 0, 0)
     except OSError:

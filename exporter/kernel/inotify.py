@@ -31,7 +31,10 @@ class NewNames:
         os.close(self._descriptor)
 
     def take(self) -> list[bytes | None]:
-        """Return some names since the last call, none when there are no more; None: some were lost."""
+        """Return some of the names that appeared, an empty list when there are no more.
+
+        None in the list means that names were lost.
+        """
         try:
             data = os.read(self._descriptor, _ROOM)
         except BlockingIOError:

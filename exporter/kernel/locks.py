@@ -17,7 +17,10 @@ _PATIENCE_S, _PAUSE_S = 5.0, 0.005
 
 
 def lock(directory: Path, *, blocking: bool) -> int | None:
-    """Return a descriptor that holds the lock until closed; None if somebody else does, or it is gone."""
+    """Lock `directory`; return a descriptor that holds the lock until it is closed.
+
+    None: without `blocking`, somebody else holds the lock; or the directory is gone.
+    """
     try:
         descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     except FileNotFoundError:
@@ -32,7 +35,7 @@ def lock(directory: Path, *, blocking: bool) -> int | None:
 
 @contextmanager
 def locked(directory: Path) -> Iterator[None]:
-    """Wait for the lock, and hold it; if the directory is gone, there is no lock to hold."""
+    """Wait for the lock of `directory`, and hold it; does nothing if the directory is gone."""
     descriptor = lock(directory, blocking=True)
     try:
         yield
@@ -42,7 +45,7 @@ def locked(directory: Path) -> Iterator[None]:
 
 
 def is_locked(directory: Path) -> bool:
-    """Whether somebody holds the lock; it may be taken for a moment to find out."""
+    """Whether somebody holds the lock of `directory`; takes it for a moment to find out."""
     descriptor = lock(directory, blocking=False)
     if descriptor is None:
         return directory.exists()
@@ -52,7 +55,7 @@ def is_locked(directory: Path) -> bool:
 
 @contextmanager
 def changing_modes(instance: Path) -> Iterator[None]:
-    """Keep others from changing a mode of `instance` meanwhile; if it is gone, there is nothing to keep.
+    """Keep other processes from changing a mode of `instance`; does nothing if the instance is gone.
 
     The directory of the lock isn't made here: it would come back while somebody removes the instance. Raises
     KernelError when somebody holds on to the lock for seconds.

@@ -1,4 +1,4 @@
-"""What is mounted where, from mountinfo: cgroup v2, and bpffs, which is mounted when it isn't."""
+"""Find where cgroup v2 and bpffs are mounted, from mountinfo; mount bpffs if it isn't."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Mount(NamedTuple):
 def mounts(text: str) -> list[Mount]:
     """Parse every mount in `text`, a mountinfo file; lines that are no mounts are skipped."""
     found = []
-    for line in text.split("\n"):  # other line breaks stand in paths as they are
+    for line in text.split("\n"):  # the kernel escapes no other line break in a path
         left, _, right = line.partition(" - ")
         fields = left.split(" ")
         where = [_unescape(field) for field in fields[_ROOT_AND_PATH]]
@@ -68,8 +68,8 @@ def is_visible(mount: Mount) -> bool:
 def is_whole(mount: Mount) -> bool:
     """Whether a mount shows all of cgroup v2.
 
-    In a cgroup namespace a mount of the whole has a way up as its root (`/..`), and a mount of the
-    namespace's own part has `/`, as the whole has on the host: only the inode tells them apart.
+    On the host, such a mount has the root `/`. In a cgroup namespace it has a way up as its root (`/..`), and
+    `/` is the namespace's own part. So only the inode at the mount's path shows whether it is the whole.
     """
     if not set(mount.root.split("/")) <= {"", ".."}:
         return False
@@ -111,8 +111,9 @@ def _unescape(field: str) -> str:
 def cgroup2_root(mountinfo: Path = MOUNTINFO, is_visible: Callable[[Mount], bool] = is_visible) -> Path:
     """Find where the root of the cgroup v2 hierarchy is mounted, on hybrid hosts too.
 
-    Where only the own part of a cgroup namespace is mounted, the result is that. Raises KernelError when
-    nothing is mounted, when only another part is (as in a container), and when another mount covers it.
+    Where only the own part of this cgroup namespace is mounted, returns its mount. Raises KernelError when
+    cgroup v2 isn't mounted, when only another part of it is (as in a container), and when another mount
+    covers it.
     """
     mounted = [mount for mount in _read(mountinfo) if mount.kind == "cgroup2"]
     found = [mount for mount in _on_top(mounted) if is_visible(mount)]

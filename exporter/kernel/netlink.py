@@ -8,7 +8,7 @@ import struct
 from collections.abc import Iterator
 
 ACK, DUMP = 0x4, 0x300
-"""Flags: one answer, which says that it is done; or any number of them, and an end."""
+"""Flags of a request: for one answer, which confirms it; for any number of answers, and an end."""
 _REQUEST = 0x1
 _ERROR, _DONE = 2, 3
 _HEADER, _ATTRIBUTE, _CODE = struct.Struct("=IHHII"), struct.Struct("=HH"), struct.Struct("=i")
@@ -19,9 +19,9 @@ _READ_BYTES = 1 << 16
 def answers(
     asking: socket.socket, kind: int, flags: int, body: bytes, *, may_lack_some: bool = False
 ) -> Iterator[bytes]:
-    """Send a request, and yield what the answers have behind their headers, until there are no more.
+    """Send a request, and yield the answers without their headers, until there are no more.
 
-    Raises OSError; with `may_lack_some` not where the kernel can't tell all that was asked for.
+    Raises OSError. With `may_lack_some`, an error after the answers only means that some are missing.
     """
     asking.send(_HEADER.pack(_HEADER.size + len(body), kind, flags | _REQUEST, 0, 0) + body)
     while True:

@@ -1,4 +1,4 @@
-"""Pin directories: one for each instance, locked while it lives, swept when it died without tidying up."""
+"""Pin directories: one for each instance, locked by its exporter, removed by a later one if need be."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .dropped_connections import MAPS, abort
 UNREADABLE = (OSError, ValueError, struct.error)
 """The errors of an instance that can't be read."""
 _LEFT = "left"
-"""The name of a directory beside the pins, by which an instance stays although its exporter ended."""
+"""The name of a directory among the pins, by which an instance stays although its exporter ended."""
 _REMOVALS = 3
 """The number of times that removing an instance is tried."""
 
@@ -45,7 +45,7 @@ def new_instance(bpffs: Path, tell: Callable[[str], object] = lambda _: None) ->
             directory = home / secrets.token_hex(8)
             directory.mkdir(mode=0o700)
             (directory / MODES).mkdir(mode=0o700)
-            held = lock(directory, blocking=True)  # somebody may just be looking whether it is free
+            held = lock(directory, blocking=True)  # somebody may be checking right now whether it is free
     except OSError as error:
         raise KernelError(
             f"cannot use {home}: {error.strerror}",
@@ -61,7 +61,7 @@ def new_instance(bpffs: Path, tell: Callable[[str], object] = lambda _: None) ->
 
 
 def leave(directory: Path) -> None:
-    """Let the instance stay when its exporter ends: its policies stay in force until it is stopped."""
+    """Mark the instance to stay when its exporter ends: its policies are in force until it is stopped."""
     (directory / _LEFT).mkdir(exist_ok=True)
 
 
@@ -118,7 +118,7 @@ def sweep(home: Path, tell: Callable[[str], object] = lambda _: None) -> list[Pa
 def _try_remove(directory: Path, tell: Callable[[str], object]) -> bool:
     """Remove the instance if nobody needs it; return whether it is gone.
 
-    An instance that can't be read or removed stays, and hinders nobody: a killed exporter may be at its last
+    An instance that can't be read or removed stays, and hinders nobody. A killed exporter may be at its last
     call, another version may have pinned other objects, and anything may have been put there by hand.
     """
     try:
@@ -130,7 +130,7 @@ def _try_remove(directory: Path, tell: Callable[[str], object]) -> bool:
 def is_needed(directory: Path) -> bool:
     """Whether the instance of a dead exporter still does anything for somebody.
 
-    Without links it does nothing: its start was interrupted, or it detached by itself with its exporter.
+    Without pinned links it does nothing: its start was interrupted, or its programs ended with its exporter.
     Raises one of UNREADABLE when it can't be read.
     """
     if not has_links(directory):
@@ -148,7 +148,7 @@ def may_be_needed(directory: Path) -> bool:
 
 
 def has_links(directory: Path) -> bool:
-    """Whether there are pinned links, by which programs go on without their exporter."""
+    """Whether the instance has pinned links, by which its programs go on without the exporter."""
     return any(directory.glob("link_*"))
 
 
@@ -184,7 +184,7 @@ def is_enforcing(directory: Path) -> bool:
 
 
 def live_processes(directory: Path) -> list[int]:
-    """Return the pids of jobs' processes that are still there; attached programs keep this up to date.
+    """Return the pids of jobs' processes that are still there; attached programs keep the table up to date.
 
     Processes that belong to no job don't count: on a host that is followed as a whole there always are some.
     """
@@ -201,15 +201,15 @@ def remove(directory: Path, tell: Callable[[str], object] = lambda _: None) -> b
 
     `tell` gets a line about connections that may send from now on what the instance dropped.
 
-    Links of cgroups and interfaces are detached one by one: after a mere unpinning the kernel would do it at
-    some later time. Pins that others put there meanwhile, as for an interface that just came, go too; if they
-    go on doing so, the directory stays for the next start to sweep.
+    Links of cgroups and interfaces are detached one by one: if they were only unpinned, the kernel would
+    detach them at some later time. Pins that other processes make meanwhile, as for a new interface, are
+    removed, too. If they go on making pins, the directory stays, and the next start sweeps it.
     """
     for line in _abort_dropped(directory):
         tell(line)
     if (directory / FILTERS).exists():
         with suppress(OSError), open_map(directory, "modes") as modes:
-            modes.clear()  # a filter that isn't found drops nothing any more
+            modes.clear()  # without modes, a filter that isn't found drops nothing
         remove_filters(filter_name(directory.name))
     for _ in range(_REMOVALS):
         for pin in sorted(directory.glob("link_*")):
@@ -228,7 +228,7 @@ def _abort_dropped(directory: Path) -> Iterator[str]:
         with ExitStack() as stack:
             left = abort(*(stack.enter_context(open_map(directory, name)) for name in MAPS))
     except FileNotFoundError:
-        return  # another version's, or one that never began
+        return  # the instance is another version's, or never began
     except OSError as error:
         yield f"connections couldn't be looked for, and may send what the policy dropped: {error.strerror}"
         return
@@ -243,6 +243,6 @@ def map_number(pin: Path) -> int:
 
 @contextmanager
 def open_map(directory: Path, name: str) -> Iterator[Map]:
-    """Open a map of the instance. Raises OSError: FileNotFoundError where it has none of that name."""
+    """Open the map `name` of an instance. Raises OSError: FileNotFoundError where there is none."""
     with closing(Map(directory / f"map_{name}")) as opened:
         yield opened

@@ -22,7 +22,7 @@ from .maps.windows import Windows
 from .scopes import Scopes
 
 _TICK_NS = 10_000_000
-"""How exactly /proc shows when a process started."""
+"""The resolution in ns with which /proc shows when a process started."""
 
 
 class FollowedProcesses:
@@ -42,8 +42,8 @@ class FollowedProcesses:
     ) -> None:
         """`lineage` is the ring of forks and execs, by whose unread records `running` looks back.
 
-        With `is_adopted` an exporter that ended has followed processes before; `is_detached` returns whether
-        the programs are gone, so that nobody removes processes that end.
+        With `is_adopted` an exporter that ended has followed processes before. `is_detached` returns whether
+        the programs are detached: then processes that end stay in the table.
         """
         self._maps = maps
         self._procs, self._strays, self._found_steps = maps["procs"], maps["strays"], maps["found_steps"]
@@ -62,29 +62,31 @@ class FollowedProcesses:
         self._procs.update(U32.pack(process.pid), value)
 
     def find(self, process: ProcessKey, standing: int = wire.STANDING_NONE, agent: int = 0) -> bool:
-        """Follow `process`, which was there before the programs, as one of no job, unless it is followed.
+        """Follow `process`, which ran before the programs were attached, as one of no job.
 
-        Returns whether it has `standing` only from now on. Until `forget_found` is called, older children of
-        a found process take their standing from it when they fork or execute.
+        Only adds `standing` if it is followed already. Returns whether it has `standing` only from now on.
+        Until `forget_found` is called, older children of a found process take their standing from it when
+        they fork or execute.
         """
         if not self._follows_host:
             self._windows.follow(HOST)
             self._follows_host = True
         is_new = self._enter(process, found_value(process, standing, agent))
-        met = self._met(process) if is_new else None  # not before: from now on programs go by the new entry
+        met = self._met(process) if is_new else None  # after it was entered: programs use the entry now
         if met and standing != wire.STANDING_STEP:
             standing, agent = met.standing, met.agent
             self._stand(process.pid, standing, agent)
         if not standing:
             return False
         is_new = is_new or self._stand(process.pid, standing, agent)
-        self._note_step(step_number(process), agent)  # not before: an agent itself is no step
+        self._note_step(step_number(process), agent)  # after its standing is set: an agent itself is no step
         return is_new
 
     def _enter(self, process: ProcessKey, value: bytes) -> bool:
-        """Enter `process` unless it is entered; return whether it wasn't.
+        """Enter `process` into the table, unless it is there; return whether it wasn't.
 
-        An older process that had its pid ended before the programs were attached, so that nobody removed it.
+        An entry of an older process with its pid is replaced. That process ended before the programs were
+        attached, so that nobody removed it.
         """
         key = U32.pack(process.pid)
         if self._procs.insert(key, value):
@@ -96,9 +98,9 @@ class FollowedProcesses:
         return is_left_over
 
     def _met(self, process: ProcessKey) -> wire.ProcValue | None:
-        """Return what programs found out when they met `process` before it was found, if it had a standing.
+        """Return the entry that programs made when they met `process` earlier, if it has a standing.
 
-        Its parents may have ended since: then /proc doesn't show any more what it is.
+        The parents of the process may have ended since: then /proc doesn't show any more what it is.
         """
         stray = proc_of(self._strays, process)
         return stray if stray and stray.standing else None
@@ -112,7 +114,7 @@ class FollowedProcesses:
         self._windows.know_everyone()
 
     def forget_found(self) -> None:
-        """Let no process take its standing from a found one any more: those that still may, take it now."""
+        """End what `find` began: processes that may still take their standing from a found one get it now."""
         found = dict(self._found_steps.items())
         for pid, proc in all_procs(self._procs) if found else ():
             agent = found.get(U32.pack(proc.early))
@@ -127,9 +129,9 @@ class FollowedProcesses:
     def _stand(self, pid: int, standing: int, agent: int) -> bool:
         """Set the standing of a process that is followed already; return whether it had another one.
 
-        It was made, or executed a program, while ci-egress began, or an earlier watch followed it. The
-        kernel's own record goes first: by /proc a step may look like an agent. But below an agent no process
-        is one, whatever it executed before the kernel knew where it is.
+        Such a process was made, or executed a program, while ci-egress began; or an earlier watch followed
+        it. The standing that the kernel recorded takes precedence, since by /proc a step may look like an
+        agent. But a process below an agent is none, whatever it executed before the kernel knew its place.
         """
         proc = proc_at(self._procs, pid)
         if not proc or proc.scope != HOST or proc.standing == standing:
@@ -151,12 +153,12 @@ class FollowedProcesses:
     def know_steps(self, agents: Mapping[bytes, int], marks: Mapping[bytes, int]) -> None:
         """Treat children of `agents`, and processes that execute with `marks`, as possibly a job's.
 
-        The number of an agent, or of a mark, stands for its CI system; 0: nobody knows which.
+        The number of an agent, or of a mark, identifies its CI system; 0: it isn't known.
         """
         for name, known in (("agents", agents), ("marks", marks)):
             for key, number in known.items():
                 self._maps[name].update(key, U32.pack(number))
-            for key in set(self._maps[name]) - known.keys():  # an earlier exporter entered it
+            for key in set(self._maps[name]) - known.keys():  # an earlier exporter entered them
                 self._maps[name].delete(key)
 
     def running(self) -> Iterator[Running]:
@@ -170,9 +172,9 @@ class FollowedProcesses:
         return [pid for pid in pids if not self.is_detached() or _runs(pid)]
 
     def live(self, scope: int) -> list[ProcessKey]:
-        """Return the processes that are held as those of `scope`, in no order, whatever records were lost.
+        """Return the processes that are held as ones of `scope`, in no order, whatever records were lost.
 
-        One that was made meanwhile may be missing, along with the one that made it: see `made`.
+        A process that was made meanwhile may be missing, along with the one that made it: see `made`.
         """
         found = all_procs(self._procs)
         return [
@@ -180,13 +182,13 @@ class FollowedProcesses:
         ]
 
     def made(self, scope: int) -> int:
-        """Return how many processes `scope` has made. If that stays while none is found, none is left."""
+        """Return how many processes `scope` has made. If none is made while none is found, none is left."""
         return self._forks.made(scope)
 
     def firsts_of_steps(self) -> dict[int, ProcessKey | None]:
         """Return the process that each step began with, by the step's number; None where it has ended.
 
-        All steps are there of which a process runs.
+        The result has all steps of which a process runs.
         """
         firsts: dict[int, ProcessKey | None] = {}
         for pid, proc in all_procs(self._procs):

@@ -61,7 +61,7 @@ _FOLDERS_OF_ROOT = frozenset({"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", 
 """The folders where sudo looks for programs by default."""
 _NET_ADMIN_REPLACED = (6, 9)
 """The first kernel that takes CAP_SYS_ADMIN in place of CAP_NET_ADMIN where a program that sees packets is
-attached. In place of the other capabilities every kernel takes it."""
+attached. Every kernel takes it in place of the other capabilities."""
 
 
 def require_host() -> None:

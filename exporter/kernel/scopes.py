@@ -34,7 +34,7 @@ Answers = Mapping[bytes, tuple[set[str], int]]
 """The names that led to each address (16 bytes), and when the last answer came, in ns since boot."""
 Seeds = Iterable[tuple[bytes, Collection[str]]]
 NamesOf = Callable[[int, bytes], Collection[str]]
-"""Returns the names that led a scope to an address (16 bytes), from answers that may grant."""
+"""A function that returns the names that led a scope to an address (16 bytes), in answers that may grant."""
 
 
 class Named(NamedTuple):
@@ -73,14 +73,14 @@ class Scopes:
             self._forks.follow(scope)
 
     def adopt(self, process: ProcessKey, exec_id: int, scope: int) -> None:
-        """Put a program that was followed as one of no job into `scope`: see Candidates."""
+        """Put a program that was followed as one of no job into `scope`: see `Candidates.adopt`."""
         try:
-            self._frames.arrived(process, scope)  # first: once one of its acts is denied, its frames are, too
+            self._frames.arrived(process, scope)  # first: as soon as its acts are denied, its frames are, too
         finally:
             self._candidates.adopt(process, exec_id, scope)
 
     def release(self, process: ProcessKey, exec_id: int) -> None:
-        """Let go of a program that was held and turned out to be of no job: see Candidates."""
+        """Stop holding a program that turned out to be of no job: see `Candidates.release`."""
         self._candidates.release(process, exec_id)
 
     def entry(self, process: ProcessKey) -> wire.ProcValue | None:
@@ -88,7 +88,7 @@ class Scopes:
         return proc_of(self._procs, process)
 
     def is_agent(self, process: ProcessKey) -> bool:
-        """Whether `process` is an agent, by the kernel's entry: a name is anybody's choice."""
+        """Whether `process` is an agent, by the kernel's entry: its name could be anybody's choice."""
         entry = self.entry(process)
         return entry is not None and entry.standing == wire.STANDING_AGENT
 
@@ -110,7 +110,7 @@ class Scopes:
         yield from sorted(found, reverse=True, key=lambda each: each[0].started_ns)
 
     def sweep(self) -> None:
-        """Remove the candidates of processes that have ended, or have their scope in their own entry by now.
+        """Remove the candidates of processes that have ended, or whose own entry has their scope by now.
 
         A process that may still take its scope from a candidate is in the kernel's table, and takes it before
         it makes another process.
@@ -124,8 +124,8 @@ class Scopes:
     def write(self, policy: Compiled, scope: int | None = None, *, leaving: int = 0) -> WrittenPolicy:
         """Write a policy, for `hold`. Raises KernelError when it has no room.
 
-        If `scope` is held to the same policy by an exporter that ended, its entries stay, with their number.
-        Else there must be room for `leaving` further entries for addresses.
+        If an exporter that ended held `scope` to the same policy, the entries and the number stay. Else
+        there must be room for `leaving` further entries for addresses.
         """
         return self._policies.write(policy, scope, leaving=leaving)
 
@@ -134,16 +134,16 @@ class Scopes:
     ) -> None:
         """Hold `scope` to `policy`, written as `number`, from now on, in its mode.
 
-        `seeds` are the names that addresses (16 bytes) have without being looked up. If it `is_new`, it has
-        no process yet: the first one's network is looked after when it comes (`adopt`). Raises KernelError
-        when the policy has to be enforced and, as far as is known, can't be.
+        `seeds` are the names that addresses (16 bytes) have without being looked up. With `is_new` the scope
+        has no process yet: the network of the first one is looked after when it comes (`Frames.arrived`).
+        Raises KernelError when the policy has to be enforced and, as far as is known, can't be.
         """
-        if not self._policies.is_held(scope, number):  # else it has these grants, and later ones
+        if not self._policies.is_held(scope, number):  # else the scope has these grants, and later ones
             masks = ((peer, policy.named.granted(names)) for peer, names in seeds)
             self._grants.seed(scope, number, ((peer, mask) for peer, mask in masks if mask))
         if self._policies.will_enforce(scope, policy):
             if not is_new:  # a new scope has no process to find
-                self._frames.look(about_to_be={scope})  # first: if this process is killed, it stays in force
+                self._frames.look(about_to_be={scope})  # first: if this process is killed, the policy stays
             self._frames.require_options()
         self._policies.hold(scope, number, policy)
         self._windows.judge(has_executables=bool(self._policies.executables))
@@ -153,7 +153,7 @@ class Scopes:
         self._policies.executables.look_again()
 
     def prepare(self, scope: int, number: int, policy: Compiled) -> None:
-        """Have grants to `scope` made for `policy`, too, written as `number`: it is about to take over."""
+        """Make the kernel grant under `policy` (written as `number`), too: `scope` is to be held to it."""
         self._policies.prepare(scope, number, policy)
 
     def allows(self, policy: int, peer: Peer) -> bool:
@@ -163,8 +163,8 @@ class Scopes:
     def carry_over(self, scope: int, before: int, after: int, named: NamedRules, answers: Answers) -> int:
         """Grant under the policy `after`, with rules `named`, as if it had been there when `answers` came.
 
-        Returns how many addresses lack their grant: they had one under `before` and the names that led to
-        them aren't remembered, so that their rules aren't known, or there is no room.
+        Returns how many addresses had a grant under `before` and lack one now: there is no room for it, or
+        the names that led to the address aren't remembered, so that its rules aren't known.
         """
         masks = {peer: (named.granted(names), at_ns) for peer, (names, at_ns) in answers.items()}
         return self._grants.carry_over(scope, before, after, masks)
@@ -172,13 +172,14 @@ class Scopes:
     def carry_over_early(self, before: Named, after: Named, names_of: NamesOf) -> int:
         """Carry grants over, as `carry_over` does, for steps that looked names up before their job was known.
 
-        For a step's address, only names count that processes of its job, or of no job yet, looked up, and
-        whose rules `before` granted to the step: other jobs may use resolvers that this job doesn't trust.
+        A name counts for a step's address only if a process of the step's job, or of no job yet, looked it
+        up, and if `before` granted the name's rules to the step: other jobs may use resolvers that this job
+        doesn't trust.
         """
         scopes = self._scopes_of_steps()
 
         def mask_of(early: EarlyGrant) -> int | None:
-            if early.step not in scopes:  # it is over
+            if early.step not in scopes:  # the step is over
                 return 0
             told = {name for scope in (HOST, *scopes[early.step]) for name in names_of(scope, early.address)}
             own = [name for name in told if before.rules.granted([name]) & early.mask]
@@ -233,7 +234,7 @@ class Scopes:
         return bool(self.empty({scope}))
 
     def empty(self, scopes: Collection[int]) -> list[int]:
-        """Return those of `scopes` of which `is_empty` is true, by one walk through the processes for all."""
+        """Return the `scopes` that are empty (see `is_empty`), by one walk through the processes for all."""
         made = {scope: self._forks.made(scope) for scope in scopes}
         live = set[int]()
         for pid, proc in all_procs(self._procs) if made else ():
@@ -243,7 +244,7 @@ class Scopes:
         return [scope for scope in made if scope not in live and self._forks.made(scope) == made[scope]]
 
     def close(self, scopes: Collection[int], handle: Handler) -> None:
-        """Remove all entries of empty scopes; the acts counted last go to `handle`."""
+        """Remove all entries of empty scopes; the acts that were counted last go to `handle`."""
         for scope in scopes:
             self._candidates.forget(scope)
             self._policies.release(scope)

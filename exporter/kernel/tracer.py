@@ -36,7 +36,7 @@ from .pins import leave, remove
 from .processes import FollowedProcesses
 
 RINGS = ("lineage", "first", "lookups", "events", "environments")
-"""The rings in an order: records on a later one follow from records on an earlier one."""
+"""The rings, in the order in which records on a later one follow from records on an earlier one."""
 _REFUSES_SENDS = "on_send"
 """The program that refuses packet sockets' sends; some kernels have no hook for it."""
 PINNED_MAPS = [
@@ -63,7 +63,7 @@ class Counts:
         return self._count(kind, wire.COUNT_SEEN)
 
     def lost(self, kind: int) -> int:
-        """How often the ring had no room for a record of this kind; of acts, no counter had, either."""
+        """How often the ring had no room for a record of this kind; for acts, no counter had, either."""
         return self._count(kind, wire.COUNT_LOST)
 
     def untracked(self) -> int:
@@ -143,7 +143,7 @@ class Tracer:
     def hold_links(self, unpinned: Mapping[str, int]) -> None:
         """Hold the links of the programs, which have been attached meanwhile. Raises OSError.
 
-        `unpinned` are those that aren't pinned, by their programs' names.
+        `unpinned` has the links that aren't pinned, by their programs' names.
         """
         self._held.hold(unpinned)
         self.frames.refuses_sends = _REFUSES_SENDS in self._held
@@ -217,15 +217,15 @@ class Tracer:
         return lambda: all(ring.handed >= position for ring, position in zip(self._rings, until, strict=True))
 
     def take_environments(self, handle: Handler, *, most_s: float) -> None:
-        """Hand over the environments that processes of no job executed with since the last call.
+        """Hand over the environments with which processes of no job executed since the last call.
 
-        It does so for `most_s`, for at least one. `drain` hands them over once more, in order.
+        Goes on for `most_s`, and hands over at least one. `drain` hands them over once more, in order.
         """
         if self._environments is not None:
             self._environments.take_early(handle, most_s=most_s)
 
     def lost_environments(self) -> int:
-        """Return how many environments found no room so far."""
+        """Return for how many environments the ring had no room so far."""
         return self.counts().lost(wire.KIND_ENVIRONMENT)
 
     def has_counted_open(self) -> bool:
@@ -237,7 +237,7 @@ class Tracer:
         return Counts(partial(total, self._counters))
 
     def lost(self) -> Mapping[str, frozenset[str]]:
-        """Return the names of programs and pins that aren't as they were, by the kind of their loss."""
+        """Return the names of lost programs and pins, by the kind of their loss: see `HeldLinks.lost`."""
         found = dict(self._held.lost())
         found[UNPINNED] |= self.frames.unpinned()
         return found
@@ -248,7 +248,7 @@ class Tracer:
         return self.directory.name
 
     def detach(self) -> None:
-        """Stop tracing, unless it is to go on. The rings and the counts can still be read."""
+        """Detach the programs, unless `let_it_go_on` was called. Rings and counts can still be read."""
         if self._goes_on:
             self.frames.close()
             self._held.close()
@@ -262,7 +262,7 @@ class Tracer:
         remove(self.directory)
 
     def let_it_go_on(self) -> bool:
-        """Have `detach` detach nothing: policies stay in force until somebody stops this instance.
+        """Make `detach` leave the programs attached: policies stay in force until the instance is stopped.
 
         Returns whether it will do so: False where the programs are to end with this process.
         """

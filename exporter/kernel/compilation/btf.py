@@ -119,7 +119,7 @@ EARLIER: dict[str, list[tuple[str, ...]]] = {
     "INODE_CTIME_SEC": [("inode", "__i_ctime", "tv_sec"), ("inode", "i_ctime", "tv_sec")],
     "INODE_CTIME_NSEC": [("inode", "__i_ctime", "tv_nsec"), ("inode", "i_ctime", "tv_nsec")],
 }
-"""Where some of these members were before: in Linux 6.6 to 6.10, and before 6.6."""
+"""The places of some MEMBERS in other kernels: in Linux 6.6 to 6.10, and before 6.6."""
 OPTIONAL = frozenset({"io_kiocb", "io_socket", "mptcp_subflow_context", "mptcp_sock"})
 """Structs that a kernel may lack, along with the feature that uses them; their offsets are 0 then."""
 FUNCTIONS = ("bpf_lsm_socket_sendmsg", "security_socket_sendmsg")
@@ -157,7 +157,7 @@ class Btf:
         return self._strings[offset : self._strings.index(b"\0", offset)]
 
     def _named(self, names: Collection[str]) -> Iterator[tuple[str, int, int, int]]:
-        """Yield the name, the type id, the kind and the number of members of each type with such a name."""
+        """Yield the name, type id, kind and number of members of each type whose name is in `names`."""
         wanted = {}
         for name in names:
             offset = self._strings.find(b"\0" + name.encode() + b"\0")
@@ -169,7 +169,7 @@ class Btf:
                 yield wanted[name_at], type_id, info >> 24 & 0x1F, info & 0xFFFF
 
     def functions(self, names: Collection[str]) -> dict[str, int]:
-        """Return the type ids of the functions that there are, by their names."""
+        """Return the type ids, by name, of those functions in `names` that this kernel has."""
         return {name: type_id for name, type_id, kind, _ in self._named(names) if kind == _KIND_FUNCTION}
 
     def _structs(self, names: Collection[str]) -> dict[str, int]:
@@ -231,7 +231,7 @@ class KernelTypes(NamedTuple):
     offsets: dict[str, int]
     """The offset in bytes for every constant in MEMBERS."""
     functions: dict[str, int]
-    """The type id of each of FUNCTIONS that there is."""
+    """The type id of each of FUNCTIONS, by name; one that this kernel lacks is left out."""
 
 
 @cache

@@ -107,7 +107,7 @@ class Request:
 
 
 class Cache:
-    """Compiled bytecode on disk. No failure here is an error: the programs are compiled again then.
+    """Compiled bytecode on disk. A failure here is no error: the programs are compiled again.
 
     The kernel runs this bytecode, so it is used only while nobody but this user can write to the folder or to
     one above it.
@@ -163,7 +163,7 @@ def _kept(file: BinaryIO) -> Bytecode | None:
 
     Sets the file's time, by which `put` removes the oldest, where the file system allows it.
     """
-    # To the limit only: nothing says that it doesn't grow meanwhile.
+    # Only to the limit: the file may grow meanwhile.
     head, _, text = file.read(_LIMIT_BYTES).removeprefix(_EDITION).partition(b"\n")
     if head != hashlib.sha256(text).hexdigest().encode():
         return None

@@ -1,4 +1,4 @@
-"""Getting bytecode from the sources: a child process compiles it, or an earlier start left it.
+"""Get the programs' bytecode: a child process compiles the sources, unless an earlier start kept the result.
 
 The compiler (BCC and LLVM) never enters this process, which only reads its output.
 """
@@ -42,7 +42,7 @@ class Compiler:
         return version
 
     def compile(self, request: Request) -> dict[str, Any]:
-        """Have the child compile `request`; return its answer (see compiler.py).
+        """Compile `request` in the child; return the child's answer (see compiler.py).
 
         Raises KernelError with what is missing and how to get it.
         """
@@ -77,8 +77,8 @@ class Compiler:
         return answer
 
     def _start(self, *arguments: str) -> subprocess.Popen[str]:
-        # It runs as root, so nothing of the caller's environment reaches it, nor the working directory: that
-        # may be deleted, or closed to this user.
+        # The child runs as root, so it gets nothing of the caller's environment. Nor does it get the working
+        # directory, which may be deleted, or closed to this user.
         environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
         pipe = subprocess.PIPE
         try:

@@ -25,10 +25,10 @@ def bpf_directory() -> Path:
 
 
 def source_text(folder: Path) -> str:
-    """Return one C text, in which messages of compiler and verifier still name file and line of each part.
+    """Return the files of bpf/ as one C text; by its `#line`s, messages name a file and a line of bpf/.
 
-    BCC rewrites the access to maps in its main text alone. So each file stands here once, behind all that it
-    includes, instead of being included.
+    BCC rewrites the access to maps only in its main text, not in included files. So the text has each file
+    once, after all the files that it includes.
     """
     parts: dict[str, str] = {}
     for path in sorted(folder.glob("*.bpf.c")):
@@ -47,13 +47,13 @@ def _add(name: str, folder: Path, parts: dict[str, str]) -> None:
 
 
 def _kept(line: re.Match[str]) -> str:
-    """Return the line of an include if it is the layout's; an empty one in place of any other."""
+    """Return the line if it includes egress.h; an empty one in place of `#pragma once` or another include."""
     return line[0] if line[1] == _LAYOUT else ""
 
 
 @lru_cache(maxsize=1)
 def edition() -> int:
-    """Return 32 bits that tell these programs from those of other versions, even with the same records."""
+    """Return 32 bits that differ for each version of the programs, even if their records are the same."""
     folder = bpf_directory()
     text = (folder / "egress.h").read_text() + source_text(folder)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4])

@@ -1,8 +1,8 @@
-"""Filters at the egress of interfaces, set by netlink: how programs are attached there before Linux 6.6.
+"""Attach programs to the egress of interfaces before Linux 6.6: as filters of clsact, set by netlink.
 
 A filter is in force when the call returns and needs no link, so it stays whoever is killed. It stays even
 when its instance's pins are gone, and is found again by its name. Filters of others are left alone, and so is
-the clsact qdisc, which all filters share: removing it would remove those that others added meanwhile.
+the clsact qdisc, which all filters share: removing it would also remove the filters of others.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from exporter.kernel.netlink import ACK, DUMP, answers, attribute, attributes
 from .network_namespaces import everywhere, inside
 
 FILTERS = "filters"
-"""The name of a directory beside the pins of an instance that has, or had, filters."""
+"""The name of a directory among the pins of an instance; it exists if the instance has, or had, filters."""
 # include/uapi/linux/netlink.h, rtnetlink.h, pkt_sched.h, pkt_cls.h, if_ether.h
 _TRAFFIC = struct.Struct("=B3xiIII")
 _NEW_QDISC, _NEW_FILTER, _DEL_FILTER, _GET_FILTER = 36, 44, 45, 46
@@ -51,8 +51,8 @@ def filter_name(instance: str) -> str:
 def put_filter(program: int, index: int, name: str) -> bool:
     """Put `program` at the egress of an interface of this thread's namespace; return whether it was missing.
 
-    It comes before other filters of its kind. Raises OSError: ENOENT where the kernel has no clsact, or no
-    cls_bpf.
+    The filter runs before other filters of its kind. Raises OSError: ENOENT where the kernel has no clsact,
+    or no cls_bpf.
     """
     with _Netlink() as netlink:
         if any(found.name == name for found in netlink.filters(index)):
@@ -64,7 +64,7 @@ def put_filter(program: int, index: int, name: str) -> bool:
         for priority in _PRIORITIES:
             info = priority << 16 | socket.htons(_ALL_PROTOCOLS)
             try:
-                # Without a handle, which somebody might have. When two processes do this, both filters stay.
+                # No handle is asked for: a filter may have it. If two processes do this, both filters stay.
                 netlink.ask(_NEW_FILTER, _CREATE | _EXCL, (index, 0, _EGRESS, info), about)
             except OSError as error:
                 if error.errno != errno.EINVAL or priority == _PRIORITIES[-1]:
@@ -75,10 +75,9 @@ def put_filter(program: int, index: int, name: str) -> bool:
 
 
 def has_clsact(index: int) -> bool:
-    """Whether the kernel has clsact and cls_bpf, tried at an interface without a program: no filter is made.
+    """Whether the kernel has clsact and cls_bpf: tries a filter without a program, which is never made.
 
-    True unless the kernel says that it lacks them: where this can't be tried now, as without a free
-    descriptor, the lack shows when a filter is needed.
+    Also True where it can't be tried now, as without a free descriptor: a lack shows when a filter is needed.
     """
     try:
         put_filter(_NO_PROGRAM, index, filter_name("try"))
@@ -91,8 +90,8 @@ def remove_filters(name: str) -> None:
     """Remove the filters called `name` in every network namespace that can be found."""
     for namespace in everywhere():
         if namespace is None:
-            continue  # a filter there finds no mode any more, and drops nothing
-        with suppress(OSError):  # it may not be entered, or is gone
+            continue  # its filters find no mode in the maps any more, and drop nothing
+        with suppress(OSError):  # the namespace can't be entered, or is gone
             inside(namespace, lambda: _remove_here(name))
 
 
@@ -102,7 +101,7 @@ def _remove_here(name: str) -> None:
             for found in netlink.filters(index):
                 if found.name == name:
                     place = (index, found.handle, _EGRESS, found.info)
-                    with suppress(OSError):  # somebody else did
+                    with suppress(OSError):  # somebody else removed it
                         netlink.ask(_DEL_FILTER, 0, place, _text(_KIND, "bpf"))
 
 

@@ -1,4 +1,4 @@
-"""Other processes' descriptors: whose they are, and copies of them."""
+"""Descriptors of other processes: which threads share a table of them, and how to copy one."""
 
 from __future__ import annotations
 
@@ -13,15 +13,18 @@ _SAME, _BEFORE = 0, 1
 
 
 class Tables:
-    """Tables of descriptors that were met: most threads of a process share one, but any may have its own."""
+    """The tables of descriptors met so far: most threads of a process share one, but any may have its own."""
 
     def __init__(self) -> None:
-        """None was met yet."""
+        """Start without a table."""
         self._threads: list[int] = []
-        """A thread for each table, in the order that the kernel gives to the tables."""
+        """One thread for each table, in the order in which kcmp(2) puts the tables."""
 
     def meets_another(self, thread: int) -> bool:
-        """Whether the table of `thread` is another one, or may be, as where the kernel can't compare them."""
+        """Return whether the table of `thread` wasn't met before, and note it.
+
+        Also True where the kernel can't compare tables.
+        """
         low, high = 0, len(self._threads)
         while low < high:
             middle = (low + high) // 2
@@ -43,7 +46,7 @@ class Tables:
 
 
 def pidfd(pid: int, thread: int) -> int:
-    """Open a pidfd of a thread of `pid`, or of its process before Linux 6.9. Raises OSError."""
+    """Open a pidfd of a thread of `pid`; before Linux 6.9, one of `pid` itself. Raises OSError."""
     if thread == pid:
         return os.pidfd_open(pid)
     try:

@@ -1,4 +1,4 @@
-"""Attaching a program to the egress of interfaces, in the way that the kernel has for that."""
+"""Attach a program to the egress of interfaces, by the method that the kernel has."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ _LOOPBACK = 1
 _CLONE_NEWNET = 0x40000000
 _IS_GONE = (errno.ENODEV, errno.ENOLINK)
 _OTHERS_WITHIN_S, _OTHERS_LOOK_S = 2.0, 0.005
-"""The seconds to wait for another process to attach the program, which takes a tenth, and between looks."""
+"""The seconds to wait while another process attaches the program (a tenth is enough), and between looks."""
 AT_ONCE = 32
-"""The interfaces covered between looks at the clock: one takes microseconds, unless it is changed."""
+"""The number of interfaces between looks at the clock: one that isn't changed takes microseconds."""
 
 
 class AttachMethod(Enum):
@@ -40,7 +40,7 @@ class AttachMethod(Enum):
     CLSACT = "clsact"
     """Filters of the clsact qdisc."""
     NONE = "none"
-    """Neither: the kernel was built without, or the modules sch_ingress and cls_bpf aren't there."""
+    """Neither: the kernel was built without them, or its modules sch_ingress and cls_bpf aren't there."""
 
 
 @dataclass
@@ -50,15 +50,15 @@ class InterfaceRound:
     scope: int
     """The scope whose process was found in the namespace."""
     is_stale: bool = True
-    """Whether interfaces came, went or changed since they were listed: another round follows."""
+    """Whether interfaces came, went or changed since they were listed: then another round follows."""
     _left: list[int] = field(default_factory=list, init=False)
 
     def go_on(self, until_s: float, cover: Callable[[int], bool]) -> bool:
         """Call `cover` for the interfaces that are left, the newest first; return whether none is left.
 
-        `cover` gets an interface's index, and returns whether it changed anything there. After `until_s`
-        (monotonic) this stops at the first interface that was changed, and after AT_ONCE of them at the
-        latest. Raises OSError.
+        `cover` gets an interface's index, and returns whether it changed anything there. This stops once
+        `until_s` (monotonic) is over. It looks at the clock after each interface that was changed, and after
+        every AT_ONCE interfaces. Raises OSError.
         """
         looked_at = 0
         while self._is_any_left():
@@ -87,13 +87,14 @@ class InterfaceRound:
 
 
 class EgressAttachment(Protocol):
-    """One instance's program at the egress of interfaces, however it is attached."""
+    """A way to have one instance's program at the egress of interfaces."""
 
     def cover(self, through: InterfaceRound, until_s: float, besides: int) -> bool:
         """Put the program on every interface of this thread's namespace; return whether it is on all of them.
 
-        `until_s` is as for `InterfaceRound.go_on`; `besides` is the number of descriptors that other networks
-        of the scope take. Raises OSError: EMFILE where the scope would have more than its share of them.
+        `until_s` is as for `InterfaceRound.go_on`; `besides` is the number of descriptors for the networks of
+        the scope, without those for interfaces. Raises OSError: EMFILE where the scope would have more than
+        its share of descriptors.
         """
 
     def held_for(self, scope: int) -> int:
@@ -104,13 +105,13 @@ class EgressAttachment(Protocol):
 
 
 class TcxAttachment:
-    """The program attached by tcx links, ahead of all others.
+    """The program attached by tcx links, ahead of all other programs.
 
     A link stays with an interface that moves to another namespace.
     """
 
     def __init__(self, pins: Path, links: LateLinks) -> None:
-        """`links` has the links that are there already."""
+        """`links` has the links that were made before, and keeps those made now."""
         self._pins, self._links = pins, links
 
     def cover(self, through: InterfaceRound, until_s: float, besides: int) -> bool:
@@ -131,7 +132,7 @@ class TcxAttachment:
             try:
                 self._links.attach("on_frame", attach, f"_{scope}_{secrets.token_hex(8)}")
             except FileExistsError:
-                # Another process is about to do it, and lets everything pass until it has, or is killed.
+                # Another process has put the idle program there, and replaces it soon, unless it is killed.
                 if time.monotonic() > deadline_s:
                     raise OSError(errno.EBUSY, os.strerror(errno.EBUSY)) from None
                 time.sleep(_OTHERS_LOOK_S)
@@ -139,11 +140,11 @@ class TcxAttachment:
         return has_changed
 
     def held_for(self, scope: int) -> int:
-        """Return the number of links: one for each interface, even in a network that has too many."""
+        """Return the number of links: one for each interface, also in a network that was given up."""
         return self._links.number_of(f"on_frame_{scope}_")
 
     def withdraw(self) -> None:
-        """Do nothing: these links are detached along with the other later links."""
+        """Do nothing: `LateLinks.detach_all` detaches these links with the others."""
 
 
 class ClsactAttachment:
@@ -156,7 +157,7 @@ class ClsactAttachment:
     def cover(self, through: InterfaceRound, until_s: float, besides: int) -> bool:
         """See `EgressAttachment`."""
         del besides
-        (self._pins / FILTERS).mkdir(exist_ok=True)  # first: who removes the instance looks for them then
+        (self._pins / FILTERS).mkdir(exist_ok=True)  # first: only where it is, others look for filters
         with pinned_program(self._pins, "on_frame") as program:
             return through.go_on(until_s, lambda index: put_filter(program, index, self._name))
 
@@ -189,7 +190,7 @@ class NoExits:
 
 
 def exits(way: AttachMethod, pins: Path, links: LateLinks) -> EgressAttachment:
-    """Return the exits of the instance whose pins are in `pins`, by `way`."""
+    """Return the attachment, by the method `way`, for the instance whose pins are in `pins`."""
     if way is AttachMethod.TCX:
         return TcxAttachment(pins, links)
     return ClsactAttachment(pins) if way is AttachMethod.CLSACT else NoExits()
@@ -197,7 +198,7 @@ def exits(way: AttachMethod, pins: Path, links: LateLinks) -> EgressAttachment:
 
 @lru_cache(maxsize=1)
 def way_here() -> AttachMethod:
-    """Find out which way this kernel has."""
+    """Find out which method this kernel has."""
     try:
         programs_at_interface(_LOOPBACK)
     except OSError as error:

@@ -22,12 +22,15 @@ from exporter.kernel.programs.objects import pin, replace_program
 from .spare_descriptors import require_spare
 
 UNTIL_PINNED = {"on_frame": "idle_frame", "on_setsockopt": "idle_setsockopt"}
-"""For each program, with whose name its links' names begin, the idle one attached until a link is pinned."""
+"""For each program that denies, the idle one that is attached in its place until the link is pinned.
+
+The link's name begins with the name of the one that denies.
+"""
 _INDEX = 0xFFFFFFFF
 
 
 class LateLinks:
-    """The links of one instance that come and go, held open: none goes when its pin is removed."""
+    """The links of one instance that come and go, held open: each stays when its pin is removed."""
 
     def __init__(self, pins: Path, *, outlives: bool) -> None:
         """`pins` is the instance's directory; with `outlives` the links stay when this process ends."""
@@ -41,7 +44,7 @@ class LateLinks:
             os.close(self._links.popitem()[1])
 
     def __contains__(self, name: str) -> bool:
-        """Whether there is a link of that name."""
+        """Whether there is a link called `name`."""
         return name in self._links
 
     def __len__(self) -> int:
@@ -53,18 +56,18 @@ class LateLinks:
         return sum(name.startswith(beginning) for name in self._links)
 
     def find(self) -> None:
-        """Take in the links that others pinned, too: an earlier exporter, or `ci-egress enforce`."""
+        """Open the links that others pinned, too: an earlier exporter, or `ci-egress enforce`."""
         for path in self._pins.glob(f"{LATER}*"):
             name = path.name.removeprefix(LATER)
             if name not in self._links:
-                with suppress(OSError):  # it was removed meanwhile, or is none of ours
+                with suppress(OSError):  # it was removed meanwhile, or isn't one of ours
                     self._links[name] = open_pinned(path)
-                    self._let_deny(name)  # whoever pinned it may have been killed just then
+                    self._let_deny(name)  # whoever pinned it may have been killed before doing this
 
     def attach(self, program: str, attach: Callable[[int], int], suffix: str = "") -> None:
-        """Attach `program` by `attach`, which gets a program's descriptor and returns its link's.
+        """Attach `program` by `attach`, which gets a program's descriptor and returns the link's.
 
-        Raises OSError.
+        The link is called `program` with `suffix`. Raises OSError.
         """
         name = program + suffix
         with pinned_program(self._pins, UNTIL_PINNED[program]) as idle:
@@ -127,5 +130,5 @@ class LateLinks:
 
 
 def pinned_program(pins: Path, name: str) -> AbstractContextManager[int]:
-    """Open a program of the instance that is pinned until it is needed. Raises OSError."""
+    """Open the program `name`, which is pinned in `pins` until it is needed. Raises OSError."""
     return closing_fd(open_pinned(pins / f"prog_{name}"))

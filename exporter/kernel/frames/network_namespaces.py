@@ -89,7 +89,7 @@ class NamespaceThread:
         self._home = os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC)
 
     def inside(self, namespace: int, function: Callable[[], _T]) -> _T:
-        """Have the thread call `function` in `namespace` (a descriptor). Raises OSError."""
+        """Call `function` in the thread, inside `namespace` (a descriptor). Raises OSError."""
 
         def go_and_call() -> _T:
             _enter(namespace)
@@ -108,7 +108,8 @@ def _enter(namespace: int) -> None:
 def everywhere() -> Iterator[int | None]:
     """Iterate over the network namespaces that threads are in, or that are mounted.
 
-    Each descriptor is valid until the next one. None stands for one of a process that lets its readers wait.
+    Yields descriptors, each valid until the next one; None in place of a namespace that can't be opened since
+    its process lets its readers wait.
     """
     seen = set()
     for path in [*networks_of("[0-9]*"), *_mounted()]:
@@ -117,7 +118,7 @@ def everywhere() -> Iterator[int | None]:
         except OSError as error:
             if error.errno in _STUCK:
                 yield None
-            continue  # else it has ended, or is nobody's that we may look at
+            continue  # else the process has ended, or this user may not look at it
         with closing_fd(descriptor):
             number = os.fstat(descriptor).st_ino
             if number not in seen:

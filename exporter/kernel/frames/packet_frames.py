@@ -1,14 +1,16 @@
-"""Stopping frames at interfaces, while a job's policy is enforced.
+"""Stop frames at interfaces, while a job's policy is enforced.
 
 No cgroup hook sees the frames of packet sockets. `on_send` in bpf/frame.bpf.c refuses them when they are
-sent, wherever that is. Few kernels lack the hook for it; there, and for other senders of frames, a program,
-`on_frame`, is put at the egress of every interface, in every network namespace where such a job has a
-process. The kernel announces interfaces that appear (rtnetlink), but no namespaces: they are found by their
-processes, once a second, sooner where an interface came or went, and at once where a packet socket was made.
-Where none is in it any more by then, the socket itself leads there (abandoned_namespaces.py). Links are
-pinned like the instance's others, and stay when the exporter is killed.
+sent, in whatever network namespace. Few kernels lack the hook for it. For these, and for other senders of
+frames, `on_frame` is put at the egress of every interface, in every network namespace where a job whose
+policy is enforced has a process. Links are pinned like the instance's others, and stay when the exporter is
+killed.
 
-Frames could get past that program by PACKET_QDISC_BYPASS or through XDP sockets. Both need a socket option,
+The kernel announces new interfaces (rtnetlink), but not new namespaces. Namespaces are found by their
+processes: once a second, sooner where an interface came or went, and at once where a packet socket was made.
+If no process is in the namespace any more by then, the socket leads to it (abandoned_namespaces.py).
+
+Frames could get past `on_frame` by PACKET_QDISC_BYPASS or through XDP sockets. Both need a socket option,
 which `on_setsockopt` denies; it also judges who joins multicast groups. It is attached before the policy of
 any job is enforced: a socket keeps such an option for as long as it lives.
 """
@@ -44,13 +46,13 @@ from .network_namespaces import networks_of, number_at, prepare
 from .packet_sockets import SocketPlace
 
 LOOK_S, TURN_S = 1.0, 0.05
-"""The seconds between looks, and the most seconds that one turn may take where others wait."""
+"""The seconds between looks through the processes, and the most for one turn where other work waits."""
 CALM_S = 0.05
 """The seconds after a look in which no news starts another: a flapping interface would fill every turn."""
 
 _OPTIONS = "on_setsockopt"
 _EVERYWHERE, _UNREADABLE = 0, 1
-"""Keys for failures that are of no one namespace; no namespace has these numbers."""
+"""Keys for failures that don't belong to one namespace; no namespace has these numbers."""
 
 
 class Frames:
@@ -66,29 +68,30 @@ class Frames:
     ) -> None:
         """`pins` is the instance's directory; an earlier exporter may have left programs attached.
 
-        With `outlives` the attached programs stay when this process ends. `way` is how they are put at
-        interfaces; None: as this kernel can.
+        With `outlives` the attached programs stay when this process ends. `way` is the method that attaches
+        them to interfaces; None: the one that this kernel has.
         """
         prepare()
         self.refuses_sends = False
-        """Whether packet sockets' sends are refused in any network, so that none made elsewhere is a gap."""
+        """Whether sends of packet sockets are refused in every network: then a socket in a network that isn't
+        looked after is no gap."""
         self._pins, self._procs, self._modes = pins, maps["procs"], maps["modes"]
         self._candidates = maps["candidates"]
         self._told: list[Tampered] = []
         self._links = LateLinks(pins, outlives=outlives)
         self.way = way or way_here()
-        """How frames are stopped; NONE: on this kernel they can't be."""
+        """The method by which frames are stopped at interfaces; NONE: this kernel has none."""
         self._exits = exits(self.way, pins, self._links)
         self._guarded = GuardedNamespaces(self._exits, self._tell)
         self._sought = AbandonedNamespaces(self._pids, self._found_by)
         self._made: dict[tuple[int, int], Tampered] = {}
         """The last packet socket made in a network that was looked after, by the network and the scope."""
         self.most_s = float("inf")
-        """The seconds after which a call ends, or little later: the next turns do the rest."""
+        """The seconds after which a call ends, or little later: the next turns go on from there."""
         self._under_way: Iterator[None] | None = None
-        """The look that was begun and isn't finished; None: there is none."""
+        """The look that isn't finished yet; None where there is none."""
         self._is_withdrawing = False
-        """Whether that look detaches programs that aren't needed any more."""
+        """Whether the look under way detaches programs that aren't needed any more."""
         self._next_s = self._calm_until_s = 0.0
         self._until_s = 0.0
         self._is_over = False
@@ -117,7 +120,7 @@ class Frames:
 
     @property
     def is_looking(self) -> bool:
-        """Whether the time of a call was up before its look was over, or every interface was covered."""
+        """Whether the next turns have to go on: with a look, or with interfaces that lack their program."""
         return self._under_way is not None or self.is_covering
 
     def turn(self) -> list[Tampered]:
@@ -139,7 +142,7 @@ class Frames:
     def alarm(self, event: Tampered) -> None:
         """Look after the network in which a packet socket was made.
 
-        It may be a namespace of one thread's own, which no look finds, or one that nobody is in any more.
+        That may be a namespace of one thread alone, which no look finds, or one that nobody is in any more.
         """
         network = event.network
         if self._is_over or self._guarded.has_failed(network):
@@ -155,7 +158,10 @@ class Frames:
             self._take_in_where_it_was_made(event)
 
     def _take_in_where_it_was_made(self, event: Tampered) -> None:
-        """Look after the network of a thread of the process; if that takes long, the socket leads there."""
+        """Look after the network where a packet socket was made, if a thread of the process is in it.
+
+        When the time of a call is up before, `AbandonedNamespaces` finds the network by the socket.
+        """
         self._begin_turn()
         for path in networks_of(event.process.pid):
             if time.monotonic() >= self._until_s:
@@ -167,27 +173,27 @@ class Frames:
             self._tell(event, 0)
 
     def arrived(self, process: ProcessKey, scope: int) -> None:
-        """Look after the network of `process`, about to be of `scope`, if that scope's policy is enforced."""
+        """Look after the network of `process`, which is about to enter `scope`, if its policy is enforced."""
         mode = mode_entry(self._modes, scope)
         if not self._is_over and mode is not None and mode.is_enforcing:
             self._begin_turn()
             self._take_in(_told_of(process, 0, scope))
 
     def look(self, *, about_to_be: Collection[int] = ()) -> None:
-        """Look now: enforcement, namespaces or their interfaces have changed.
+        """Look now, since enforcement, namespaces or their interfaces have changed.
 
-        Scopes that are `about_to_be` enforced are treated as if they were. The next turn, or `found`, returns
-        the failures.
+        Scopes that are `about_to_be` enforced are treated as if they already were. The next turn, or `found`,
+        returns the failures.
         """
         self._guarded.look_again()
         if self._under_way is None or (about_to_be and self._is_withdrawing):
             self._under_way = self._looking(about_to_be)
         else:
-            self._next_s = 0.0  # by then these scopes are enforced
+            self._next_s = 0.0  # another look follows; by then these scopes are enforced
         self._go_on()
 
     def require_options(self) -> None:
-        """Deny options by which sockets get past the program to held processes. Raises KernelError."""
+        """Deny held processes the socket options by which frames get past `on_frame`. Raises KernelError."""
         if not self._is_over and self._pins.exists():
             with failures_told("attach", _OPTIONS):
                 self._hold_options()
@@ -209,7 +215,10 @@ class Frames:
         self._calm_until_s = time.monotonic() + CALM_S
 
     def _looking(self, about_to_be: Collection[int]) -> Iterator[None]:
-        """Do a look; it can be interrupted at each process."""
+        """Look through all processes once; each `yield` is a place where the look may be interrupted.
+
+        Where no policy is enforced any more, it detaches programs instead.
+        """
         self._next_s = time.monotonic() + LOOK_S
         self._is_withdrawing = False
         if not self._pins.exists():
@@ -238,7 +247,10 @@ class Frames:
         self._guarded.keep_only(found, (_EVERYWHERE, _UNREADABLE))
 
     def _take_in(self, who: Tampered, but: Collection[int] = ()) -> int | None:
-        """Look after a process's namespace, unless it is in `but`; return its number, None if it is gone."""
+        """Look after the namespace of a process, unless its number is in `but`.
+
+        Returns the number; None if the process is gone, or its namespace can't be read.
+        """
         path = Path(f"/proc/{who.process.pid}/ns/net")
         number = None
         try:
@@ -264,30 +276,30 @@ class Frames:
                 yield pid, proc._replace(scope=scope)
 
     def _pids(self) -> Iterator[tuple[int, int]]:
-        """Iterate over the processes whose policies are enforced, each with its scope."""
+        """Iterate over the pids of processes whose policies are enforced, each with its scope."""
         return ((pid, value.scope) for pid, value in self._processes(enforced(self._modes)))
 
     def _found_by(self, packet_socket: SocketPlace, event: Tampered) -> None:
-        """Look after the network of a packet socket. Raises OSError."""
+        """Look after the network in which a packet socket was made. Raises OSError."""
         is_new = self._guarded.take_in(packet_socket, event, self._until_s)
         if is_new and not event.network and not self.refuses_sends:
             self._tell(event, 0)
 
     def _held_yet(self, process: ProcessKey) -> int:
-        """Return the scope that holds a process for which the kernel reported none; 0: none does."""
+        """Return the scope that holds a process now, since the kernel's event has none; 0: none does."""
         proc = proc_of(self._procs, process)
         return self._held_here(proc, partial(one_of, self._candidates)) if proc else 0
 
     def _held_here(self, process: wire.ProcValue, found: Callable[[bytes], int | None]) -> int:
-        """Return the scope whose policy is for the network of a process; 0: no policy is.
+        """Return the scope whose policy applies to the network of a process; 0: none.
 
-        In an agent's network, steps are held from their first instruction on.
+        An agent's network belongs to `undecided`: steps in it are held from their first instruction on.
         """
         is_agent = process.standing == wire.STANDING_AGENT
         return held_as(process, found, self.undecided) or (self.undecided if is_agent else 0)
 
     def _hold_options_of(self, who: Tampered) -> None:
-        """Attach the program that denies the options; where that fails, report it once, for `who`."""
+        """Attach the program that denies socket options; if that fails, report it once, for `who`."""
         if self._guarded.has_failed(_EVERYWHERE):
             return
         try:
@@ -296,21 +308,21 @@ class Frames:
             self._guarded.fail(_EVERYWHERE, who, error)
 
     def _hold_options(self) -> None:
-        """Keep sockets from sending past the program, by denying the options for that. Raises OSError."""
+        """Attach the program that denies the socket options leading past `on_frame`. Raises OSError."""
         if _OPTIONS in self._links:
             return
         with closing_fd(os.open(cgroup2_root(), os.O_RDONLY | os.O_DIRECTORY)) as cgroup:
             attach = partial(attach_to_cgroup, cgroup=cgroup, attach_type=AttachType.SETSOCKOPT)
-            with suppress(FileExistsError):  # another process was quicker, and this one denies, too
+            with suppress(FileExistsError):  # another process attached it first, which denies, too
                 self._links.attach(_OPTIONS, attach)
 
     def _withdrawing(self) -> Iterator[None]:
-        """Detach a program at each step, as long as no policy is enforced: somebody may be turning one on."""
+        """Detach one program at each step, until all are gone or somebody turns enforcement on again."""
         with suppress(KernelError):
             while len(self._links) or self._guarded.is_any_failed:
                 with changing_modes(self._pins):
                     if enforced(self._modes):
-                        self._guarded.look_again(at_all=True)  # some may have been taken away
+                        self._guarded.look_again(at_all=True)  # some interfaces may have lost the program
                         return
                     if len(self._links) > 1:
                         self._links.detach_one()
@@ -332,5 +344,5 @@ class Frames:
 
 
 def _told_of(process: ProcessKey, exec_id: int, scope: int) -> Tampered:
-    """Return the event that would report a process, if there is anything to report."""
+    """Return an event that can report a failure to stop frames in the network of `process`."""
     return Tampered(boot_ns(), process, exec_id, 0, 0, scope, Tampering.FRAMES, 0, 1)

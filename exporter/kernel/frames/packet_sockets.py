@@ -1,7 +1,7 @@
 """Packet sockets of other processes, and the network namespaces that they were made in.
 
-Nothing is asked of a file that isn't a socket: its file system, which any user may have made, needn't answer.
-So each descriptor is looked at without being opened.
+A file that isn't a socket is never asked anything: any user may have made its file system, which needn't
+answer. So each descriptor is looked at without being opened.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ _AT_ONCE = 64
 
 
 class SocketPlace(NamedTuple):
-    """A descriptor of a thread that is, or was, a packet socket."""
+    """A thread's descriptor that is, or was, a packet socket."""
 
     pid: int
     thread: int
     number: int
 
     def opened(self) -> int:
-        """Return a descriptor of the network namespace in which the socket there was made.
+        """Return a descriptor of the network namespace in which the socket was made.
 
-        Raises OSError: EBADF where no packet socket is there.
+        Raises OSError: EBADF where the thread's descriptor is no packet socket any more.
         """
         return readers().within(self._opened, about=self.pid, discard=os.close)
 
@@ -47,7 +47,7 @@ class SocketPlace(NamedTuple):
         return f"/proc/{self.pid}/task/{self.thread}/fd/{self.number}"
 
     def _opened(self) -> int:
-        """Do it by a copy of the descriptor: another file may be there by now, which may hang when closed."""
+        """Do the work of `opened`, in a reader: the copy may be of another file, and hang when closed."""
         name = _packet_socket(self._path)
         if not name:
             raise _not_there()
@@ -60,9 +60,9 @@ class SocketPlace(NamedTuple):
 
 
 def packet_sockets(pid: int) -> Iterator[SocketPlace | None]:
-    """Iterate over the packet sockets of all threads of `pid`; None stands for a step without any.
+    """Iterate over the packet sockets of all threads of `pid`; None only marks the end of a step.
 
-    It is over early where the process lets its readers wait.
+    Ends early where the process lets its readers wait.
     """
     tables = Tables()
     with suppress(OSError), os.scandir(f"/proc/{pid}/task") as threads:
@@ -79,7 +79,7 @@ def packet_sockets(pid: int) -> Iterator[SocketPlace | None]:
 
 
 def _packet_sockets(thread: str, numbers: Sequence[str]) -> list[str]:
-    """Return the descriptors of a thread, out of some, that are packet sockets."""
+    """Return the packet sockets among some descriptors (`numbers`) of a thread."""
     return [number for number in numbers if _packet_socket(f"{thread}/fd/{number}")]
 
 
@@ -93,7 +93,7 @@ def _packet_socket(path: str) -> str:
 
 
 def _name(descriptor: int) -> str:
-    """Return the name of the file that a descriptor of this process is of; the kernel names sockets."""
+    """Return the name of the file behind a descriptor of this process; for a socket, `socket:[inode]`."""
     return str(Path(f"/proc/self/fd/{descriptor}").readlink())
 
 

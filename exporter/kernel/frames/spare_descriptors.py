@@ -1,4 +1,4 @@
-"""Keeping descriptors free, however many the networks and interfaces of jobs take."""
+"""Keep some descriptors free, however many the networks and interfaces of jobs need."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ KEPT_FREE = 32
 
 
 def require_spare(newest: int) -> None:
-    """Raise OSError (EMFILE) if too few descriptors are free; `newest`, just opened, was the lowest one."""
+    """Raise OSError (EMFILE) if too few descriptors are free; `newest`, just opened, was the lowest free."""
     if newest >= _most() - KEPT_FREE:
         raise _too_many()
 
 
 def require_share(number: int) -> None:
-    """Raise OSError (EMFILE) if one job may not have `number` descriptors: others need some."""
+    """Raise OSError (EMFILE) if `number` descriptors are too many for one job: others need some."""
     if number > _most() // 2:
         raise _too_many()
 

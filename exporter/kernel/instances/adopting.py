@@ -60,16 +60,16 @@ class Adopted:
             raise _unfit(self._directory, f"it can't be read: {error}") from None
 
     def attach(self) -> None:
-        """Do nothing: the programs are attached."""
+        """Do nothing: the programs are attached already."""
 
 
 @contextmanager
 def adopting(*, has_policy: bool, tell: Callable[[str], object] = lambda _: None) -> Iterator[Adopted | None]:
     """Take over the instance of a killed watch; yields None where there is none.
 
-    If this fails, or the caller's work with the instance, the instance stays as it is: only detaching its
-    programs removes it. `tell` is as for `sweep`. Raises KernelError when a watch is still running, when
-    several instances could be meant, or when the instance doesn't fit.
+    If this fails, or the caller fails later, the instance stays attached: only detaching its programs removes
+    it. `tell` is as for `sweep`. Raises KernelError when a watch is still running, when several instances
+    could be meant, or when the instance doesn't fit.
     """
     require_host()
     home = home_of(os.geteuid(), ensure_bpffs())
@@ -123,7 +123,7 @@ def _has_begun(directory: Path) -> bool:
 
 
 def _is_watchs(directory: Path) -> bool:
-    """Whether a watch made the instance, or may have: nobody can tell who made one of another version."""
+    """Whether a watch made the instance, or may have: an instance of another version doesn't show it."""
     try:
         layout = layout_of(directory)
         if layout == wire.LAYOUT:
@@ -134,9 +134,9 @@ def _is_watchs(directory: Path) -> bool:
 
 
 def _lock(directory: Path) -> int | None:
-    """Lock `directory`; None if its exporter is alive, and still holds the lock after a second.
+    """Return a descriptor that locks `directory`; None if its exporter still holds the lock after a second.
 
-    A process that only looks whether the exporter is alive holds the lock for a moment.
+    A process that only checks whether the exporter is alive holds the lock for a moment.
     """
     deadline_s = time.monotonic() + _PATIENCE_S
     while (held := lock(directory, blocking=False)) is None and time.monotonic() < deadline_s:

@@ -42,7 +42,7 @@ _HOME = re.compile(r"ci-egress(-[0-9]+)?")
 _HOOKS = frozenset(program.name for program in PROGRAMS if isinstance(program, Hook))
 """The names of the programs without which some acts aren't seen, and so not denied."""
 LOCKED_S = 1.0
-"""The most seconds spent on stopping frames while others wait for the lock: they give up after a few."""
+"""The most seconds spent on stopping frames while others wait for the lock: these give up after a few."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def _looked_at(directory: Path) -> Iterator[Instance]:
 
 
 def matching(found: list[Instance], name: str) -> Instance:
-    """Return the instance called `name`, or the only one whose id begins with that.
+    """Return the instance called `name`, or the only one whose id begins with `name`.
 
     Raises KernelError when there isn't exactly one.
     """
@@ -150,7 +150,7 @@ def jobs_of(instance: Instance) -> list[InstanceJob]:
 
 
 def _attached(directory: Path) -> frozenset[str]:
-    """Return the names of the attached programs, by pinned links, else by those that the exporter holds."""
+    """Return the names of the attached programs, by pinned links, else by links that the exporter holds."""
     if has_links(directory):
         return attached_pins(directory)
     return frozenset(link.program for link in _unpinned(directory))
@@ -175,15 +175,16 @@ def switch(job: InstanceJob, mode: JobMode, *, by: int) -> list[Gap]:
     """Enforce the policy of `job`, or only report acts against it, from the next act on.
 
     This writes one entry of a map, however many rules there are. An exporter that writes a mode meanwhile
-    waits, and keeps the choice of user `by`. Returns the gaps through which frames still leave. Raises
-    KernelError: if the job has no policy, nothing is changed; if not all of its programs are attached, the
-    mode is changed all the same.
+    waits, and keeps the choice of user `by`. Returns the gaps through which frames still leave.
+
+    Raises KernelError if the job has no policy, without changing anything; and if not all of the instance's
+    programs are attached, after changing the mode all the same.
     """
     directory = job.instance.directory
     name = f"{job.job.label} (instance {job.instance.name})"
     try:
         with _stopping(job, mode) as stop_frames:
-            stop_frames(math.inf)  # now: it may take a while, and others wait for the lock
+            stop_frames(math.inf)  # before the lock is taken: it may take a while, and others would wait
             with (
                 open_map(directory, "jobs") as jobs,
                 open_map(directory, "modes") as modes,
@@ -193,7 +194,7 @@ def switch(job: InstanceJob, mode: JobMode, *, by: int) -> list[Gap]:
                 if before is None:
                     what = f"{name} has no policy: there is nothing to {_verb(mode)}"
                     raise KernelError(what, hint="start it with --policy FILE or --allowed-endpoints TEXT")
-                gaps = stop_frames(LOCKED_S)  # before it is in force: then no frame leaves, whoever is killed
+                gaps = stop_frames(LOCKED_S)  # before enforcement: then no frame leaves, whoever is killed
                 # The choice before the mode: whoever sees the mode knows who chose it.
                 Registry(jobs, partial(changing_modes, directory)).switch(job.scope, mode, by)
                 put_mode(modes, job.scope, before._replace(is_enforcing=int(mode is JobMode.ENFORCE)))
@@ -206,10 +207,10 @@ def switch(job: InstanceJob, mode: JobMode, *, by: int) -> list[Gap]:
 
 
 def _stopping(job: InstanceJob, mode: JobMode) -> AbstractContextManager[Callable[[float], list[Gap]]]:
-    """Return a context whose value stops the job's frames, if its denials outlive its exporter.
+    """Return a context with a function that stops the job's frames, if its denials outlive the exporter.
 
-    The exporter may be gone already, or end now, so this process has to stop them. Otherwise the value does
-    nothing.
+    In that case the exporter may be gone already, or end now, so this process has to stop the frames. In any
+    other case the function does nothing.
     """
     directory = job.instance.directory
     if mode is not JobMode.ENFORCE or job.mode is JobMode.NONE or not has_links(directory):
@@ -264,7 +265,7 @@ def described(instance: Instance) -> str:
         return f"{name} of another version of ci-egress is still attached, without its exporter"
     with suppress(*UNREADABLE, KernelError):
         enforcing = [job for job in jobs_of(instance) if job.effective is JobMode.ENFORCE]
-        # Once each: with --host-enforce the job of `run` has its containers' row, too.
+        # Each label once: with --host-enforce the job of `run` has a second row, for its containers.
         jobs = dict.fromkeys(job.job.label for job in enforcing if job.job.is_job)
         whom = f" for {', '.join(jobs)}" if jobs else ""
         does = f"denies{whom}" if enforcing else "is attached"

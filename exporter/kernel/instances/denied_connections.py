@@ -1,4 +1,4 @@
-"""Ending the connections that a job's policy denies and that are older than the policy's enforcement.
+"""End the connections that a job's policy denies, and that were opened before the policy was enforced.
 
 The sockets are found in the processes that hold them, in whatever network namespace, and ended through a copy
 of the descriptor: a connect without an address makes the kernel forget the peer. Over TCP it also sends a
@@ -42,7 +42,7 @@ def listening_ports(pid: int) -> frozenset[int]:
 
 
 def _ports(table: Path) -> list[int]:
-    """Return the listening ports of a table; it is read line by line, since every socket has one."""
+    """Return the listening ports of a table, read line by line, since it has a line for every socket."""
     try:
         with table.open(encoding="ascii", errors="replace") as lines:
             rows = (line.split() for line in islice(lines, 1, None))
@@ -52,7 +52,7 @@ def _ports(table: Path) -> list[int]:
 
 
 _READERS_MAX = 4096
-"""Processes that may hang the reading about them, before nothing is read about others; each takes 10 ms."""
+"""The number of processes that may hang a reader before reading about others fails; each takes 10 ms."""
 _NO_ADDRESS = struct.pack("=H14x", socket.AF_UNSPEC)
 _SO_PEERNAME, _SO_COOKIE = 28, 57
 _NAME_BYTES = {socket.AF_INET: 16, socket.AF_INET6: 28}
@@ -79,7 +79,8 @@ class _Found(NamedTuple):
 def cut(instance: Path, scope: int) -> EndedConnections:
     """End the connections of `scope`'s processes that its policy denies. Raises OSError without the right.
 
-    For a command, which shares no limit with a job: it may start a thread for each process that hangs.
+    Only a command may call this, since it shares no limit with a job: it may start a thread for each process
+    that hangs a reader.
     """
     readers().most = _READERS_MAX
     ended: set[int] = set()
@@ -97,9 +98,9 @@ def cut(instance: Path, scope: int) -> EndedConnections:
 
 
 def _processes(maps: Mapping[str, Map], scope: int) -> Iterator[_Found]:
-    """Iterate over the processes held as of `scope`; for HOST only over those in containers.
+    """Iterate over the processes held to the policy of `scope`; for HOST only over those in containers.
 
-    That is the rule of `is_governed` in bpf/process.bpf.c.
+    `is_governed` in bpf/process.bpf.c has the same rule.
     """
     found, procs = all_of(maps["candidates"]), maps["procs"]
     undecided = _undecided(maps["config"])
@@ -130,7 +131,7 @@ def _cut_of(found: _Found, scope: int, verdicts: Verdicts) -> Iterator[int]:
 
 
 def _sockets(pid: int) -> Iterator[socket.socket]:
-    """Iterate over copies of the sockets of all threads of `pid`: each may have descriptors of its own."""
+    """Iterate over copies of the sockets of all threads of `pid`: any may have descriptors of its own."""
     tables, met = Tables(), set[int]()
     with suppress(FileNotFoundError, ProcessLookupError):
         for thread in Path(f"/proc/{pid}/task").iterdir():
@@ -154,7 +155,7 @@ def _sockets_of(pid: int, thread: int, met: set[int]) -> Iterator[socket.socket]
                 if error.errno in {errno.EBADF, errno.ESRCH}:
                     continue  # closed meanwhile
                 raise
-            number = os.fstat(copy).st_ino  # not by the link: another thread may have put another there
+            number = os.fstat(copy).st_ino  # not by the link: another thread may have put another file there
             if number in met or not _is_of_a_socket(Path(f"/proc/self/fd/{copy}")):
                 os.close(copy)
                 continue
@@ -169,7 +170,7 @@ def _is_of_a_socket(link: Path) -> bool:
 
 
 def _peer(opened: socket.socket) -> Peer | None:
-    """Return the peer that a socket is connected or connecting to; None where no policy is about it."""
+    """Return the peer that a socket is connected or connecting to; None where no policy applies."""
     is_known = opened.proto in _STREAMS | _DATAGRAMS
     if opened.family not in _NAME_BYTES or not is_known:
         return None

@@ -1,4 +1,4 @@
-"""Turn bytecode into running programs: make maps, load programs, attach them, and pin both.
+"""Turn bytecode into running programs: make maps, load and attach programs, and pin maps and links.
 
 with loading() as kernel:
     tracer = kernel.ready(Coverage(is_host=True))
@@ -39,7 +39,7 @@ def is_complete(bytecode: Bytecode) -> bool:
 
 @dataclass(frozen=True)
 class Loaded:
-    """Descriptors of maps, and of programs that the verifier let through: nothing calls these yet."""
+    """Descriptors of maps, and of programs that the verifier let through: no program is called yet."""
 
     maps: Mapping[str, int]
     programs: Sequence[tuple[Program, int]]
@@ -73,8 +73,8 @@ def load(  # noqa: PLR0913, PLR0917 - the last is for a caller that may be inter
 def attach(loaded: Loaded, pins: Path, unpinned: dict[str, int] | None = None) -> None:
     """Attach the programs, and pin their links in `pins`.
 
-    With `unpinned`, the links are put there by their programs' names, and not pinned. Raises KernelError; the
-    caller has to remove the pins made until then, and to close the links in `unpinned`.
+    With `unpinned`, the links are put into it by their programs' names, and not pinned. Raises KernelError;
+    the caller has to remove the pins made until then, and to close the links in `unpinned`.
     """
     with ExitStack() as stack:
         with failures_told("attach", "cgroup v2"):
@@ -162,7 +162,7 @@ class Loading:
         return tracer
 
     def loaded(self, coverage: Coverage) -> Tracer:
-        """Wait until every program is loaded: the maps can be filled now, and nothing is traced yet.
+        """Wait until every program is loaded; return a tracer. Its maps can be filled; nothing is traced yet.
 
         Raises KernelError with what is missing and how to get it.
         """

@@ -1,4 +1,4 @@
-"""Ending the processes that are left of a job: the kernel's table has them, wherever they went."""
+"""End the processes that are left of a job: the kernel's table has them, wherever they went."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from exporter.events.facts import ProcessKey
 from exporter.kernel.tracer import Tracer
 
 LIMIT_S = 10.0
-"""The most seconds for ending all processes of a job, which may make them faster than they are killed."""
+"""The most seconds for ending all processes of a job: it may make new ones faster than they are killed."""
 _PAUSE_S = 0.005
 _CHASE_S = 0.02
 """The seconds for which processes that keep forking are killed as each is found, before `meanwhile` is
@@ -29,7 +29,7 @@ class EndResult(NamedTuple):
     ended: list[str]
     """The processes that ended, each as `name (pid)`, in no order."""
     left: list[str]
-    """The processes that are still running, likewise."""
+    """The processes that are still running, each as in `ended`."""
     is_over: bool
     """Whether no process of the job is left. One that forks and exits all the time may be in neither list."""
 
@@ -41,10 +41,11 @@ def end_scope(
     goes_on: Callable[[ProcessKey], bool] = lambda _: False,
     limit_s: float = LIMIT_S,
 ) -> EndResult:
-    """Kill every process of `scope`, and those made meanwhile, until none is left or `limit_s` is over.
+    """Kill every process of `scope`, also those made meanwhile, until none is left or `limit_s` is over.
 
-    A process that may still turn out to be of `scope` counts as one. The programs must be attached: they keep
-    the table of processes. `meanwhile` is called now and then. `goes_on` returns whether a process is spared.
+    A process that may still turn out to be of `scope` counts as one of it. The programs must be attached:
+    they keep the table of processes. `meanwhile` is called now and then. `goes_on` returns whether a process
+    is spared.
     """
     met: dict[ProcessKey, str] = {}
     deadline_s = time.monotonic() + limit_s
@@ -86,9 +87,9 @@ def _kill(process: ProcessKey, tracer: Tracer) -> bool:
         descriptor = os.pidfd_open(process.pid)
     except OSError:
         return False
-    # It ended meanwhile, or shows among those that are left.
+    # Suppressed: it ended meanwhile, or it is among the processes that are left.
     with closing_fd(descriptor), suppress(ProcessLookupError, PermissionError):
-        if tracer.processes.is_live(process):  # still, so this is no other process of that number
+        if tracer.processes.is_live(process):  # still followed, so no other process has its pid
             signal.pidfd_send_signal(descriptor, signal.SIGKILL)
             return True
     return False

@@ -1,4 +1,4 @@
-"""Stopping the frames of a job whose policy is about to be enforced, in the process that turns that on."""
+"""Stop the frames of a job whose policy is about to be enforced, in the process that turns that on."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from exporter.kernel.pins import open_map
 
 
 class Gap(NamedTuple):
-    """A way for frames to leave all the same, and a hint against it."""
+    """A way by which frames still leave, and a hint how to close it."""
 
     what: str
     hint: str
@@ -32,8 +32,8 @@ _LEFT = Gap(
 def stopping(instance: Path, scope: int) -> Iterator[Callable[[float], list[Gap]]]:
     """Yield a function that stops the frames of `scope`, as if its policy were enforced.
 
-    It does as much as it can in the seconds that it is given, or little longer, goes on from there the next
-    time, and returns the gaps that are there by then. Raises OSError.
+    The function gets the seconds that it may take, or little more, and does as much as it can in them. The
+    next call goes on from there. It returns the gaps that are known so far. Raises OSError.
     """
     gaps, late = list[Gap](), list[Tampered]()
     with ExitStack() as stack:

@@ -18,14 +18,14 @@ from exporter.kernel.bpf import U32, Map
 
 _MIXER, _ALL_64_BITS = 0x9E3779B97F4A7C15, (1 << 64) - 1
 KEPT = 256
-"""The entries that each scope may have while the map has room; half of it is for scopes that need more."""
+"""The entries that a scope may have while the map has room; it gets more while less than half is in use."""
 
 
 class Candidates:
     """The scopes that were found for processes of no job, by the keys that these carry."""
 
     def __init__(self, candidates: Map) -> None:
-        """Take in the entries that `candidates` has: an exporter that ended may have made some."""
+        """Read the entries that `candidates` has: an exporter that ended may have made some."""
         self._map, self._room = candidates, candidates.max_entries
         self._known: defaultdict[int, set[bytes]] = defaultdict(set)
         self._scopes: dict[bytes, int] = {}
@@ -54,7 +54,7 @@ class Candidates:
         self._note(key, scope)
 
     def release(self, process: ProcessKey, exec_id: int) -> None:
-        """Let go of a program that was held because it might be a job's, unless its job was found."""
+        """Stop holding a program that was held because it might be a job's, unless its job was found."""
         if self._scopes.get(candidate_key(process, exec_id), HOST) == HOST:
             self.adopt(process, exec_id, HOST)
 
@@ -63,14 +63,14 @@ class Candidates:
         return known_scope(proc, self._scopes.get) or HOST
 
     def held_as(self, proc: wire.ProcValue, undecided: int) -> int:
-        """Return the scope to whose policy a process is held; see the function of that name."""
+        """Return the scope to whose policy a process is held; see the function `held_as`."""
         return held_as(proc, self._scopes.get, undecided)
 
     def __len__(self) -> int:
         return len(self._scopes)
 
     def forget_all_but(self, needed: Container[bytes]) -> None:
-        """Remove the entries whose keys aren't `needed`: no process goes by them any more.
+        """Remove the entries whose keys aren't `needed`: no process looks its scope up there any more.
 
         A process that has acted since its scope was found has the scope in its own entry.
         """
@@ -92,7 +92,7 @@ class Candidates:
 
 
 def known_scope(proc: wire.ProcValue, found: Callable[[bytes], int | None]) -> int | None:
-    """Return the scope of a process, even if it hasn't acted since that was found; HOST for one of no job.
+    """Return the scope of a process, also one that was found since it acted last; HOST: it is of no job.
 
     None: it isn't known yet. `found` returns the scope under a key. `scope_of` in bpf/process.bpf.c does the
     same, and writes the scope into the process's entry when the process acts next.
@@ -103,8 +103,8 @@ def known_scope(proc: wire.ProcValue, found: Callable[[bytes], int | None]) -> i
 def held_as(proc: wire.ProcValue, found: Callable[[bytes], int | None], undecided: int) -> int:
     """Return the scope to whose policy a process is held: its job's, or `undecided` until that is known.
 
-    HOST: it is held as one of no job. A step whose variables turn out to be no job's stays held. In
-    bpf/process.bpf.c, `scope_of` and `held_as` do the same.
+    HOST: it is held as a process of no job. A step whose variables turn out to be no job's stays held to
+    `undecided`. In bpf/process.bpf.c, `scope_of` and `held_as` do the same.
     """
     scope = known_scope(proc, found)
     is_released = scope == HOST and proc.standing == wire.STANDING_MARKED

@@ -44,7 +44,7 @@ def inode_at(path: Path) -> Inode | None:
     Neither device nor number are taken from stat(2), which gives another device on Btrfs and overlayfs.
     """
     try:
-        # Without needing any right to read it.
+        # O_PATH needs no right to read the file.
         with closing_fd(os.open(path, os.O_PATH | os.O_CLOEXEC)) as descriptor:
             status = os.fstat(descriptor)
             shown = Path(f"/proc/self/fdinfo/{descriptor}").read_text()
@@ -59,15 +59,15 @@ def inode_at(path: Path) -> Inode | None:
 
 
 class Executables:
-    """The bits of executables, in the mask that a process inherits and adds to at each exec.
+    """The bits of executables in the mask of each process, which inherits it and may get a bit at each exec.
 
-    An executable has the same bit in all policies, and none is given away twice: the mask of a process stays
+    An executable has the same bit in all policies, and no bit is given to two. So the mask of a process stays
     true when its job's policy changes, or its exporter. A file counts as long as it hasn't changed since a
     policy first named it.
     """
 
     def __init__(self, exe_bits: Map, exe_names: Map) -> None:
-        """Take in the executables that the maps have: an exporter that ended may have named some."""
+        """Read the executables that the maps have: an exporter that ended may have named some."""
         self._map, self._names = exe_bits, exe_names
         self._bits: dict[str, int] = {}
         self._given = {key: U32.unpack(value)[0] for key, value in exe_names.items()}
@@ -78,7 +78,7 @@ class Executables:
         return len(self._given)
 
     def name(self, executables: Iterable[str]) -> None:
-        """Have the kernel recognise `executables`, names and paths, from the next exec on.
+        """Make the kernel recognise `executables`, names and paths, from the next exec on.
 
         Raises KernelError when there are too many, or a file can't be identified, and OSError when a map is
         full.
@@ -97,9 +97,9 @@ class Executables:
             self._bits[executable] = bit
 
     def renumbered(self, policy: Compiled) -> Compiled:
-        """Return `policy` with the bits that its executables have here, as in `held` of events.
+        """Return `policy` with the bits that this instance has for its executables, as in `held` of events.
 
-        The executables count from now on. Raises the errors of `name`.
+        Also calls `name` for the executables, and raises its errors.
         """
         self.name(policy.executables)
         bits = {executable: self._bits[executable] for executable in policy.executables}
@@ -116,7 +116,7 @@ class Executables:
         )
 
     def look_again(self) -> None:
-        """Take the files as they are now: those installed, updated or changed meanwhile count, too.
+        """Find the files of the executables again: those installed, updated or changed meanwhile count, too.
 
         Raises KernelError and OSError.
         """
@@ -125,8 +125,8 @@ class Executables:
             for inode in _files_of(executable):
                 now[inode] = now.get(inode, 0) | 1 << bit
         before = self._masks
-        self._masks = before | now  # until this is done, the map may have any of them
-        for inode in now:  # only now: none counts for less in between
+        self._masks = before | now  # until this is done, the map may have any of these files
+        for inode in now:  # once all bits are known: no file has fewer in between
             self._write(inode)
         for key in {_key(inode) for inode in before} - {_key(inode) for inode in now}:
             self._map.delete(key)
@@ -134,7 +134,7 @@ class Executables:
 
     def _look_for(self, executable: str, bit: int) -> None:
         for inode in _files_of(executable):
-            # One that was changed since another policy named it counts for this one alone.
+            # A file that was changed since another policy named it counts for this executable alone.
             self._masks[inode] = self._masks.get(inode, 0) | bit
             self._write(inode)
 

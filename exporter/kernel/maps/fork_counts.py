@@ -2,8 +2,8 @@
 
 Processes come and go while the table is read. One that forks and exits again and again can evade the reader:
 the new process is entered behind the reader, and the old one is gone before the reader gets there. So finding
-none proves little. If none was made meanwhile either, there is none: the kernel counts a new process once its
-entry is in the table, and its creator's entry is there until then.
+no process proves little. But if none was made meanwhile either, none is there: the kernel counts a new
+process once its entry is in the table, and its creator's entry is there until then.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ class Forks:
     """The kernel's counts of the processes that each scope has made."""
 
     def __init__(self, forks: Map) -> None:
-        """`forks` may have counts already: those of an exporter that ended go on."""
+        """`forks` may have counts already: those of an exporter that ended are continued."""
         self._map = forks
 
     def follow(self, scope: int) -> None:
@@ -26,7 +26,7 @@ class Forks:
         self._map.insert(U32.pack(scope), U64.pack(0))
 
     def made(self, scope: int) -> int:
-        """Return how many processes `scope` has made since it is followed; follow it if it isn't yet."""
+        """Return how many processes `scope` has made since it is followed; calls `follow` if it isn't yet."""
         value = self._map.lookup(U32.pack(scope))
         if value is None:
             self.follow(scope)

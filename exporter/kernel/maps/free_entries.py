@@ -1,19 +1,19 @@
-"""Finding room in an array: which of its entries are in use."""
+"""Find room in an array, by noting which of its entries are free."""
 
 from __future__ import annotations
 
 
 class FreeEntries:
-    """The runs of entries of an array, taken and given back."""
+    """The free entries of an array: runs of them are taken and given back."""
 
     def __init__(self, first: int, end: int) -> None:
         """All entries from `first` to before `end` are free."""
         self._first = first
         self._free = {first: end}
-        """The ends of the free runs, by where they begin: no run touches another."""
+        """The end of each free run, by its first entry: no run touches another."""
 
     def take(self, size: int) -> int | None:
-        """Take `size` free entries; return where they begin, None when no run is as long."""
+        """Take a run of `size` free entries; return its first entry, None when no run is as long."""
         if size == 0:
             return self._first
         for start, end in sorted(self._free.items()):

@@ -1,7 +1,7 @@
 """Grants: addresses that names led a scope to, so that the rules for these names hold for them.
 
 The kernel adds grants as DNS answers come. This module adds those for names that need no lookup, carries
-grants over to a new policy, and removes those that are over.
+grants over to a new policy, and removes grants that are over.
 """
 
 from __future__ import annotations
@@ -66,11 +66,11 @@ class Grants:
         after: int,
         masks: Mapping[bytes, tuple[int, int]],
     ) -> int:
-        """Grant under the policy `after` all that it would have granted, had it been in force before.
+        """Grant under the policy `after` all that it would have granted if it had been in force before.
 
         `masks` has, by address (16 bytes), the rule sets of `after`, and when the last answer came (in ns
-        since boot). An address that was granted under `before` is granted for as long as it was there.
-        Returns how many addresses are lost: they were granted and aren't in `masks`, or there is no room.
+        since boot). An address that was granted under `before` is granted for at least as long as
+        there. Returns how many addresses are lost: they were granted and aren't in `masks`, or have no room.
         """
         made, lost = Counter[int](), set[bytes]()
         for peer, (mask, at_ns) in masks.items():
@@ -159,14 +159,17 @@ class Grants:
                 yield key, value
 
     def _carry(self, key: wire.GrantedKey, mask: int | None, like: bytes, made: Counter[int]) -> bool:
-        """Grant `mask` for as long as `like`; returns whether nothing is lost.
+        """Grant `mask` for as long as the grant `like`; returns whether nothing is lost.
 
-        It is lost when the mask isn't known (None) or there is no room for it.
+        A grant is lost when the mask isn't known (None) or there is no room for it.
         """
         return mask is not None and (not mask or self._add(key, mask, like, made))
 
     def _add(self, key: wire.GrantedKey, mask: int, like: bytes, made: Counter[int]) -> bool:
-        """Grant `mask` for as long as `like`; returns whether there was room. `made` counts new grants."""
+        """Grant `mask` for as long as the grant `like`; returns whether there was room.
+
+        `made` counts the grants that are new.
+        """
         packed = wire.GRANTED_KEY.pack(*key)
         _, _, until_ns, used = wire.GrantedValue.unpack(like)[:4]
         try:
@@ -174,7 +177,7 @@ class Grants:
                 made.update(counted_under(key.scope))
                 return True
             there = self._granted.lookup(packed)
-            if there is not None:  # by an answer that came meanwhile
+            if there is not None:  # made by an answer that came meanwhile
                 low, high, until_now_ns, used = wire.GrantedValue.unpack(there)[:4]
                 more = (low | halves(mask)[0], high | halves(mask)[1], max(until_ns, until_now_ns), used)
                 self._granted.update(packed, wire.GRANTED_VALUE.pack(*more))
@@ -183,7 +186,7 @@ class Grants:
         return True
 
     def _end(self, key: bytes, now_ns: int) -> bool:
-        """Remove a grant, unless an answer that came meanwhile has renewed it."""
+        """Remove a grant, unless an answer that came meanwhile has renewed it; return whether it is gone."""
         value = self._granted.take(key)
         if value is None or _is_over(value, now_ns, unused_before=FOR_GOOD):
             return value is not None
@@ -191,10 +194,10 @@ class Grants:
         return False
 
     def _count_made(self, made: Counter[int]) -> None:
-        """Subtract grants that the kernel didn't count as made from those that ended.
+        """Subtract grants that user space made from the count of grants that ended.
 
-        They are counted as ended later, like all others. The kernel's own count of grants made can't be
-        corrected, since the kernel writes it meanwhile.
+        The kernel didn't count them as made, and they are counted as ended later, like all others. Its count
+        of grants made can't be corrected, since the kernel may write it at the same time.
         """
         self._ended.add(Counter({scope: -number for scope, number in made.items()}))
 

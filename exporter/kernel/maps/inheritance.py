@@ -1,8 +1,8 @@
 """The legacy of an exporter that ended, for the one that adopts its instance: counts, records, processes.
 
-Its programs went on. Records that it hadn't read wait on the rings and in the tables of aggregated acts, for
-the next reader. Records that it had read are gone with it, unless they were exported; it noted the number of
-attempts that it had exported or given up, so that the missing rest can be counted.
+The programs of the ended exporter went on. Records that it hadn't read wait on the rings and in the tables of
+aggregated acts, for the next reader. Records that it had read are gone with it, unless they were exported. It
+noted the number of attempts that it had exported or given up, so that the missing ones can be counted.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ class Inherited(NamedTuple):
 
 
 class Running(NamedTuple):
-    """A process that was followed already, and goes on."""
+    """A process that an earlier exporter followed, and that goes on."""
 
     process: ProcessKey
     exec_id: int
-    """Which of its programs it ran when the oldest unread record was written."""
+    """The number of the program that it ran when the oldest unread record was written."""
     scope: int
     is_past: bool
-    """Whether it runs another program by now: that exec is among the unread records."""
+    """Whether it runs another program by now, whose exec is among the unread records."""
 
 
 def inherited(maps: Mapping[str, Map], rings: Sequence[Ring], windows: Windows) -> Inherited:
-    """Sum up the attempts so far; while more are counted all the time, `gone` may be too small by those."""
+    """Sum up the attempts so far. If the kernel goes on counting, `gone` may be too small by later ones."""
     noted = wire.AccountValue.unpack(maps["account"].lookup(U32.pack(0)) or b"")
     counters = maps["counters"]
     for _ in range(_TRIES):
@@ -57,7 +57,7 @@ def inherited(maps: Mapping[str, Map], rings: Sequence[Ring], windows: Windows) 
         if (seen, lost) == _seen_and_lost(counters):
             break
     taken = max(0, seen - lost - waiting)
-    # An exporter may have reported records that it hadn't freed yet: they come once more.
+    # An exporter may have reported records that it hadn't freed yet: they are read once more.
     settled = min(noted.settled, taken)
     return Inherited(settled, noted.lost, taken - settled, waiting)
 

@@ -1,4 +1,4 @@
-"""Policies in the kernel's maps: the output of exporter/policy/compile.py, where the programs look it up."""
+"""Policies in the kernel's maps: the output of exporter/policy/compile.py, as the programs look it up."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .modes import mode_entry, put_mode
 from .registry import Registry
 
 _HEAD_BITS, _NAME_HEAD_BITS = 64, 32
-"""The bits of a key before its address, and before its name."""
+"""The bits before the address in a key of `policy`, and before the name in a key of `names`."""
 _LOW = (1 << 64) - 1
 _FULL = (errno.E2BIG, errno.ENOSPC)
 
@@ -51,7 +51,7 @@ class Policies:
     """The rules of every policy, and which scopes are held to which policy."""
 
     def __init__(self, maps: Mapping[str, Map], registry: Registry) -> None:
-        """Take in the policies of an exporter that ended; `registry` knows the modes that users chose."""
+        """Read which policies an exporter that ended wrote; `registry` knows the modes that users chose."""
         self._registry, self._all = registry, maps["policies"]
         self._entries, self._alternatives, self._modes = maps["policy"], maps["alternatives"], maps["modes"]
         self._names, self._ports = maps["names"], maps["rule_ports"]
@@ -59,11 +59,11 @@ class Policies:
         self.executables = Executables(maps["exe_bits"], maps["exe_names"])
         self._known = {U32.unpack(key)[0]: _known(value) for key, value in self._all.items()}
         self._used = sum(1 for _ in self._entries.items()) if self._known else 0
-        """The number of entries for addresses, of all policies."""
+        """The number of entries for addresses that all policies have."""
         self._numbers = count(max(self._known, default=0) + 1)
         self._forget_further(maps["further_names"])
         self._rooms = FreeEntries(1, self._alternatives.max_entries)
-        """The places for alternatives; 0 stands for no alternative."""
+        """The free places for alternatives; place 0 means that there is no alternative."""
         for known in self._known.values():
             self._rooms.claim(known.base + 1, known.alternatives)
         self._written: dict[int, WrittenPolicy] = {}
@@ -71,8 +71,8 @@ class Policies:
     def write(self, policy: Compiled, scope: int | None = None, *, leaving: int = 0) -> WrittenPolicy:
         """Write the entries of `policy`. Raises KernelError when they have no room.
 
-        If `scope` is held to the same policy by an exporter that ended, its entries stay, with their number.
-        Else there must be room for `leaving` further entries for addresses.
+        If an exporter that ended held `scope` to the same policy, the entries and the number stay. Else
+        there must be room for `leaving` further entries for addresses.
         """
         policy = self._with_executables(policy)
         fingerprint = _fingerprint(policy)
@@ -117,7 +117,7 @@ class Policies:
         """Hold `scope` to `policy`, written as `number`, from now on.
 
         Its mode is the one that somebody chose for the scope, else the policy's: a choice by `ci-egress
-        enforce` goes before the file.
+        enforce` takes precedence over the file.
         """
         with self._registry.changing():
             is_enforcing = self._registry.wants_enforcing(scope, policy.mode)
@@ -127,7 +127,7 @@ class Policies:
             put_mode(self._modes, scope, entry)
 
     def prepare(self, scope: int, number: int, policy: Compiled) -> None:
-        """Have grants to `scope` made for `policy`, too, written as `number`, until it takes over."""
+        """Make the kernel grant to `scope` under `policy`, too (written as `number`), until it takes over."""
         with self._registry.changing():
             mode = mode_entry(self._modes, scope)
             if mode is not None:
@@ -141,7 +141,7 @@ class Policies:
         if mode is not None and mode.is_enforcing and mode.refuses_lookups:
             self._refused.update(
                 U32.pack(scope), bytes(4)
-            )  # before: TCP may have questions that nobody judged
+            )  # before: TCP may have questions left that nobody judged
         self._modes.delete(U32.pack(scope))
 
     def remove(self, number: int) -> None:
@@ -158,7 +158,7 @@ class Policies:
         return self._written.keys()
 
     def remove_unknown(self) -> None:
-        """Remove policies of an exporter that ended, unless this one has them: nothing uses them any more."""
+        """Remove policies of an exporter that ended, unless this one took them over."""
         if not self._known:
             return
         entries = _by_number(self._entries, lambda key: wire.PolicyKey.unpack(key).policy)
@@ -170,7 +170,7 @@ class Policies:
             self._remove(number, (known.base, known.alternatives), *keys)
 
     def _forget_further(self, further: Map) -> None:
-        """Remove names that CNAMEs led to under removed policies: a new policy may get such a number."""
+        """Remove names that CNAMEs led to under removed policies: a new policy may get the same number."""
         for number, keys in _by_number(further, _policy_of_name).items():
             if number not in self._known:
                 for key in keys:

@@ -15,7 +15,7 @@ def all_procs(procs: Map) -> Iterator[tuple[int, wire.ProcValue]]:
 
 
 def latest_procs(procs: Map, keys: Iterable[bytes]) -> Iterator[tuple[int, wire.ProcValue]]:
-    """Iterate over the processes under `keys` that are still there; each is read when it is its turn."""
+    """Iterate over the processes under `keys` that are still there; each is read when its turn comes."""
     pids = (U32.unpack(key)[0] for key in keys)
     return ((pid, entry) for pid in pids if (entry := proc_at(procs, pid)))
 

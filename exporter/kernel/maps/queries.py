@@ -34,8 +34,8 @@ class Queries:
     def expire(self, now_ns: int) -> int:
         """Remove questions asked longer than PATIENCE_NS before `now_ns` (since boot); return how many.
 
-        The kernel counts the questions that it keeps, and those answered; with these counts it knows how much
-        room is left.
+        The kernel counts the questions that it noted, and those that were answered; from these counts and the
+        removed ones (`queries_expired`) it knows how much room is left.
         """
         removed = Counter[int]()
         for key in list(self._waiting):

@@ -1,8 +1,8 @@
 """The jobs of an instance, pinned for other processes: `ci-egress enforce`, or a watch that adopts it.
 
-A scope's mode shows in three places. The mode that was requested when the job began, and the one that
-somebody chose since, are kept here. The mode by which the kernel goes is in the map `modes`, and follows from
-the two: the chosen mode goes before the requested one, also when another policy takes over.
+A scope has three modes. The mode that was requested when the job began, and the one that somebody chose
+since, are kept here. The mode that the kernel applies is in the map `modes`, and follows from the two: the
+chosen mode takes precedence over the requested one, also when another policy takes over.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ _LOW = (1 << 64) - 1
 
 
 class JobMode(IntEnum):
-    """enum job_mode."""
+    """`enum job_mode` in bpf/egress.h."""
 
     NONE = wire.JOB_MODE_NONE
-    """There is no policy, or nobody chose."""
+    """There is no policy, or nobody chose a mode."""
     AUDIT = wire.JOB_MODE_AUDIT
     ENFORCE = wire.JOB_MODE_ENFORCE
     STOPPED = wire.JOB_MODE_STOPPED
@@ -33,7 +33,7 @@ class JobMode(IntEnum):
 
 
 class ResumableJob(NamedTuple):
-    """The facts that a watch that adopts the instance needs to continue a job's trace."""
+    """The facts by which a watch that adopts the instance continues a job's trace."""
 
     run_hash: int = 0
     """The first 64 bits of the SHA-256 of the run's id."""
@@ -42,12 +42,12 @@ class ResumableJob(NamedTuple):
     parent_id: int = 0
     """The id of the span above the job's; 0: there is none."""
     below: int = 0
-    """The id from which ids below the job's span are derived; 0: the job's own span's."""
+    """The span id from which ids below the job's span are derived; 0: that of the job's own span."""
     began_ns: int = 0
     """When the job began, in ns since boot."""
     told_ns: int = 0
-    """When its span was reported, in ns since boot: the job was over, and left processes behind. 0: not
-    yet."""
+    """When the job's span was reported, in ns since boot: the job was over, and left processes behind. 0: it
+    wasn't reported yet."""
     who: int = 0
     """A digest of the identity by which the job got its policy (Who.digest)."""
 
@@ -90,7 +90,7 @@ class Registered:
 
 
 def run_hash(run_id: str) -> int:
-    """Return 64 bits that stand for the id of a run, which may be of any length."""
+    """Return 64 bits that identify a run, computed from its id, which may be of any length."""
     return int.from_bytes(hashlib.sha256(run_id.encode(errors="replace")).digest()[:8])
 
 
@@ -98,10 +98,10 @@ class Registry:
     """The map `jobs`: an instance's jobs by their scopes."""
 
     def __init__(self, jobs: Map, lock: Callable[[], AbstractContextManager[object]]) -> None:
-        """`lock` keeps other processes from changing modes meanwhile."""
+        """`lock` returns a context in which no other process changes modes."""
         self._jobs = jobs
         self.changing = lock
-        """The lock to hold while a mode is changed: the choice noted here and the map `modes` go together."""
+        """The lock to hold while a mode is changed: the choice noted here and the map `modes` must agree."""
 
     def __iter__(self) -> Iterator[tuple[int, Registered]]:
         """Iterate over the scopes, in their order, each with its job."""

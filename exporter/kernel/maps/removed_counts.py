@@ -1,6 +1,6 @@
-"""Counts of the entries that this process removed, by scope.
+"""Counts of the DNS questions, or of the grants, that user space removed from the kernel's maps, by scope.
 
-The kernel counts those that it made; with these counts it knows how much room is left.
+The kernel counts the entries that it made; with the removed ones it knows how much room is left.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _ALL_64_BITS = (1 << 64) - 1
 
 
 def counted_under(scope: int) -> tuple[int, int]:
-    """Return what a question or grant of `scope` is counted under: its scope, and all scopes.
+    """Return the keys under which a question or grant of `scope` is counted: its scope, and ALL_SCOPES.
 
     Steps whose job isn't known have one scope in common.
     """
@@ -23,14 +23,14 @@ def counted_under(scope: int) -> tuple[int, int]:
 
 
 class RemovedCounts:
-    """The map that has these counts."""
+    """A map with counts of removed entries."""
 
     def __init__(self, counts: Map) -> None:
         """`counts` is the map; the counts that an earlier exporter left in it are continued."""
         self._map = counts
 
     def add(self, removed: Counter[int]) -> int:
-        """Add numbers, which may be negative; return the one of all scopes."""
+        """Add numbers, by scope, which may be negative; return the number for ALL_SCOPES."""
         for scope, number in removed.items():
             before = self._map.lookup(U32.pack(scope))
             total = number + (U64.unpack(before)[0] if before else 0)

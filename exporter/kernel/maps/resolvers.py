@@ -12,9 +12,9 @@ UNITS = (
     *("pdns-recursor.service", "dnscrypt-proxy.service", "stubby.service"),
     *("pihole-FTL.service", "AdGuardHome.service", "coredns.service"),
 )
-"""Systemd units right below system.slice. A process that is in none of them and takes port 53 while the
-programs run isn't believed over loopback: it may do so for a job, as Docker does for a container that
-publishes a port."""
+"""Systemd units right below system.slice. If a process outside of them takes port 53 while the programs run,
+its answers over loopback aren't believed: it may act for a job, as Docker does for a container that publishes
+a port."""
 
 
 def trust_units(units: Map) -> None:

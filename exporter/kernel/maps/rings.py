@@ -19,13 +19,13 @@ _DISCARDED = 1 << 30
 _TIME_AT = _HEADER_SIZE + 8  # at_ns in struct record_header
 
 _LONGEST = 1 << 16
-"""Bytes of a record, its header included, at most."""
+"""The most bytes of a record, with its header."""
 
 _FREED_EVERY = 64
-"""Records after which room is freed: a batch may take seconds, and a burst meanwhile needs the room."""
+"""The number of records after which room is freed: a batch may take seconds, and a burst needs the room."""
 
 KEPT_MAX_BYTES = 32 << 20
-"""The most bytes kept of records that were handed over before it was their turn."""
+"""The most bytes kept of records that were handed over before their turn."""
 
 _UNFINISHED_NS, _NOTHING_NS = -1, 1 << 64
 """A time before all others, and one after all others."""
@@ -38,15 +38,15 @@ class Ring:
     """The consumer's side: one reader, records in the order in which the kernel reserved them."""
 
     def __init__(self, descriptor: int, size_bytes: int) -> None:
-        """Map the ring behind `descriptor` (a power of two of `size_bytes`). Raises OSError."""
+        """Map the ring behind `descriptor`; `size_bytes` is a power of two. Raises OSError."""
         page = mmap.PAGESIZE
         self._size = size_bytes
         self._consumer = mmap.mmap(descriptor, page)
-        # Written at once: `struct` clears the place first, and to programs that run before it goes on, which
-        # may take as long as others have the processor, the ring is full.
+        # The position has to be written in one step. `struct` clears the place first: until it goes on, which
+        # may take as long as others have the processor, programs find the ring full.
         self._consumer_at = memoryview(self._consumer).cast("Q")
-        # Behind the data they stand once more, so that no record wraps. A beginning of that is enough, and
-        # all that is mapped counts as this process's memory.
+        # The kernel shows the data twice, one behind the other, so that no record wraps. The beginning of the
+        # second copy is enough, and all that is mapped counts as this process's memory.
         length = page + size_bytes + min(size_bytes, _LONGEST)
         self._shared = mmap.mmap(descriptor, length, prot=mmap.PROT_READ, offset=page)
         self._producer_at = memoryview(self._shared)[:page].cast("Q")
@@ -56,7 +56,7 @@ class Ring:
         self._taken: int | None = None
         """The position of the record that `take` hands over now."""
         self._kept: deque[tuple[int, bytes]] = deque()
-        """The records that were handed over early, each with its position."""
+        """The records that `take_early` handed over and `take` didn't yet, each with its position."""
         self._kept_bytes = 0
 
     def close(self) -> None:
@@ -68,16 +68,16 @@ class Ring:
 
     @property
     def produced(self) -> int:
-        """How far the kernel got by now: a position, in bytes since the ring was made."""
+        """The position up to which the kernel has reserved records, in bytes since the ring was made."""
         return self._producer_at[0]
 
     @property
     def handed(self) -> int:
-        """How far the records are handed over for good: a position, too."""
+        """The position up to which `take` has handed over all records."""
         return self._kept[0][0] if self._kept else self._consumed
 
     def look(self) -> None:
-        """See how far the kernel got: records that it reserves from now on show at the next look."""
+        """Note up to where the kernel has reserved records; later records show at the next look."""
         self._produced = self._producer_at[0]
 
     def next_ns(self) -> int:
@@ -93,7 +93,7 @@ class Ring:
             header = U32.unpack_from(self._data, at)[0]
             if header & _BUSY:
                 return _UNFINISHED_NS
-            self._length = header & ~_DISCARDED  # not busy, so these are all its flags
+            self._length = header & ~_DISCARDED  # it isn't busy, so this removes all flags
             if not header & _DISCARDED:
                 at_ns: int = U64.unpack_from(self._data, at + _TIME_AT)[0]
                 return at_ns
@@ -101,7 +101,7 @@ class Ring:
         return _NOTHING_NS
 
     def waiting(self) -> Iterator[wire.RecordHeader]:
-        """Iterate over the headers of the records that wait to be taken, as of now; they go on waiting."""
+        """Iterate over the headers of the records that wait to be taken, up to an unfinished one."""
         produced, position = self._producer_at[0], self._consumed
         while position < produced:
             at = position & self._size - 1
@@ -114,9 +114,9 @@ class Ring:
             position += (_HEADER_SIZE + length + 7) & ~7
 
     def take_early(self, handle: Handler, *, most_s: float) -> None:
-        """Hand over waiting records for `most_s`, at least one, and keep them, for `take` in their turn.
+        """Hand over waiting records before their turn, for `most_s`, at least one.
 
-        Their room is free at once.
+        They are copied, which frees their room at once, and `take` hands them over once more in their turn.
         """
         deadline_s = time.monotonic() + most_s
         is_first = True
@@ -142,7 +142,7 @@ class Ring:
             handle(memoryview(record), 0, len(record))
             return
         self._taken, length = self._consumed, self._length
-        self._advance()  # first: meanwhile `handle` may take others early
+        self._advance()  # first: `handle` may call `take_early`
         try:
             handle(self._data, (self._taken & self._size - 1) + _HEADER_SIZE, length)
         finally:
@@ -162,19 +162,19 @@ class Drained(NamedTuple):
     """The result of `drain`."""
 
     number: int
-    """Records that were handed over."""
+    """The number of records that were handed over."""
     is_all: bool
-    """Whether no record is left that was there and finished when it began."""
+    """Whether no record is left that was there, and finished, when `drain` began."""
 
 
 def drain(rings: Sequence[Ring], handle: Handler, *, limit: int, most_s: float = math.inf) -> Drained:
     """Hand over finished records in the order of their times, for `most_s`: at least one, at most `limit`.
 
-    Records on one ring may follow from records on another: those on a later one of `rings` from those on an
-    earlier one, so the earlier ones are looked at last; and the other way round, so records younger than the
-    first look wait. Each record's time was taken before its room was reserved, which is why the order holds
-    although the times on one ring needn't rise. An unfinished record holds up all the rings, for as long as
-    a program in the kernel takes to write it.
+    A record on one ring may follow from a record on another. Those on later `rings` follow from those on
+    earlier ones, so the earlier rings are looked at last. Some follow the other way round, so records younger
+    than the first look have to wait. Each record's time was taken before its room was reserved: therefore
+    the order holds although the times on one ring needn't rise. An unfinished record holds up all the rings,
+    for as long as a program in the kernel takes to write it.
     """
     until_ns, deadline_s = boot_ns(), time.monotonic() + most_s
     for ring in reversed(rings):

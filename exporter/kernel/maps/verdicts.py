@@ -1,6 +1,6 @@
-"""The verdict of the policy in the kernel's maps on an act, by the kernel's lookup, without doing the act.
+"""The verdict of the policy in the kernel's maps on an act that nobody does.
 
-The lookup is the same as in bpf/policy.bpf.c, on the same maps: so it needs neither the policy's file nor the
+The lookup is the same as in bpf/policy.bpf.c, on the same maps. So it needs neither the policy's file nor the
 exporter that wrote the maps.
 """
 
@@ -37,7 +37,7 @@ class Process(NamedTuple):
     held: int
     """The mask of the executables in its chain."""
     early: int = 0
-    """The number of the step that it is part of; 0: of none."""
+    """The number of the step that the process is part of; 0: of none."""
 
 
 class PolicyAnswer(NamedTuple):
@@ -86,7 +86,7 @@ class Verdicts:
         return best is not None and EntryVerdict(best.verdict) is EntryVerdict.ALLOW
 
     def _is_allowed_early(self, address: bytes, classes: tuple[_Class, ...], process: Process) -> bool:
-        """Whether a name that the step had looked up before its job was known allows it."""
+        """Whether a name that the process's step looked up before its job was known allows the act."""
         strictest = mode_entry(self._modes, wire.SCOPE_WITHOUT_ROOM)
         if strictest is None:
             return False
@@ -100,7 +100,7 @@ class Verdicts:
         return max((choice for choice in found if choice), key=lambda choice: choice.rank, default=None)
 
     def _holding(self, value: bytes | None, held: int) -> wire.ChoiceValue | None:
-        """Return the entry, or the first alternative behind it, that holds for `held`; None: none does."""
+        """Return the entry in `value`, or the first alternative behind it, that holds for `held`, or None."""
         for _ in range(wire.ALTERNATIVES_MAX):
             if value is None:
                 return None

@@ -31,7 +31,7 @@ class Coverage(NamedTuple):
     is_host: bool = False
     """Whether processes of no job are followed, too."""
     reads_environments: bool = False
-    """Whether the environments that these execute with come as events, to find jobs by."""
+    """Whether the environments with which processes of no job execute come as events, to find jobs by."""
 
 
 class Windows:
@@ -43,7 +43,7 @@ class Windows:
 
     def __init__(self, maps: Mapping[str, Map], coverage: Coverage, *, goes_on: bool = False) -> None:
         """Begin the first window, or with `goes_on` continue where an exporter that ended stopped."""
-        thread(NAME)  # now, when there is room for it
+        thread(NAME)  # started now, while there is room for a thread
         self._coverage = coverage
         self._config, self._others, self._others_told = maps["config"], maps["others"], maps["others_told"]
         self._flows = (maps["flows_even"], maps["flows_odd"])
@@ -71,7 +71,7 @@ class Windows:
 
     @property
     def attempts(self) -> int:
-        """The attempts that are counted here now, and weren't handed over."""
+        """The number of attempts that are counted in the maps now, and weren't handed over."""
         starts = (
             index * _SLOT for index, kind in enumerate(self._slots[_KIND_AT : self._end : _SLOT]) if kind
         )
@@ -89,7 +89,7 @@ class Windows:
             self._others.insert(key, U64.pack(0))
 
     def forget(self, scope: int, handle: Handler) -> None:
-        """Hand over the rest of the count that `follow` began, and end it: no process of `scope` is left."""
+        """Hand over what the counters of `scope` still have, and remove them: no process of it is left."""
         for record in self._further_others(_others_keys(scope)):
             handle(memoryview(record), 0, _SLOT)
         for key in _others_keys(scope):
@@ -98,7 +98,7 @@ class Windows:
             del self._told_others[key]
 
     def judge(self, *, has_executables: bool) -> None:
-        """Have acts judged by policies from now on; with `has_executables`, some policy names executables."""
+        """Make the kernel judge acts from now on; with `has_executables`, some policy names executables."""
         self._has_policies, self._has_executables = True, has_executables
         self._configure()
 
@@ -109,12 +109,12 @@ class Windows:
             self._configure()
 
     def know_everyone(self) -> None:
-        """Have a process without a known ancestor held as a step, since everybody else is known."""
+        """Hold a process without a known ancestor as a step from now on, since all others are known."""
         self._knows_everyone = True
         self._configure()
 
     def follow_jobs_alone(self) -> None:
-        """Follow only processes of jobs from now on: no other is added, and none sends its environment."""
+        """Follow only processes of jobs from now on: no other is added, and no environment is sent."""
         self._coverage = Coverage()
         self._configure()
 
@@ -132,7 +132,7 @@ class Windows:
             self._grace = Grace()
 
     def finish(self, handle: Handler) -> None:
-        """Hand over everything counted. Call it when the programs are detached; it waits for them to end."""
+        """Hand over all counts. Call it when the programs are detached; it waits until none runs any more."""
         if self._grace is not None:
             self._grace.wait()
             self._grace = None

@@ -26,7 +26,7 @@ class HeldLinks:
         self.hold({})
 
     def hold(self, unpinned: Mapping[str, int]) -> None:
-        """Open the links that are pinned by now; `unpinned` are others, by program. Raises OSError."""
+        """Open the links that are pinned by now; `unpinned` has further ones, by program. Raises OSError."""
         self.close()
         self._pins = _inodes(self._directory)
         for name in sorted(self._pins):
@@ -40,7 +40,7 @@ class HeldLinks:
         return program in self._held
 
     def lost(self) -> Mapping[str, frozenset[str]]:
-        """Return the names of pins and programs that aren't as they were, by the kind of their loss."""
+        """Return the names of pins and programs that have changed since `hold`, by the kind of their loss."""
         pins, links = self._pins_now(), {name: link_info(link) for name, link in self._held.items()}
         detached = {name for name, link in links.items() if not link.is_attached}
         replaced = {name for name, link in links.items() if link.program_id != self._programs[name]}
@@ -49,7 +49,7 @@ class HeldLinks:
         return {what: frozenset(names) for what, names in found.items()}
 
     def _pins_now(self) -> Mapping[str, int]:
-        """Return the pins there are, or the first ones if reading fails, as without a free descriptor."""
+        """Return the pins there are; those that `hold` saw if reading fails, as without a free descriptor."""
         try:
             return _inodes(self._directory)
         except FileNotFoundError:
@@ -71,6 +71,6 @@ class HeldLinks:
 
 
 def _inodes(directory: Path) -> dict[str, int]:
-    """Return the inode of each pin, by name: another inode if it was replaced. Raises OSError."""
+    """Return the inode of each pin, by name: a pin that was replaced has another one. Raises OSError."""
     with os.scandir(directory) as entries:
         return {entry.name: entry.inode() for entry in entries if not entry.name.startswith(LATER)}

@@ -57,11 +57,11 @@ _CANNOT_ATTACH = (errno.EBUSY, errno.EINVAL, errno.ENODEV, errno.EOPNOTSUPP, _EN
 
 
 class SecurityHook(NamedTuple):
-    """A program that answers where the kernel asks its security modules; left out where none can be.
+    """A program that answers where the kernel asks its security modules; left out where none may answer.
 
-    Where programs are one of the modules (BPF LSM), this is one of these. Else it stands in front of the
-    function that asks the modules. There the kernel passes over a program that it has interrupted on the same
-    processor, as it may with PREEMPT.
+    Where programs are among the modules (BPF LSM), the program is called as one of them. Else it is called in
+    front of the function that asks the modules. There the kernel skips a program that it has interrupted on
+    the same processor, which may happen with PREEMPT.
     """
 
     name: str
@@ -69,7 +69,7 @@ class SecurityHook(NamedTuple):
 
     @property
     def is_there(self) -> bool:
-        """Whether the kernel takes programs for this hook: it may have none, or forbid them to everybody."""
+        """Whether the kernel loads a program for this hook: it may lack the hook, or forbid programs."""
         try:
             os.close(self.load(_GO_ON, ()))
         except (KeyError, KernelError, VerifierError):
@@ -102,7 +102,7 @@ class SecurityHook(NamedTuple):
 
 
 def asks_programs() -> bool:
-    """Whether programs are among the kernel's security modules, which the kernel says since Linux 6.8."""
+    """Whether programs are among the kernel's security modules; False before Linux 6.8, which can't say."""
     modules = (ctypes.c_uint64 * _MODULES_MAX)()
     size = ctypes.c_uint32(ctypes.sizeof(modules))
     try:
@@ -119,7 +119,7 @@ class Hook(NamedTuple):
     type: ProgramType
     attach_type: AttachType
     places: str = ""
-    """The map through which other programs tail-call this one; empty: none does."""
+    """The map through which other programs tail-call this one; empty: no program does."""
     place: int = 0
 
     def load(self, code: bytes, maps: Sequence[int]) -> int:

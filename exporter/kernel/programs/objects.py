@@ -79,7 +79,7 @@ def create_map(spec: MapSpec) -> int:
     sizes = (spec.type, spec.key_size, spec.value_size, spec.max_entries, spec.flags)
     if spec.type != _SK_STORAGE:
         return bpf(_MAP_CREATE, _MAP.pack(*sizes, name, 0, 0, 0))
-    # The only type that the kernel doesn't make without the types of key and value.
+    # For this type alone the kernel wants the BTF types of key and value.
     with closing_fd(_load_btf(_btf_of(spec.value_size, _LOCKS.get(spec.name)))) as types:
         return bpf(_MAP_CREATE, _MAP.pack(*sizes, name, types, _KEY_TYPE, _VALUE_TYPE))
 
@@ -94,8 +94,8 @@ def load_program(  # noqa: PLR0913, PLR0917 - the kernel wants to know that much
 ) -> int:
     """Load a program, whose instructions refer to `maps` (descriptors) by their index.
 
-    `function` is the type id of the kernel's function that it is for, if it is for one. Returns the program's
-    descriptor. Raises VerifierError.
+    `function` is the BTF type id of the kernel's function to which the program will be attached; 0: none.
+    Returns the program's descriptor. Raises VerifierError.
     """
     descriptors = (ctypes.c_int * len(maps))(*maps)
     code = ctypes.create_string_buffer(instructions, len(instructions))
@@ -143,7 +143,8 @@ def attach_to_cgroup(program: int, cgroup: int, attach_type: AttachType) -> int:
 def attach_to_interface(program: int, index: int) -> int:
     """Attach a program to the egress of an interface of this thread's network namespace, ahead of all others.
 
-    It runs before this returns the link's descriptor: the kernel waits in between, for tens of milliseconds.
+    The program runs before this returns the link's descriptor: the kernel waits in between, for tens of
+    milliseconds.
     Raises OSError: EEXIST where the program is there already, EINVAL before Linux 6.6.
     """
     return bpf(_LINK_CREATE, _TCX_LINK.pack(program, index, AttachType.TCX_EGRESS, _BEFORE))
@@ -162,7 +163,7 @@ def programs_at_interface(index: int) -> list[int]:
 
 
 def replace_program(link: int, program: int) -> None:
-    """Have `link` run `program` from now on, in one step. Raises OSError: EEXIST where it does already."""
+    """Replace the program of `link` by `program`, in one step. Raises OSError: EEXIST if it has it."""
     bpf(_LINK_UPDATE, struct.pack("=IIII", link, program, 0, 0))
 
 

@@ -26,7 +26,7 @@ _FIGURES = ("processed ", "verification time ", "stack depth ")
 
 
 class VerifierError(Exception):
-    """A program that the kernel refuses; without a `reason`, the verifier had no part in that."""
+    """A program that the kernel refuses; without a `reason`, something else than the verifier refused it."""
 
     def __init__(self, what: str, reason: str = "", log: str = "") -> None:
         """`what` is the errno's text, `reason` the last line of the verifier, `log` the lines before it."""
@@ -36,7 +36,7 @@ class VerifierError(Exception):
 
 
 def refusal(code: int, attempt: Attempt) -> VerifierError:
-    """Return the error for a program refused with errno `code`; it is tried again, to get the reason."""
+    """Return the error for a program refused with errno `code`; loads it again, to get the reason."""
     what = os.strerror(code)
     fault, _ = _said(attempt, _FAULT, _FAULT_ROOM)
     reason = last_word(fault)
@@ -50,7 +50,7 @@ def last_word(log: str) -> str:
 
 
 def _way(attempt: Attempt) -> str:
-    """Return the last lines of the verifier's way; empty where the log is longer than all room for it."""
+    """Return the last lines of the verifier's way; empty where the log doesn't fit into any of _WAY_ROOMS."""
     for room in _WAY_ROOMS:
         log, is_whole = _said(attempt, _WAY, room)
         if is_whole:

@@ -1,2 +1,2 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
-/* Empty: BCC includes it and brings what it needs of it itself. */
+/* Empty: BCC includes this file, but brings by itself what it needs from it. */
