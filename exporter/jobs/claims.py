@@ -64,7 +64,7 @@ class Who(NamedTuple):
 
     @property
     def digest(self) -> int:
-        """`identity`, by which a watch that adopts an instance knows the job again; 0 if claims are in doubt."""
+        """`identity`, by which a watch that adopts an instance knows the job; 0 if claims are in doubt."""
         return 0 if self.is_contradictory or self.is_partial else self.identity
 
     @property

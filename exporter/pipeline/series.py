@@ -17,7 +17,8 @@ _LINEAGE_CHARACTERS_MAX = 1024
 _ARROW = ">"
 
 UNKNOWN_LINEAGE: Lineage = (OTHER,)
-"""Stands for chains that are unknown or can't be told apart; without a chain, a series would mean any."""
+"""The lineage in place of chains that are unknown, or can't be told apart. A series without a lineage would
+mean all chains."""
 
 
 class CountedDestination(NamedTuple):
