@@ -1,4 +1,4 @@
-"""Keep a watch going when something goes wrong in it: without it no further job would be held."""
+"""Keep a watch going when a part of it fails: without the watch, no further job would be held."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Faults:
 
 
 def told_of(error: Exception) -> str:
-    """Return a line about what went wrong."""
+    """Return a line that describes `error`."""
     if isinstance(error, CiEgressError):
         return error.what
     if isinstance(error, MemoryError):
