@@ -48,7 +48,7 @@ class Verdict(enum.IntEnum):
     """The policy's verdict on an act."""
 
     NONE = 0
-    """There is no policy."""
+    """No policy decided on the act."""
     ALLOW = 1
     DENY = 2
     """The act was denied: the process got EPERM."""

@@ -75,7 +75,7 @@ class Program:
     wait_status: int | None = None
     """The status as wait(2) gives it; None after an exec, and while the program runs."""
     became_another: bool = False
-    """Whether it ended by an exec."""
+    """Whether the program ended by an exec."""
     has_egress: bool = False
     """Whether the program or a descendant did something on a socket."""
     attribution: str | None = None
@@ -85,7 +85,7 @@ class Program:
     is_reported: bool = False
     """Whether its span has been submitted."""
     facts: Facts | None = field(default=None, repr=False)
-    """None until the first act asks for them."""
+    """What /proc has about the process; None until the program's first act."""
 
     @cached_property
     def name(self) -> str | None:
@@ -94,16 +94,16 @@ class Program:
 
     @property
     def container(self) -> str | None:
-        """Id of the container that it runs in; the kernel knows it even for a program that ends at once.
+        """Id of the program's container; the kernel knows it even for a program that ends at once.
 
         /proc comes first: it has the whole path, and hierarchies that the kernel's record lacks.
         """
         return (self.facts.container_id if self.facts else None) or self.container_id
 
     depth: int = field(init=False, repr=False)
-    """Number of programs above it."""
+    """Number of programs above this one."""
     topmost: Program | None = field(init=False, repr=False)
-    """The topmost program above it; None for a job's root."""
+    """The topmost program above this one; None for a job's root."""
     has_gap: bool = field(init=False, repr=False)
     """Whether programs between the root and this one were forgotten, or their records lost."""
 
