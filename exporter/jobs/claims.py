@@ -40,7 +40,7 @@ class Who(NamedTuple):
     """All claims of a job about itself."""
 
     claims: tuple[Claim, ...]
-    """One for each CI system whose marks the job carries. With more than one it contradicts itself."""
+    """One claim for each CI system whose marks the job carries. A job with several contradicts itself."""
     is_vouched: bool = False
     """Whether system and project were set by an agent that lets no author change them."""
     is_recorded: bool = False

@@ -86,7 +86,7 @@ def described(outline: Outline, environ: Mapping[str, str], *, job_env: str | No
 
 
 def step_of(environ: Mapping[str, str], *, job_env: str | None = None) -> str | None:
-    """Return the CI system's name for the step whose root has `environ`. None: it has no name of its own."""
+    """Return the CI system's name for the step whose root has `environ`. None: the step has no name."""
     provider = recognise(environ) if job_env is None else None
     return resolve(provider.step, environ, public_text) if provider else None
 

@@ -56,7 +56,7 @@ class Job:
     ref_type: str | None = None
     """`vcs.ref.head.type`: `branch` or `tag`"""
     claims: tuple[Claim, ...] = ()
-    """One for each CI system whose marks the environment has; empty where they aren't known."""
+    """One claim for each CI system whose marks the environment has; empty when these aren't known."""
     besides: tuple[Claim, ...] = ()
     """Claims by marks of other systems that jobs of its system may carry, too (`Provider.beside`)."""
     is_vouched: bool = False

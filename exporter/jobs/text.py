@@ -122,7 +122,7 @@ def server_of(url: str) -> str | None:
 
 
 def path_of(url: str) -> str | None:
-    """Return the path of a cleaned repository URL, without slashes around it; None when it has none."""
+    """Return the path of a cleaned repository URL, without slashes around it; None when there is none."""
     match = _URL.fullmatch(url)
     return match[3].strip("/") or None if match else None
 
