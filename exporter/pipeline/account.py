@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 
 
 class KernelCounts(NamedTuple):
-    """Numbers of attempts, as the kernel counted them."""
+    """Numbers of attempts that the kernel counted."""
 
     attempts: int
     lost: int

@@ -223,7 +223,7 @@ class ProcessTable:
                 program.ended_ns = None
 
     def census(self) -> dict[int, Census]:
-        """Count the running programs of each scope, and find when the latest of them began."""
+        """Count the running programs of each scope, and find when the youngest one began."""
         return {
             scope: Census(len(members), max(program.started_ns for program in members.values()))
             for scope, members in self._members.items()
@@ -293,7 +293,7 @@ class ProcessTable:
             self._end(before, program.started_ns, None)
 
     def _enter(self, program: Program) -> None:
-        """Enter `program` as the one that its pid runs, in place of the one before."""
+        """Enter `program` as the program that its pid runs, in place of the program before it."""
         before = self._programs.get(program.process.pid)
         if before is not None:
             self._leave(before)

@@ -76,7 +76,7 @@ class Caps:
         self._lineages: dict[CountedDestination, Cap] = {}
 
     def capped(self, series: Series) -> Series:
-        """Return `series`, or the series to count it under when a cap is reached."""
+        """Return `series`, or the series under which to count its attempts when a cap is reached."""
         where, lineage = series.where, series.lineage
         if not self._destinations.admits(where):
             where = CountedDestination(OTHER, None, where.transport)

@@ -84,7 +84,7 @@ class Spans:
         return self._context(self._id("egress", self._sequence, at_ns))
 
     def egress(self, flow: Flow, ended_ns: int) -> LayeredSpan:
-        """Make the span of one connect or send: kind CLIENT, a leaf under the program that did it."""
+        """Make the span of one connect or send: kind CLIENT, a leaf under the program that acted."""
         event = flow.attempt.event
         own = Attributes({"egress.attempts": 1})
         known = flow.end if flow.end and flow.end.local_port else flow.established or event
