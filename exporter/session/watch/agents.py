@@ -145,9 +145,9 @@ class Above(NamedTuple):
     """The processes above a process: its parent, the parent's parent, and so on."""
 
     everyone: tuple[ProcessKey, ...] = ()
-    """All of them, the nearest first."""
+    """All processes above, the nearest first."""
     agent: ProcessKey | None = None
-    """The nearest of them that is an agent; None when none is known to be one."""
+    """The nearest process above that is an agent; None when none is known to be an agent."""
 
     @property
     def up_to_agent(self) -> tuple[ProcessKey, ...]:

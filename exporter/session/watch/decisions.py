@@ -25,7 +25,7 @@ class EarlyDecision(NamedTuple):
     """The decision which job a process is a root of, by the environment it was executed with."""
 
     scope: int
-    """The scope of its job; HOST when it is a root of no job."""
+    """The scope of the process's job; HOST when it is a root of no job."""
     doubt: int = 0
     """The kind of false variables in the environment, a key of tampering.MARKS; 0 when none is false."""
     at_ns: int = 0

@@ -28,7 +28,7 @@ class Faults:
             self._met(error)
 
     def _met(self, error: Exception) -> None:
-        """Report `error`, unless one of its kind was reported, or `_TOLD_MAX` kinds were."""
+        """Report `error`, unless one of its kind was reported before, or `_TOLD_MAX` kinds were."""
         kind = (type(error), getattr(error, "errno", None), getattr(error, "what", None))
         if kind in self._told or len(self._told) >= _TOLD_MAX:
             return

@@ -107,7 +107,7 @@ class JobWatch:
         )
 
     def decide(self, event: Environment, *, comes_again: bool = True) -> int | None:
-        """Find the scope whose root the process in `event` is, as `Decisions.decide` does."""
+        """Find the scope of the job that the process in `event` is a root of, as `Decisions.decide` does."""
         return self._decisions.decide(event, comes_again=comes_again)
 
     def discover(self, event: Environment, program: Program) -> Discovered | None:

@@ -97,7 +97,7 @@ class WatchPolicyHolder:
         return self._held.terms(scope)
 
     def over(self, scope: int, standing: ResumableJob) -> None:
-        """Register `standing` for a job whose span was sent, and that left processes behind."""
+        """Register `standing` for a job that left processes behind, and whose span was sent."""
         if scope in self._held.all:
             self._held.tell(scope, self._held.all[scope]._replace(standing=standing))
 

@@ -40,7 +40,7 @@ class SpanIds:
             del self._used[next(iter(self._used))]
 
     def end(self, key: JobKey, ids: TraceIds) -> None:
-        """Note that the job of `key` is over, whose ids were `ids`."""
+        """Note that the job of `key`, whose ids were `ids`, is over."""
         self._over.pop(key, None)
         self._over[key] = ids
         if len(self._over) > TOLD_MAX:

@@ -48,7 +48,7 @@ def tenant_of(
 
 
 def has_room(jobs: Collection[Counted], most: int, tenant: ProcessKey | None) -> bool:
-    """Whether `tenant` may have one more job, where there are `jobs` and may be `most`."""
+    """Whether `tenant` may have one more job besides `jobs`, where `most` jobs may be in all."""
     if is_plenty(jobs, most):
         return True
     return len(jobs) < most and sum(job.tenant == tenant for job in jobs) < KEPT

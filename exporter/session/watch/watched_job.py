@@ -72,15 +72,15 @@ class WatchedJob:
     """The running processes that started the job's roots; None when they aren't known."""
     began_ns: int
     seen_ns: int
-    """When one of its processes was last known to run."""
+    """When a process of the job was last known to run."""
     stirred_ns: int
-    """When one of its processes last did something."""
+    """When a process of the job last did something."""
     census: Census = field(default_factory=lambda: Census(0, 0))
-    """The number of its programs that ran at the last look, and when the youngest began."""
+    """The number of the job's programs that ran at the last look, and when the youngest began."""
     attempts: int = 0
     """The job's number of attempts up to the last look."""
     tenant: ProcessKey | None = None
-    """The tenant whose room it takes (exporter/session/watch/tenants.py); None when nobody knows."""
+    """The tenant whose room the job takes (tenants.py); None when nobody knows."""
 
     def join(self, worker: ProcessKey | None, at_ns: int) -> None:
         """Note another root of the job: a step, however short, which `worker` started."""
