@@ -37,7 +37,7 @@ class Owner:
     resource: Resource | None = None
     """The resource of the only job; None: the exporter's own is used."""
     context: SpanContext | None = None
-    """The context of the only job's span; None without one job."""
+    """The context of the only job's span; None in a watch."""
     warned: Callable[[str], object] = lambda _: None
     """Called with a line about each act of tampering."""
     ends_by_token: bool = False

@@ -19,8 +19,8 @@ from .jobs_by_scope import WITHOUT_ROOM
 
 _Key = tuple[JobPolicy, tuple[Address, ...]]
 _GROWS, _KEPT_PART = 2, 8
-"""Room is kept for a policy that is _GROWS times as large when it is read again, but for one in _KEPT_PART
-of the table's entries at most."""
+"""Room is kept for a policy that grows until it is read again: _GROWS times its entries, and at most one in
+_KEPT_PART of the table's entries."""
 
 
 @dataclass(frozen=True)
