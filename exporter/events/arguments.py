@@ -18,7 +18,7 @@ class Arguments(Sequence[str]):
     __slots__ = ("_block", "_shown")
 
     def __init__(self, block: bytes) -> None:
-        """`block` holds each argument with its NUL; the last one's may be missing."""
+        """`block` holds the arguments, each followed by a NUL; the last NUL may be missing."""
         self._block = block
         self._shown: tuple[str, ...] | None = None
 
@@ -28,7 +28,7 @@ class Arguments(Sequence[str]):
         return len(self._block)
 
     def as_executed(self, index: int) -> str | None:
-        """Return one argument with any secret in it, to be compared, not shown; None past the end."""
+        """Return one argument unredacted, to be compared and never shown; None past the end."""
         parts = self._block.split(b"\0", index + 1)
         return parts[index].decode(errors="replace") if index < len(parts) else None
 
@@ -70,12 +70,12 @@ def arguments_of(arguments: Sequence[str]) -> Arguments:
 
 
 def arguments_block(arguments: Sequence[str]) -> bytes:
-    """Join a list to a block as the kernel has it: each argument with its NUL."""
+    """Join arguments to a block in the kernel's form: each is followed by a NUL."""
     return "".join(f"{argument}\0" for argument in arguments).encode(errors="replace")
 
 
 def split(block: bytes) -> list[str]:
-    """Split a NUL-terminated block into the arguments, with U+FFFD for what isn't UTF-8."""
+    """Split a NUL-terminated block into the arguments, with U+FFFD for bytes that aren't UTF-8."""
     if not block:
         return []
     return [part.decode(errors="replace") for part in block.removesuffix(b"\0").split(b"\0")]

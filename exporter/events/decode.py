@@ -14,9 +14,10 @@ from .facts import Event, Execed
 from .records import WHOLE, Buffer, behind, forked, key, unpack
 
 _DURING_EXEC = (wire.KIND_ARGUMENTS, wire.KIND_DNS)
-"""Records that may come before an exec is complete: its pieces, and answers to the program before it."""
+"""Kinds of records that a pid may have while its exec waits for pieces of its argv: these pieces, and DNS
+answers to the program that the process ran before."""
 WAITING_MAX = 256
-"""The most execs that wait for pieces; when the ring was full, pieces may be lost, and exits, too."""
+"""The most execs that wait for pieces. Some wait for ever: a full ring may lose pieces, and exits, too."""
 
 
 @dataclass
@@ -32,7 +33,7 @@ class _LongExec:
 
 
 class Decoder:
-    """A decoder of records into events, in their order. An exec with a long argv waits for more pieces."""
+    """A decoder of records into events, in their order. An exec with a long argv waits for all its pieces."""
 
     def __init__(self) -> None:
         """Create a decoder in which no exec waits."""
@@ -74,7 +75,7 @@ class Decoder:
 
     def _fork(self, data: Buffer, at: int, length: int) -> Iterator[Event]:
         event = forked(data, at, length)
-        if event.creator.pid in self._waiting:  # pieces were lost: its program made this process
+        if event.creator.pid in self._waiting:  # its pieces were lost: its new program forked
             yield self._finish(event.creator.pid)
         yield event
 

@@ -1,4 +1,4 @@
-"""Destinations of acts, as spans, metrics and the summary name them."""
+"""Destinations of acts, with their names in spans, metrics and the summary."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from exporter.common.net.addresses import Address, address, endpoint, has_ports,
 from .facts import Act, Acted, Aggregated
 
 OTHER = "_other"
-"""Stands for all destinations beyond those that are told apart."""
+"""The host of all destinations that are counted together, since there are too many to tell apart."""
 SOCKET = "_socket"
-"""Stands for no destination: the socket was denied before it had a peer."""
+"""The host of a socket without a destination: it was denied before it had a peer."""
 _ICMP = frozenset({"icmp", "ipv6-icmp"})
 
 
@@ -19,8 +19,8 @@ class Destination(NamedTuple):
     """A destination of acts; hashable, so that acts can be counted by it."""
 
     host: str
-    """`server.address`: the name this job resolved to the address, else the address, else `_other`; for a
-    socket that was denied `_socket`, in metrics only."""
+    """`server.address`: the name that this job resolved to the address, else the address. It is `_other` when
+    destinations aren't told apart, and `_socket`, in metrics only, for a socket that was denied."""
     port: int | None
     """None for a protocol without ports, and for `_other`."""
     transport: str | None
@@ -40,7 +40,7 @@ class Destination(NamedTuple):
 
     @property
     def is_loopback(self) -> bool:
-        """Whether it is this machine itself."""
+        """Whether the destination is this machine itself."""
         return self.peer is not None and self.peer.is_loopback
 
 
@@ -52,7 +52,7 @@ def shown_destination(host: str | None, port: int | None, kind: str | None) -> s
 
 
 def destination(event: Acted | Aggregated, name: str | None = None) -> Destination:
-    """Return the destination of one act or several; `name` is one that this job resolved to the address."""
+    """Return the destination of one act or of counted acts; this job resolved `name` to its address."""
     protocol = transport(event.protocol)
     if isinstance(event, Aggregated) and event.is_other:
         return Destination(OTHER, None, protocol, None)

@@ -12,14 +12,14 @@ WAITING_MAX = 256
 
 
 class Environments:
-    """A store of environments of which pieces are missing; the oldest ones make room."""
+    """A store of environments that wait for more pieces. When it is full, the oldest one is dropped."""
 
     def __init__(self) -> None:
         """Create an empty store."""
         self._waiting: dict[ProcessKey, bytearray] = {}
 
     def add(self, record: wire.EnvironmentRecord, piece: bytes | memoryview) -> Environment | None:
-        """Add a piece. Returns the environment if the piece is its last one, or shows that one was lost."""
+        """Add a piece. Returns the environment if the piece is its last, or shows that one was lost."""
         process = ProcessKey(record.pid, record.started_ns)
         if record.offset == 0:
             self._waiting.pop(process, None)
@@ -44,7 +44,7 @@ class Environments:
 
 
 def names_one_of(names: Iterable[str]) -> Callable[[bytes], bool]:
-    """Return a function that finds out if a block has one of these variables, much faster than parsing it.
+    """Return a function that finds out if a block has a variable of `names`, much faster than parsing it.
 
     A megabyte takes a millisecond: the pattern begins with one byte, which is searched for first.
     """
@@ -54,7 +54,7 @@ def names_one_of(names: Iterable[str]) -> Callable[[bytes], bool]:
 
 
 def part_of(block: bytes, names: Collection[bytes]) -> bytes:
-    """Return the part of a block that has the variables `names`, in order; repeated entries stand once."""
+    """Return a block of the variables `names` alone, in order; a repeated entry is kept once."""
     entries = dict.fromkeys(block.split(b"\0"))
     return b"\0".join(entry for entry in entries if entry.partition(b"=")[0] in names)
 
@@ -62,7 +62,7 @@ def part_of(block: bytes, names: Collection[bytes]) -> bytes:
 def contested(block: bytes, names: Collection[bytes]) -> bool:
     """Whether one of the variables `names` is in `block` several times, with different values.
 
-    Programs differ in which one they take, and an agent may have added its own behind an author's.
+    Programs differ in which value they use, and an agent may have added its variable behind an author's.
     """
     found: dict[bytes, bytes] = {}
     for entry in block.split(b"\0"):
@@ -73,9 +73,9 @@ def contested(block: bytes, names: Collection[bytes]) -> bool:
 
 
 def variables(block: bytes) -> dict[str, str]:
-    """Parse the variables in a block, with U+FFFD for what isn't UTF-8.
+    """Parse the variables in a block, with U+FFFD for bytes that aren't UTF-8.
 
-    Of a repeated name, the first value counts: the C library gives programs that one, too.
+    The first value of a repeated name counts: getenv(3) returns it, too.
     """
     found: dict[bytes, bytes] = {}
     for entry in block.split(b"\0"):

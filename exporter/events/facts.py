@@ -24,7 +24,7 @@ class Act(enum.IntEnum):
     CONNECT = 1
     SEND = 2
     CREATE = 3
-    """A raw or ping socket was created: reported only when that was denied, and there is no peer."""
+    """Making a raw or ping socket: reported only when it was denied. There is no peer."""
 
 
 class Outcome(enum.StrEnum):
@@ -48,12 +48,12 @@ class Verdict(enum.IntEnum):
     """The policy's verdict on an act."""
 
     NONE = 0
-    """There is no policy."""
+    """No policy decided on the act."""
     ALLOW = 1
     DENY = 2
-    """It was denied: the process got EPERM."""
+    """The act was denied: the process got EPERM."""
     AUDIT = 3
-    """It would have been denied, were the policy enforced."""
+    """The act would have been denied if the policy had been enforced."""
 
 
 class Stage(enum.IntEnum):
@@ -72,7 +72,8 @@ RULE_OF_NAMES = wire.RULE_OF_NAMES
 RULE_OF_ANSWERS = wire.RULE_OF_ANSWERS
 """In place of a rule's number: a listener of the job answered a peer that had asked it."""
 RULE_OF_NOTHING_SENT = wire.RULE_OF_NOTHING_SENT
-"""In place of a rule's number: a datagram socket connected where TCP may; its sends are decided later."""
+"""In place of a rule's number: a datagram socket connected to a peer that only TCP may reach. The connect
+sends nothing, and the socket's packets are decided later."""
 RULE_OF_LOOKUPS = wire.RULE_OF_LOOKUPS
 """In place of a rule's number: no rule allows the name that a resolver was to be asked for."""
 
@@ -103,7 +104,7 @@ class Environment(NamedTuple):
     agent: int = 0
     """Number of the kind of agent that the process is below; 0 for a kind that isn't known."""
     parent: ProcessKey | None = None
-    """The kernel's parent of the process at that moment; None when it isn't known."""
+    """The kernel's parent of the process at its exec; None when it isn't known."""
     is_from_proc: bool = False
     """Whether `block` was read from /proc some time later: the process may have written it itself."""
 
@@ -115,7 +116,7 @@ class Forked(NamedTuple):
     process: ProcessKey
     creator: ProcessKey
     creator_exec_id: int
-    """Which of its programs the creator ran: 0 before its first exec inside the job."""
+    """Number of the program that the creator ran: 0 before its first exec inside the job."""
     parent_pid: int
     """The kernel's parent; after CLONE_PARENT, that isn't the creator."""
     scope: int
@@ -136,7 +137,7 @@ class Execed(NamedTuple):
     arguments_cut: bool
     """Whether argv was longer than `arguments`, which hold 32 KiB, or less when the ring was full."""
     cgroup: str
-    """Last part of its cgroup's path (v2); empty in the root cgroup, and when it couldn't be read."""
+    """Last part of the path of the process's cgroup (v2); empty in the root cgroup, and when unreadable."""
 
 
 class Exited(NamedTuple):
@@ -157,7 +158,7 @@ class Acted(NamedTuple):
     act: Act
     thread_id: int
     parent_pid: int
-    """The kernel's parent at that moment."""
+    """The kernel's parent at the act."""
     uid: int
     scope: int
     cookie: int
@@ -175,7 +176,7 @@ class Acted(NamedTuple):
     rule: int = 0
     """Number, from 1, of the policy's rule that decided; 0 for none, or one of the RULE_OF_* above."""
     held: int = 0
-    """Mask of the executables in the chain of processes, as the kernel numbers them."""
+    """Bits of those executables that policies name and that are in the chain of processes."""
     policy: int = 0
     """The kernel's number of the policy; 0 for none."""
     is_metered: bool = False
@@ -187,7 +188,7 @@ class Flowed(NamedTuple):
 
     at_ns: int
     cookie: int
-    """The cookie of its connect."""
+    """The cookie of the connect."""
     stage: Stage
     outcome: Outcome
     error: int
@@ -207,12 +208,12 @@ class Metered(NamedTuple):
 
     at_ns: int
     cookie: int
-    """The cookie of that act; `acted_ns` is its time."""
+    """The cookie of the `Acted`; `acted_ns` is its `at_ns`."""
     acted_ns: int
     bytes_sent: int
     """Payload handed to the network; whether it arrived isn't known."""
     bytes_received: int
-    """Payload that came from the act's peer meanwhile."""
+    """Payload that came from the act's peer until the socket closed or acted again."""
 
 
 class Aggregated(NamedTuple):
@@ -242,7 +243,7 @@ class Aggregated(NamedTuple):
     bytes_received: int
     verdict: Verdict = Verdict.NONE
     rule: int = 0
-    """The rule of the first act, as in `Acted`; the same holds for the next two fields."""
+    """As in `Acted`, of the first act; so are `held` and `policy`."""
     held: int = 0
     policy: int = 0
 
@@ -260,7 +261,7 @@ class Tampering(enum.IntEnum):
     XDP_SOCKET = 6
     """An AF_XDP socket: like a packet socket, it bypasses the kernel's network stack."""
     FRAMES = 7
-    """No act of the process: in its network, packet sockets can't be stopped, or couldn't be yet."""
+    """Not done by the process: in its network, frames of packet sockets can't be stopped, or couldn't yet."""
     MARKS = 8
     """A step has variables that contradict the agent that started it."""
 
@@ -278,7 +279,7 @@ class Tampered(NamedTuple):
     detail: int
     """Depends on `what`: protocol of the frames, bpf(2) command, signal, ptrace(2) request, errno, or 0."""
     times: int
-    """How often this process did so within that second, this time included."""
+    """How often the process tampered like this within the second, this time included."""
     network: int = 0
     """Number of the network namespace that the process was in; 0 when unknown."""
 
@@ -304,7 +305,7 @@ class Asked(NamedTuple):
 
 
 class Answered(NamedTuple):
-    """The answer to an `Asked`, on its socket and from its resolver. Fields are as in `Asked`."""
+    """The answer to an `Asked`, on the same socket and from its resolver. Fields are as in `Asked`."""
 
     at_ns: int
     process: ProcessKey
@@ -318,10 +319,11 @@ class Answered(NamedTuple):
     message: bytes
     is_cut: bool
     counts: bool = False
-    """Whether it may grant: the policy allowed its resolver, and nobody else may have made the answer."""
+    """Whether the answer may grant addresses: the policy allowed its resolver, and nobody else can have made
+    the answer."""
     is_doubtful: bool = False
-    """Whether somebody but the resolver may have made it. That can be when a process of the job made the
-    network, or when somebody took the port later."""
+    """Whether somebody other than the resolver may have made the answer. That is possible where a process of
+    the job made the network, or somebody took the port later."""
 
 
 class Switched(NamedTuple):

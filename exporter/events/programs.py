@@ -12,7 +12,7 @@ from .facts import ProcessKey
 CHAIN_MAX = 64
 """The most programs that a lineage names."""
 DEPTH_MAX = 1024
-"""The most ancestors remembered: a program that forks and exits without end would fill the memory."""
+"""The most ancestors that are remembered, since a program may fork and exit without end."""
 
 Lineage = tuple[str, ...]
 """Names of executables, from the job's root to the process: `egress.lineage`."""
@@ -33,7 +33,7 @@ class Image(NamedTuple):
 
 
 class Lookup(Protocol):
-    """A source of facts: /proc, or a recording. None stands for a fact that can't be known."""
+    """A source of facts: /proc, or a recording. A fact that can't be known is None."""
 
     def facts(self, process: ProcessKey) -> Facts:
         """Return the facts about `process`."""
@@ -45,7 +45,7 @@ class Lookup(Protocol):
         """Return the name of the user `uid`, or the number as text where the user has no name."""
 
     def host_name(self, peer: bytes, at_ns: int) -> str | None:
-        """Return the name of `peer` (16 bytes) in the host's own file of names, at a time since boot."""
+        """Return the name of `peer` (16 bytes) in the host's /etc/hosts; `at_ns` is a time since boot."""
 
 
 @dataclass(eq=False)
@@ -64,28 +64,28 @@ class Program:
     path: str | None
     """Path of the executable; None when unknown."""
     arguments: Arguments
-    """Its argv, without secrets."""
+    """The program's argv; secrets are redacted when it is shown."""
     is_cut: bool = False
     """Whether some of `arguments` are missing."""
     container_id: str | None = None
-    """Id of the container in which it was executed, as the kernel reported it then."""
+    """Id of the container in which the program was executed, as the kernel reported it at the exec."""
     is_recovered: bool = False
-    """Whether its own record was lost, so that its fields are from /proc."""
+    """Whether the program's own record was lost, so that its fields are from /proc."""
     ended_ns: int | None = None
     wait_status: int | None = None
-    """As wait(2) gives it; None after an exec, and while it runs."""
+    """The status as wait(2) gives it; None after an exec, and while the program runs."""
     became_another: bool = False
-    """Whether it ended by an exec."""
+    """Whether the program ended by an exec."""
     has_egress: bool = False
-    """Whether it or a descendant did something on a socket."""
+    """Whether the program or a descendant did something on a socket."""
     attribution: str | None = None
     """`egress.attribution`; None where it follows from the scope."""
     step: str | None = None
-    """`egress.job.step`, from the environment of its root, and never from its own."""
+    """`egress.job.step`: from the environment of the chain's root, never from the program's own."""
     is_reported: bool = False
     """Whether its span has been submitted."""
     facts: Facts | None = field(default=None, repr=False)
-    """None until the first act asks for them."""
+    """What /proc has about the process; None until the program's first act."""
 
     @cached_property
     def name(self) -> str | None:
@@ -94,21 +94,21 @@ class Program:
 
     @property
     def container(self) -> str | None:
-        """Id of the container that it runs in; the kernel knows it even for a program that ends at once.
+        """Id of the program's container; the kernel knows it even for a program that ends at once.
 
         /proc comes first: it has the whole path, and hierarchies that the kernel's record lacks.
         """
         return (self.facts.container_id if self.facts else None) or self.container_id
 
     depth: int = field(init=False, repr=False)
-    """Number of programs above it."""
+    """Number of programs above this one."""
     topmost: Program | None = field(init=False, repr=False)
-    """The topmost program above it; None for a job's root."""
+    """The topmost program above this one; None for a job's root."""
     has_gap: bool = field(init=False, repr=False)
     """Whether programs between the root and this one were forgotten, or their records lost."""
 
     def __post_init__(self) -> None:
-        """Place it below its parent, or directly below the root where the chain would be too deep."""
+        """Place the program below its parent, or directly below the root if the chain would be too deep."""
         parent = self.parent
         if parent is not None and parent.depth >= DEPTH_MAX:
             self.parent = parent = parent.root
@@ -128,11 +128,11 @@ class Program:
 
     @property
     def chain(self) -> tuple[Program, ...]:
-        """The programs from the job's root to this one, both included, by who created whom.
+        """The programs from the job's root to this one, both included; each one created the next.
 
-        Of a long chain, only the root and the last CHAIN_MAX - 1 are there; `is_chain_whole` tells. It isn't
-        cached: a program that refers to itself would stay in memory, with its arguments, until the garbage
-        collector finds the cycle.
+        A long chain has only the root and the last CHAIN_MAX - 1 programs; `is_chain_whole` is False then.
+        The chain isn't cached: a program that refers to itself would stay in memory, with its arguments,
+        until the garbage collector finds the cycle.
         """
         programs = [self]
         while programs[-1].parent is not None and len(programs) < CHAIN_MAX - 1:
@@ -143,12 +143,12 @@ class Program:
 
     @cached_property
     def lineage(self) -> Lineage:
-        """The executables' names of `chain`."""
+        """The names of the executables in `chain`."""
         return tuple(program.name or "unknown" for program in self.chain)
 
     @property
     def known_lineage(self) -> Lineage | None:
-        """`lineage` for comparing; None where a gap makes it look like a chain that it isn't."""
+        """`lineage`, to be compared; None where a gap would make it look like another chain."""
         return None if self.has_gap else self.lineage
 
     @property
@@ -158,7 +158,7 @@ class Program:
 
 
 def mark_egress(program: Program) -> list[Program]:
-    """Mark `program` and its ancestors as having egress; returns those that weren't, root first."""
+    """Mark `program` and its ancestors as having egress; returns the newly marked ones, root first."""
     fresh = []
     current: Program | None = program
     while current is not None and not current.has_egress:

@@ -1,4 +1,4 @@
-"""Decode those records of the ring that are one event each."""
+"""Decode the kinds of records that are one whole event each; `decode.py` decodes the others."""
 
 from __future__ import annotations
 
@@ -252,4 +252,4 @@ WHOLE: dict[int, Callable[[Buffer, int, int], Event]] = {
     wire.KIND_FORK: forked,
     wire.KIND_TAMPER: _tampered,
 }
-"""Decoders of the kinds of which one record is one event."""
+"""Decoders of the kinds whose records are one whole event each, by kind."""

@@ -1,1 +1,1 @@
-"""Recognise CI jobs: which job it is, of which run, and where its spans stand in a trace."""
+"""Recognise CI jobs: find out the job, its run, its claims, and the place of its spans in a trace."""

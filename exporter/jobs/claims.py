@@ -21,9 +21,9 @@ _SHARED = frozenset({"CI", "BUILD_ID"})
 
 
 class Claim(NamedTuple):
-    """A job as the variables of one CI system describe it; a field is None where they don't tell.
+    """A job as the variables of one CI system describe it; a field is None where no variable has it.
 
-    Nothing is redacted, since a job waits for its policy: claims choose that policy, and are never exported.
+    Claims are never exported, so they aren't redacted: the job waits for the policy that they choose.
     """
 
     provider: str | None
@@ -40,19 +40,20 @@ class Who(NamedTuple):
     """All claims of a job about itself."""
 
     claims: tuple[Claim, ...]
-    """One for each CI system whose marks the job carries. With more than one it contradicts itself."""
+    """One claim for each CI system whose marks the job carries. A job with several contradicts itself."""
     is_vouched: bool = False
     """Whether system and project were set by an agent that lets no author change them."""
     is_recorded: bool = False
-    """Whether only names are known, from a recording: a field that isn't known is then taken to fit."""
+    """Whether only names are known, from a recording: a policy then counts unknown fields as a match."""
     is_partial: bool = False
-    """Whether there may be more claims, in a part of the environment that couldn't be read."""
+    """Whether there may be other claims: the environment was read in part, or has a variable twice."""
     besides: tuple[Claim, ...] = ()
-    """Claims by marks that such jobs may carry beside their own: sections for these may deny it more."""
+    """Claims by marks of other systems that such jobs may carry, too (`Provider.beside`). A section that only
+    these match can deny the job more, and allow it nothing."""
 
     @property
     def is_contradictory(self) -> bool:
-        """Whether several CI systems claim it, so that one of them is forged."""
+        """Whether the marks are of several CI systems, so that some are forged."""
         return len(self.claims) > 1
 
     @property
@@ -63,12 +64,12 @@ class Who(NamedTuple):
 
     @property
     def digest(self) -> int:
-        """The same number, by which the job is known again; 0 where its claims are in doubt."""
+        """`identity`, by which a watch that adopts an instance knows the job; 0 if claims are in doubt."""
         return 0 if self.is_contradictory or self.is_partial else self.identity
 
     @property
     def unnamed(self) -> Who:
-        """The same without the names of pipelines and tasks."""
+        """These claims without the names of pipelines and tasks."""
         claims, besides = (
             tuple(claim._replace(pipeline=None, task=None) for claim in found)
             for found in (self.claims, self.besides)
@@ -77,20 +78,20 @@ class Who(NamedTuple):
 
 
 def named(pipeline: str | None, task: str | None) -> Who:
-    """Return a job of which only the names are known."""
+    """Return the claims of a job of which only the names are known."""
     return Who((Claim(None, None, pipeline, task),))
 
 
 def recorded(pipeline: str | None, task: str | None) -> Who:
-    """Return a job of which only the names were recorded."""
+    """Return the claims of a job of which only the names were recorded."""
     return named(pipeline, task)._replace(is_recorded=True)
 
 
 def claims_of(provider: Provider, environ: Mapping[str, str]) -> tuple[Claim, ...]:
     """Return the claims of `environ`: first `provider`'s, then those of other systems with marks there.
 
-    A blank mark counts, too: that is how a job would hide its own system. Systems in `provider.beside` are
-    left out.
+    A blank mark counts, too: a job could blank the marks of its own system to hide it. Systems in
+    `provider.beside` are left out.
     """
     others = (each for each in marked(environ) if each is not provider and each.name not in provider.beside)
     return tuple(_claim(each, environ) for each in (provider, *others))
@@ -102,7 +103,7 @@ def besides(provider: Provider, environ: Mapping[str, str]) -> tuple[Claim, ...]
 
 
 def contradict(one: Sequence[Claim], other: Sequence[Claim]) -> bool:
-    """Whether both can't be of the same job: they differ, and not only because one of them says less."""
+    """Whether the two can't be claims of one job: a field that both have differs, or their number does."""
     return len(one) != len(other) or any(
         None not in {mine, its} and mine != its
         for pair in zip(one, other, strict=True)
@@ -136,7 +137,7 @@ def _claim(provider: Provider, environ: Mapping[str, str]) -> Claim:
 
 
 def _project(provider: Provider, environ: Mapping[str, str]) -> str | None:
-    """Return the project. None also where a text had to be cleaned: it may then name another project."""
+    """Return the project. None also where a text had to be cleaned: cleaned, it may name another project."""
     path = resolve(provider.keyed or provider.project, environ, _exact)
     if "/" not in provider.place or path is None:
         return path

@@ -1,11 +1,11 @@
-"""Find out which CI job this is, by the environment of the job's root and by nothing below it.
+"""Find out which CI job a process is the root of, by its environment alone.
 
 job = detect(os.environ)
 job.provider, job.pipeline, job.task, job.run_id
 job.ids.trace_id
 
-`outlined` finds the facts that a decision needs, soon whatever the environment is; `described` adds the texts
-that telemetry reports of the job, which have to be redacted first.
+`outlined` quickly finds the facts that the choice of a policy needs. `described` adds the texts that
+telemetry reports of the job; redacting these takes longer.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ _REF_PREFIXES = {"refs/heads/": "branch", "refs/tags/": "tag"}
 
 
 class Outline(NamedTuple):
-    """The facts about a job that decide which policy it is held to."""
+    """The facts about a job by which its policy is chosen."""
 
     job: Job
-    """Its system, its ids and its claims; no names and no run id, which may have secrets."""
+    """The job with its system, ids and claims, without names and run id: these may have secrets."""
     run_id: str
     """The id of its run, not redacted."""
 
@@ -53,7 +53,7 @@ def detect(
     """Return the job whose root has the environment `environ`, which may hold any text.
 
     `job_env` names the variable that holds the job id, and wins over the provider table. Without it and
-    without a known provider the job is one of its own, under a fresh run id. Where the system's agent lets
+    without a known provider the job has the provider `run` and a fresh run id. Where the system's agent lets
     nobody change the project's variables, the agent is assumed to have made the root. Raises UsageError when
     the variable that `job_env` names isn't set.
     """
@@ -61,7 +61,7 @@ def detect(
 
 
 def outlined(environ: Mapping[str, str], *, job_env: str | None, new_run_id: Callable[[], str]) -> Outline:
-    """Return the facts that a decision needs of those `detect` finds. Raises UsageError as `detect` does."""
+    """Return the facts by which the job's policy is chosen. Arguments and errors are as for `detect`."""
     if job_env is not None:
         return _named_by_user(environ, job_env)
     provider = recognise(environ)
@@ -86,13 +86,13 @@ def described(outline: Outline, environ: Mapping[str, str], *, job_env: str | No
 
 
 def step_of(environ: Mapping[str, str], *, job_env: str | None = None) -> str | None:
-    """Return the CI system's name for the step whose root has `environ`. None: it has no name of its own."""
+    """Return the CI system's name for the step whose root has `environ`. None: the step has no name."""
     provider = recognise(environ) if job_env is None else None
     return resolve(provider.step, environ, public_text) if provider else None
 
 
 def host(trace_name: str) -> Job:
-    """Make the job that stands for all acts of no job; each `trace_name` has a trace of its own."""
+    """Return the job under which acts of no job are reported; each `trace_name` has a trace of its own."""
     return Job(provider=HOST, run_id="", ids=_own_ids({}, HOST, trace_name))
 
 

@@ -12,7 +12,7 @@ from .model import TraceIds
 
 _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(-.*)?")
 CONTEXT_VARIABLES = ("TRACEPARENT", "TRACESTATE")
-"""The variables that name the span above a job's."""
+"""The variables that hold the trace context of a job: its parent span, and the tracestate."""
 _MAX_TRACEPARENT_CHARS = 512
 _MAX_TRACESTATE_CHARS = 512
 _TRACE_HEX = slice(0, 32)
@@ -28,12 +28,12 @@ class SpanContext(NamedTuple):
 
 
 class Identity(NamedTuple):
-    """The fields that identify a job, of which its ids are computed; a missing field is empty."""
+    """The fields that identify a job, from which its ids are computed; a missing field is empty."""
 
     provider: str
     server: str
     project: str
-    """The scope in which run ids count: the repository, or the pipeline."""
+    """The scope in which run ids are unique: the repository, or the pipeline."""
     run_id: str
     attempt: str
     job_id: str
@@ -50,7 +50,9 @@ class Identity(NamedTuple):
 
 
 class GithubRun(NamedTuple):
-    """A workflow run, with the ids that the Collector's `githubreceiver` gives it: egress nests under it.
+    """A workflow run, with the ids that the Collector's `githubreceiver` gives it.
+
+    Egress spans nest under the receiver's spans.
 
     Source: receiver/githubreceiver of opentelemetry-collector-contrib.
     """
@@ -60,12 +62,12 @@ class GithubRun(NamedTuple):
 
     @property
     def trace_id(self) -> int:
-        """Id of the run's trace."""
+        """The id of the run's trace."""
         return _sliced_digest(f"{self.run_id}{self.attempt}t", _TRACE_HEX)
 
     @property
     def root_span_id(self) -> int:
-        """Id of the span of the whole run."""
+        """The id of the span of the whole run."""
         return _sliced_digest(f"{self.run_id}{self.attempt}s", _GITHUB_SPAN_HEX)
 
     def parent_span_id(self, check_run_id: str | None) -> int:
@@ -97,8 +99,8 @@ def further_part(first: TraceIds, began: str) -> TraceIds:
     """Return ids for a further part of a job whose span was exported already: a span beside the first one.
 
     The first span can't be exported again with other contents, so each part has a span id of its own; `began`
-    tells the parts apart. Spans below have ids that all parts derive in the same way: a program that outlives
-    a part keeps its span.
+    differs for each part. All parts derive the ids of the spans below in the same way: a program that
+    outlives a part keeps its span.
     """
     below = first.derive_from or first.job_span_id
     return replace(first, job_span_id=_part_span_id(below, began), derive_from=below)

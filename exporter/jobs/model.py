@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from .claims import Claim, Who
 
 HOST = "host"
-"""The provider of the job that stands for all acts of no job."""
+"""The provider of the job under which acts of no job are reported."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class TraceIds:
 
 @dataclass(frozen=True)
 class Job:
-    """One CI job. Fields that the provider didn't tell are None, never empty strings."""
+    """One CI job. Fields that its environment doesn't have are None, never empty strings."""
 
     provider: str
     """`github`, `gitlab`, … (a row of the provider table); `run` where no provider was recognised."""
@@ -56,17 +56,17 @@ class Job:
     ref_type: str | None = None
     """`vcs.ref.head.type`: `branch` or `tag`"""
     claims: tuple[Claim, ...] = ()
-    """One for each CI system whose marks the environment has; empty where they aren't known."""
+    """One claim for each CI system whose marks the environment has; empty when these aren't known."""
     besides: tuple[Claim, ...] = ()
-    """Claims by marks that jobs of its system may carry beside the system's own."""
+    """Claims by marks of other systems that jobs of its system may carry, too (`Provider.beside`)."""
     is_vouched: bool = False
     """Whether system and project were set by an agent that lets no author change them."""
     is_partial: bool = False
-    """Whether only a part of its environment was read, so that the rest may claim something else."""
+    """Whether its environment may claim something else, too: it was read in part, or has a variable twice."""
 
     @property
     def who(self) -> Who:
-        """The job as sections of a policy are matched with it."""
+        """The claims by which sections of a policy are matched with the job."""
         claims = self.claims or (Claim(None, None, self.pipeline, self.task),)
         return Who(claims, self.is_vouched, is_partial=self.is_partial, besides=self.besides)
 

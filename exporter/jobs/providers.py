@@ -13,12 +13,12 @@ from .sources import Part, Source, variables
 
 @dataclass(frozen=True)
 class Provider:
-    """The variables of one CI system that have each field of a job. An empty field has no variable."""
+    """The variables in which one CI system has each field of a job. An empty field has no variable."""
 
     name: str
     """`Job.provider`, and the first field of the ids: it never changes."""
     present: tuple[str, ...]
-    """The marks of the system, which must all be there: variables that are set, or `NAME=value`.
+    """The marks of the system: variables that must be set, or `NAME=value`. All must be there.
 
     The first is a variable that no other program sets; its name has 26 characters at most.
     """
@@ -26,7 +26,7 @@ class Provider:
     project: Source
     """The scope in which `run_id` is unique on its server: repository or pipeline. Only for the ids."""
     server: Source = ()
-    """URL of the server, for the ids; where it is missing, the origin of `run_url` is taken."""
+    """URL of the server, for the ids; where it is missing, the origin of `run_url` is used."""
     attempt: Source = ()
     task: Source = ()
     task_run_id: Source = ()
@@ -36,13 +36,13 @@ class Provider:
     """The name of the step, where it isn't the task's; each root of the job may have another one."""
     pipeline: Source = ()
     repository: Source = ()
-    """Path of the repository; where it is missing, the path of `repository_url` is taken."""
+    """Path of the repository; where it is missing, the path of `repository_url` is used."""
     repository_url: Source = ()
     revision: Source = ()
     tag: Source = ()
     """Name of the tag that is built; wins over `branch`."""
     branch: Source = ()
-    """Name of the branch; of a pull request, the one it comes from. Wins over `ref`."""
+    """Name of the branch; for a pull request, of the one that it would merge. Wins over `ref`."""
     ref: Source = ()
     """Name of the branch or tag, where its kind isn't known or is part of the name (`refs/tags/v1`)."""
     run_url: Source = ()
@@ -50,15 +50,16 @@ class Provider:
     place: str = ""
     """The form of a project in keys of a policy's `jobs`; with a slash in it, the server comes first."""
     keyed: Source = ()
-    """The project in such keys, where `project` isn't its whole path."""
+    """The project as keys of a policy's `jobs` name it, where `project` isn't its whole path."""
     protected: Source = ()
-    """`true` or `false`: whether the branch or tag is a protected one."""
+    """`true` or `false`: whether the branch or tag is protected."""
     agents: tuple[str, ...] = ()
     """Executables of the agent, if it sets server, project and `protected` last, so that no author can."""
     beside: tuple[str, ...] = ()
-    """Other systems whose marks such jobs may carry, too, without contradicting themselves."""
+    """Other systems whose marks jobs of this one may carry, too, without contradicting themselves."""
     check_run_id: Source = ()
-    """Set where the Collector's `githubreceiver` may publish the run's trace, whose ids are then taken."""
+    """The id of the check run. Set where the Collector's `githubreceiver` may publish the run's trace, whose
+    ids are then used."""
 
 
 _GITHUB = Provider(
@@ -326,7 +327,7 @@ PROVIDERS: tuple[Provider, ...] = (
         worker="$ARGO_POD_NAME",
     ),
 )
-"""The CI systems in the order of detection: later ones share variables with earlier ones."""
+"""The CI systems in the order of detection, since later ones share variables with earlier ones."""
 VARIABLES = frozenset(
     name.partition("=")[0]
     for provider in PROVIDERS

@@ -1,4 +1,4 @@
-"""The small language of the provider table: it says from which variables a job's field is read."""
+"""The small language of the table in `providers.py`: it says from which variables a job's field is read."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Clean = Callable[[str], str | None]
 
 
 def resolve(source: Source, environ: Mapping[str, str], clean: Clean = clean_text) -> str | None:
-    """Return the cleaned value of `source` in `environ`. None: a variable it needs is unset or empty."""
+    """Return the cleaned value of `source` in `environ`. None: a variable that it needs is unset or empty."""
     if isinstance(source, Part):
         return _part(source, environ, clean)
     if isinstance(source, str):

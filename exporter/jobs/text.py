@@ -12,9 +12,10 @@ MAX_CHARS = 1024
 of 255 a few deep); these values stand on every egress span, so a longer one is an attack or a mistake."""
 
 ORDINARY_CHARS = 256
-"""The characters that a value has at most as a rule."""
+"""The length beyond which a value counts as long; ordinary values are shorter."""
 _LONG_CHARS = 2 * MAX_CHARS
-"""The characters of a job's values beyond ORDINARY_CHARS each after which further ones are cut there."""
+"""The characters that a job's long values may have together, beyond the first ORDINARY_CHARS of each. Once
+these are used up, further values are cut at ORDINARY_CHARS."""
 
 _KEPT = 256
 """The number of texts whose public form is cached."""
@@ -38,9 +39,10 @@ def clean_text(raw: str) -> str | None:
 
 
 class Publishing:
-    """A redaction of all texts of one job: the first long ones are kept as long as any, further ones aren't.
+    """A redaction of all texts of one job.
 
-    So it takes some 30 ms whatever the texts are.
+    After the first long texts (`_LONG_CHARS`), further ones are cut at ORDINARY_CHARS. So the redaction takes
+    some 30 ms, whatever the texts are.
     """
 
     def __init__(self) -> None:
@@ -61,12 +63,12 @@ class Publishing:
 
 
 def public_text(raw: str, most_chars: int = 2 * MAX_CHARS) -> str | None:
-    """Return the text as `clean_text` does, with `<redacted>` for what would be a secret in a command line.
+    """Return the text as `clean_text` does, with `<redacted>` for secrets, found as in a command line.
 
-    No more than the first `most_chars` are looked at, and kept.
+    Only the first `most_chars` are looked at, and kept.
     """
     text = _legible(raw)
-    head = text[:most_chars]  # cut here, too, to bound the work: others wait meanwhile
+    head = text[:most_chars]  # cut here, too, to bound the work: other jobs wait meanwhile
     if head != text:
         head = head.rpartition(" ")[0] or head  # half a secret is harder to recognise
     return _public(head)
@@ -98,7 +100,7 @@ def _shortened(text: str) -> str | None:
 
 
 def clean_url(raw: str) -> str | None:
-    """Remove user and password of an http(s) URL; None for others (`javascript:` would be clickable)."""
+    """Remove user and password of an http(s) URL; None for other URLs (`javascript:` would be clickable)."""
     url = _without_credentials(raw)
     return url if url and url.lower().startswith(("http://", "https://")) else None
 
@@ -114,19 +116,19 @@ def clean_repository_url(raw: str) -> str | None:
 
 
 def server_of(url: str) -> str | None:
-    """Return `scheme://host:port` of a URL; None when it isn't one."""
+    """Return `scheme://host:port` of `url`; None when it isn't a URL."""
     match = _URL.fullmatch(url)
     return f"{match[1]}://{match[2]}" if match else None
 
 
 def path_of(url: str) -> str | None:
-    """Return the path of a cleaned repository URL, without slashes around it; None when it has none."""
+    """Return the path of a cleaned repository URL, without slashes around it; None when there is none."""
     match = _URL.fullmatch(url)
     return match[3].strip("/") or None if match else None
 
 
 def _without_credentials(raw: str) -> str | None:
-    """Remove a URL's user info. None: what is left is no host, since a password may hold a slash."""
+    """Remove a URL's user info. Returns None if no host is left in its place: a password may hold a slash."""
     match = _URL.fullmatch(raw)
     if match is None:
         return None

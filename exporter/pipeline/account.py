@@ -10,15 +10,15 @@ from typing import NamedTuple, Protocol
 
 
 class KernelCounts(NamedTuple):
-    """Numbers of attempts, as the kernel counted them."""
+    """Numbers of attempts that the kernel counted."""
 
     attempts: int
     lost: int
-    """Number of attempts for which there was no room, neither for a record nor to count them."""
+    """Number of attempts for which the kernel had no room, neither for a record nor in a counter."""
 
 
 class Delivered(Protocol):
-    """Counts of the attempts that were handed to OTLP, by what became of them."""
+    """Counts of the attempts that were handed to `exporter/otlp`, by their state."""
 
     @property
     def exported(self) -> int:
@@ -84,7 +84,7 @@ class Bookkeeping:
         """All callables are called anew for each account, from any thread.
 
         `waiting` returns the number of attempts in open flows. `earlier` returns the counts of attempts that
-        an earlier process left on disk: they are among its attempts, not among ours.
+        an earlier process left on disk: they are in the `attempts` of that process's account, not of ours.
         """
         self._kernel = kernel
         self._delivered = delivered
@@ -100,7 +100,7 @@ class Bookkeeping:
 
     @property
     def settled(self) -> int:
-        """Number of attempts that are exported, on disk, or given up: they stay so if this process dies."""
+        """Number of attempts that are exported, on disk, or given up: this stays true if the process dies."""
         delivered = self._delivered()
         with self._lock:
             own = sum(self._dropped.values())
@@ -110,9 +110,9 @@ class Bookkeeping:
     def account(self) -> Account:
         """Return the account as of now.
 
-        An attempt that the kernel counted and no stage has counts as pending in the ring: one that got lost
-        without being counted would stay there for ever, and be noticed. The stages are asked from the last to
-        the first: an attempt that moves on meanwhile is missed, and so counts as in the ring, but is never
+        An attempt that the kernel counted and that no stage has is pending in the ring. An attempt that got
+        lost uncounted would stay there for ever, and be noticed. The stages are asked from the last to the
+        first. So an attempt that moves on meanwhile is missed, and counts as pending in the ring; it is never
         counted twice.
         """
         delivered = self._delivered()
@@ -130,9 +130,9 @@ class Bookkeeping:
         return Account(kernel.attempts, delivered.exported, delivered.aggregated, dropped, pending)
 
     def published(self) -> Account:
-        """Return the account for metrics, which includes what became of the attempts of `earlier`.
+        """Return the account for metrics, with `earlier` in all numbers but `attempts`.
 
-        In metrics, an attempt counts in the process that settles it.
+        In metrics, the process that settles an attempt counts it.
         """
         own, earlier = self.account(), self._earlier()
         dropped = Counter(own.dropped)

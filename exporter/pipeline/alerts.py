@@ -21,9 +21,10 @@ from .event_log import DENIED, NOVEL, WOULD_DENY, EventLog
 from .summary_table import shown_chain
 
 TOLD_MAX = 4096
-"""The most log records for a job, which can make up destinations without end; spans report all of them."""
+"""The most log records about acts of one kind in a job, which can make up destinations without end. Spans
+report all of its acts."""
 SAID_MAX = 50
-"""The most lines on stderr."""
+"""The most lines on stderr about acts of one kind in a job."""
 
 
 class Words(NamedTuple):
@@ -32,11 +33,11 @@ class Words(NamedTuple):
     many: str
     """Name of the kind, in the plural."""
     line: str
-    """First word of the lines about them."""
+    """First word of the lines about acts of this kind."""
 
 
 class FirstReports:
-    """The reports about acts of one kind in one job."""
+    """The reports about acts of one kind (denials, or novelties) in one job: the first of alike acts."""
 
     def __init__(self, log: Callable[[LogRecord], object], say: Callable[..., object], words: Words) -> None:
         """`say` shows a line to people who watch the job; its keywords give programs the same facts."""
@@ -44,7 +45,8 @@ class FirstReports:
         self._say = say
         self._words = words
         self._met: set[int] = set()
-        """Hashes, keyed for this process, of the acts met: chains are long, and a job can make up many."""
+        """Hashes of the acts met, since chains are long, and a job can make up many. Their key is a secret of
+        this process, so that no job can make up acts with equal hashes."""
         self._said = 0
         self._is_full = False
 
@@ -78,14 +80,14 @@ class FirstReports:
 
 
 def facts(attempt: Attempt) -> dict[str, object]:
-    """Return who acted and where to, as keywords for programs."""
+    """Return the process and the destination of an attempt, as keywords for programs."""
     program, destination = attempt.program, attempt.destination
     who = {"pid": program.process.pid, "chain": program.lineage} if program else {}
     return {**who, "destination": destination.shown, "transport": destination.transport}
 
 
 def sentence(attempt: Attempt, more: str = "", *, asked: str | None = None) -> str:
-    """Return who acted and where to, as text for people that is harmless on a terminal.
+    """Return the program and the destination of an attempt as text for people, harmless on a terminal.
 
     `more` goes behind a comma; `asked` is the name for which a resolver, the destination, was to be asked.
     """
@@ -113,13 +115,16 @@ class Denials:
         self.attempts = Counter[str]()
         """Number of all denied and would-be denied attempts, by `egress.verdict`."""
         self.first: dict[str, str] = {}
-        """The first attempt of each verdict, in words; a DNS lookup only where there was nothing else."""
+        """The first attempt of each verdict, in words; a DNS lookup only if there was no other attempt."""
         self._lookups: set[str] = set()
         """Verdicts for which `first` is a DNS lookup."""
         self._firsts = FirstReports(log, say, Words("denials", "blocked"))
 
     def meet(self, attempt: Attempt, span: Callable[[], LayeredSpan]) -> None:
-        """Count an attempt against the policy; report the first of a kind, by the span that `span` makes."""
+        """Count an attempt if it is against the policy, and report the first one of a kind.
+
+        `span` makes the attempt's span, for a report's attributes and ids.
+        """
         ruling = attempt.ruling
         if not ruling.is_against:
             return
@@ -175,14 +180,15 @@ class Novelties:
         self.attempts = 0
         """Number of all novel attempts."""
         self.first: str | None = None
-        """The most urgent one, in words; DNS lookups and listed destinations are less urgent."""
+        """The most urgent novel attempt, in words. DNS lookups and known destinations are less urgent."""
         self._urgency = (True, True)
         self._firsts = FirstReports(log, partial(say, level=logging.WARNING), Words("novelties", "novel"))
 
     def meet(self, attempt: Attempt, why: Callable[[], str], span: Callable[[], LayeredSpan]) -> None:
-        """Count a novel attempt; report the first of a kind, by the span that `span` makes.
+        """Count a novel attempt, and report the first one of a kind.
 
-        `why` says in words why it is novel.
+        `why` returns in words why the attempt is novel. `span` makes the attempt's span, for a report's
+        attributes and ids.
         """
         self.attempts += attempt.attempts
         if not self._firsts.meets(_NoveltyKind(*attempt.destination[:3], attempt.lineage)):
@@ -200,7 +206,7 @@ class Novelties:
 def why_novel(attempt: Attempt, *, is_known: bool) -> str:
     """Return in words why an attempt is novel.
 
-    `is_known` says whether the baseline has its destination, if only with other chains.
+    `is_known` says whether the baseline has the destination, if only with other chains.
     """
     if not is_known:
         return UNLISTED

@@ -1,4 +1,4 @@
-"""Put the parts of the pipeline together: here for `run`, `watch` and `replay`, for tests and benchmarks.
+"""Put the parts of the pipeline together, for `run`, `watch` and `replay`, for tests and benchmarks.
 
 assembly = assemble(telemetry, counts, clock, ProcessSpans.NETWORK)
 pipeline = assembly.pipeline(Proc())
@@ -38,7 +38,7 @@ class Assembly(NamedTuple):
     flows: Flows
 
     def pipeline(self, lookup: Lookup, finder: JobFinder = NoJobFinder()) -> Pipeline:  # noqa: B008 - it has no state
-        """Return a pipeline without jobs, for facts of `lookup` and jobs that `finder` finds."""
+        """Return a pipeline without jobs, which gets facts from `lookup` and jobs from `finder`."""
         return Pipeline(self.outlets, lookup, self.flows, finder)
 
     def job(self, beginning: Beginning, summary: Summary, baseline: Baseline | None = None) -> TracedJob:
@@ -68,6 +68,6 @@ def assemble(  # noqa: PLR0913 - each is another thing that callers differ in
 
 
 def begin(pipeline: Pipeline, beginning: Beginning, job: TracedJob) -> None:
-    """Begin `job`, whose root runs already; it gets the events of scopes without a job of their own, too."""
+    """Begin `job`, whose root runs already. It also gets the events of scopes that have no job."""
     pipeline.jobs.begin(beginning.scope, job, takes_rest=True)
     pipeline.table.seed(beginning.root, beginning.scope, beginning.at_ns, beginning.step)

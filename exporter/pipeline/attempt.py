@@ -1,4 +1,4 @@
-"""Attempts: the program, its destination, the ruling, and the place of the span in the trace."""
+"""Attempts: acts with their program, destination, ruling, and the place of their span in the trace."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ EventT_co = TypeVar("EventT_co", bound=Acted | Aggregated, covariant=True)
 
 
 class AttemptOf(NamedTuple, Generic[EventT_co]):
-    """One act, or several alike that the kernel only counted; made once for each such event."""
+    """One act, or several that are alike and were only counted. One is made for each event."""
 
     event: EventT_co
     destination: Destination
     program: Program | None
-    """None when it isn't known."""
+    """The program that acted; None when it isn't known."""
     owner: str | None
-    """Name of the user whose program it is; None when the program isn't known."""
+    """Name of the user that the program runs as; None when the program isn't known."""
     ruling: Ruling
     context: SpanContext
-    """Context of its span."""
+    """Context of the attempt's span."""
     parent: SpanContext
-    """Context of the parent span, taken when the act began."""
+    """Context of the parent span when the act began."""
 
     @property
     def attempts(self) -> int:
@@ -38,7 +38,7 @@ class AttemptOf(NamedTuple, Generic[EventT_co]):
 
     @property
     def scope(self) -> int:
-        """The scope of its program; the event's when the program isn't known."""
+        """The scope of the program; the event's scope when the program isn't known."""
         return self.program.scope if self.program else self.event.scope
 
     @property
@@ -48,9 +48,9 @@ class AttemptOf(NamedTuple, Generic[EventT_co]):
 
     @property
     def known_lineage(self) -> Lineage | None:
-        """The lineage for comparing; None when it has a gap, and when the program isn't known."""
+        """The lineage, to be compared; None when it has a gap, and when the program isn't known."""
         return self.program.known_lineage if self.program else None
 
 
 Attempt = AttemptOf[Acted | Aggregated]
-"""An attempt of either kind of event; that of a Flow is an `AttemptOf[Acted]`."""
+"""An attempt of either kind of event; a Flow has an `AttemptOf[Acted]`."""

@@ -11,9 +11,9 @@ from exporter.events.destinations import Destination
 from exporter.events.programs import Program
 
 PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
-"""The variables that are read."""
+"""The variables that name a proxy."""
 
-# Programs that have another process do the work, one that needn't descend from the job.
+# Programs whose work is done by another process, which needn't descend from the job.
 _DAEMON_CLIENTS = {
     "docker": "the Docker daemon",
     "docker-compose": "the Docker daemon",
@@ -33,12 +33,12 @@ _DAEMON_CLIENTS = {
 }
 
 
-# For these interpreters, the script's name tells which program runs.
+# Interpreters: the program that runs is known by the script's name.
 _INTERPRETER = re.compile(r"(?:ba|da|z|k)?sh|busybox|node|perl|ruby|python[0-9.]*")
 
 
 NOTHING_SEEN = "none of its processes reached beyond this machine"
-"""Words for a job without egress. Others may have acted on its behalf, and that isn't always seen."""
+"""The summary's words for a job without egress. Acts of others on its behalf aren't always seen."""
 
 
 class BlindSpots:
@@ -55,13 +55,13 @@ class BlindSpots:
         self._proxies_met: set[str] = set()
 
     def ran(self, program: Program) -> None:
-        """Take in that a program was executed: it may be a client of a daemon."""
+        """Note a program that was executed: it may be a client of a daemon."""
         for name in _called(program):
             if name in _DAEMON_CLIENTS and not self._sees_daemons:
                 self._daemons[name] = _DAEMON_CLIENTS[name]
 
     def connected(self, destination: Destination) -> None:
-        """Take in an attempt to connect or send: its destination may be a proxy."""
+        """Note an attempt to connect or send: its destination may be a proxy."""
         if self._proxies:
             known = [self._proxies[name] for name in _known_as(destination) if name in self._proxies]
             self._proxies_met.update(known)

@@ -116,7 +116,7 @@ class Pipeline:
         flow = Flow(attempt, attempt.ruling.refused)
         job.counts(attempt)
         job.tells(attempt, lambda: job.spans.egress(flow, event.at_ns))
-        for known in self._flows.hold(flow):  # last: if anything above fails, the attempt isn't handed over
+        for known in self._flows.hold(flow):  # last: no flow may have an attempt that failed above
             self._submit_flow(known, event.at_ns)
 
     def _who(self, event: Acted | Aggregated) -> tuple[Program, str]:
@@ -162,7 +162,7 @@ class Pipeline:
     def _said(
         self, job: TracedJob, event: Acted | Aggregated, where: Destination, program: Program | None
     ) -> Ruling:
-        """Return the ruling of the policy and the baseline of `job`; it has the name of a refused lookup."""
+        """Return the ruling of the job's policy and baseline; it has the name in a refused lookup."""
         said = self._by_policy(job, event, program)
         if event.rule == RULE_OF_LOOKUPS and isinstance(event, Acted):
             said = said._replace(refused=self._flows.last_asked(event.cookie))
@@ -291,8 +291,9 @@ class Pipeline:
     ) -> None:
         """End the job of `scope`: submit its open attempts and its programs, and the job's span last.
 
-        `left_behind` are the pids that still run; the table alone can't tell, since the record of an exit may
-        be lost. With `still_traced`, these processes stay in the table, and their acts are still reported.
+        `left_behind` are the pids that still run; the table alone doesn't show that, since the record of an
+        exit may be lost. With `still_traced`, these processes stay in the table, and their acts are still
+        reported.
         """
         job, scopes = self.jobs.of(scope), self.jobs.scopes_of(scope)
         for flow in self._flows.rest(scopes):

@@ -37,6 +37,6 @@ class EventLog(NamedTuple):
     def write(
         self, name: str, told: str, attributes: Mapping[str, AttributeValue], at_ns: int | None = None
     ) -> None:
-        """Send an event, with `told` as its text for people; `at_ns` is Unix time, None stands for now."""
+        """Send an event, with `told` as its text for people; `at_ns` is Unix time, None means now."""
         at_ns = time.time_ns() if at_ns is None else at_ns
         self.send(LogRecord(name, SEVERITIES[name], at_ns, attributes, self.resource, self.context, told))

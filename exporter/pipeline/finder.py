@@ -29,7 +29,7 @@ class JobFinder(Protocol):
         """Forget `event`: no job is made of it, since its process belongs to one by now, or has ended."""
 
     def stirs(self, scope: int, at_ns: int) -> None:
-        """Note that a process of `scope` acts, whose job is over.
+        """Note that a process of `scope` acts, although the job of `scope` is over.
 
         The finder may begin a further part of that job. If it doesn't, the act belongs to the job that takes
         all other scopes.

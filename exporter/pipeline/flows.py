@@ -13,12 +13,13 @@ from .attempt import AttemptOf
 from .questions import Questions
 
 HELD_MAX = 8192
-"""The most connections held at once, and acts with datagrams; the oldest is then reported as still open."""
+"""The most connections that are held at once, and the most acts with datagrams. Beyond that, the oldest one
+is reported without its end."""
 
 NAMES_MAX = 32
-"""The most names of its questions that one DNS lookup keeps."""
+"""The most names that one DNS lookup keeps, of those in its questions."""
 NAMES_CHARS = 1024
-"""The most characters of these names together: a job can have thousands of lookups at once."""
+"""The most characters of one lookup's names together: a job can have thousands of lookups at once."""
 
 _TCP, _UDP = (6, 262), 17
 
@@ -43,7 +44,7 @@ class Flow:
     questions: int = 0
     """Number of questions that a DNS lookup carried, including those that can't be read."""
     names: tuple[str, ...] = ()
-    """The first names that these questions ask for, each once."""
+    """The first names that the lookup's questions ask for, each once."""
 
     @property
     def peer(self) -> tuple[bytes, int]:
@@ -80,7 +81,7 @@ class Flow:
         """The outcome so far; None when it can't be known."""
         if self.attempt.ruling.is_denied:
             return Outcome.DENIED
-        if self.attempt.event.act is Act.SEND:  # without a route, or memory, nothing left
+        if self.attempt.event.act is Act.SEND:  # without a route, or memory, no packet was sent
             has_left = self.metered is None or self.metered.bytes_sent > 0
             return Outcome.SENT if has_left else None
         if self.has_no_route:
@@ -117,9 +118,9 @@ class Flows:
 
         `flow` itself may be among these, as the last one.
 
-        A socket that is connecting may be connected again, just to see how it is doing. That is an attempt of
-        its own, and the outcome belongs to the first one. When the socket connects to another peer, the
-        kernel had no route to the first one.
+        A program may call connect(2) again on a socket that is connecting, to learn its state. The second
+        call is an attempt of its own, but the outcome belongs to the first. When the socket connects to
+        another peer, the kernel had no route to the first peer.
         """
         event, ruling = flow.attempt.event, flow.attempt.ruling
         # A socket that was denied causes no more events, except about its earlier acts.
@@ -147,7 +148,7 @@ class Flows:
             yield from self._meter(flow)
 
     def advance(self, event: Flowed) -> Flow | None:
-        """Apply `event` to the connection of its socket and return it; at its end it is held no longer.
+        """Apply `event` to its socket's connection, and return the connection; once ended, it isn't held.
 
         Returns None when no connection is held, or when `event` only says that connect(2) failed at once.
         """
@@ -165,9 +166,9 @@ class Flows:
         return flow
 
     def measure(self, event: Metered) -> Flow | None:
-        """Store the payload that `event` reports in its act.
+        """Store the payload that `event` reports in the act that `event` is about.
 
-        Returns the act if it was held for that alone, and so is held no longer; else None.
+        Returns the act if it was held for its payload alone, and so is held no longer; else None.
         """
         key = event.cookie, event.acted_ns
         known = self._metered.pop(key, None)

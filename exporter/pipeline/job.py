@@ -51,14 +51,14 @@ class Outlets:
     clock: Clock
     process_spans: ProcessSpans
     say: Callable[..., object] = silent
-    """Function that shows a line about an act of a job, at once; its keywords have its facts for programs."""
+    """Function that shows a line about an act of a job at once; its keywords give programs the same facts."""
     view: View | None = None
-    """Display of acts for somebody who watches; None: nobody does."""
+    """Display of acts for somebody who watches; None: nobody watches."""
 
 
 @dataclass(frozen=True)
 class TracedJob:
-    """A job with all that turns its events into telemetry."""
+    """A job, with the parts that turn its events into telemetry."""
 
     spans: Spans
     metrics: JobMetrics
@@ -68,20 +68,20 @@ class TracedJob:
     denials: Denials
     novelties: Novelties
     is_a_job: bool = True
-    """False for the stand-in that gets the events of no job."""
+    """False for the stand-in job that gets the events of processes of no job."""
     terms: Terms | None = None
     """The terms of its policy; None: it has no policy."""
     earlier: Mapping[int, Terms] = field(default_factory=dict)
-    """Terms of other policies, by the kernel's numbers, for events that one of these has decided."""
+    """Terms of other policies that may have decided on its events, by their numbers in the kernel."""
     novelty: Novelty | None = None
     """The baseline for its task; None: it has no baseline."""
     shows: Callable[[Attempt], None] | None = None
-    """Function that shows acts to somebody who watches; None: nobody does."""
+    """Function that shows acts to somebody who watches; None: nobody watches."""
     ends_by_token: bool = False
     """Whether only a token ends its watch: then no process of the host signals ci-egress in good faith."""
 
     def terms_of(self, policy: int) -> Terms | None:
-        """Return the terms of the kernel's policy number `policy`."""
+        """Return the terms of the policy that has the number `policy` in the kernel."""
         terms = self.earlier.get(policy, self.terms)
         if terms is None or policy in (0, terms.number) or not terms.number or policy in self.earlier:
             return terms
@@ -92,7 +92,7 @@ class TracedJob:
     ) -> bool | None:
         """Whether the baseline lacks an act. Answers of a listener aren't novel.
 
-        Returns None without a baseline, and for an event that only adds bytes with peers that nobody told
+        Returns None without a baseline, and for an event that only adds bytes of peers that aren't told
         apart.
         """
         meets_nobody = isinstance(event, Aggregated) and event.is_other and not event.attempts
@@ -113,7 +113,7 @@ class TracedJob:
     def tells(self, attempt: Attempt, span: Callable[[], LayeredSpan]) -> None:
         """Report an attempt at once if it was denied, would be denied, or is novel.
 
-        `span` makes its span; it is called only where there is something to report.
+        `span` makes the attempt's span; it is called only where there is something to report.
         """
         self.denials.meet(attempt, span)
         if attempt.ruling.is_novel and self.novelty is not None:
@@ -132,7 +132,7 @@ def traced_job(
 ) -> TracedJob:
     """Set up the tracing of `job`.
 
-    With `is_a_job` False, programs have no spans: those of their acts are children of the job's.
+    With `is_a_job` False, programs have no spans: the spans of their acts are children of the job's span.
     """
     resource = outlets.telemetry.resource.merge(Resource(resource_attributes(job)))
     has_programs = is_a_job and outlets.process_spans is not ProcessSpans.NONE
@@ -147,7 +147,7 @@ def traced_job(
 def known_by(baseline: Baseline | None, job: Job) -> Novelty | None:
     """Return the part of `baseline` that is about the task of `job`; None without a baseline."""
     if baseline is None:
-        return None  # without importing what reads one
+        return None  # without importing the code that reads one
     from exporter.baseline.model import Task
     from exporter.baseline.novelty import Novelty
 

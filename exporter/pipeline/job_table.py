@@ -1,4 +1,4 @@
-"""The jobs that are traced, each with the names that it looked up: how they begin, change and end."""
+"""The jobs that are traced, each with the names that it looked up: their beginnings, changes and ends."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class JobTable:
-    """A table of the jobs that run, by scope; one of them, the rest, gets the events of all other scopes."""
+    """A table of the jobs that run, by scope. One of them, the rest, gets the events of all other scopes."""
 
     def __init__(self, outlets: Outlets, host_name: HostName) -> None:
         """Create an empty table; `host_name` supplies the host's own name for an address."""
@@ -35,15 +35,15 @@ class JobTable:
         return scope in self._jobs
 
     def of(self, scope: int) -> TracedJob:
-        """Return the job of `scope`; without such a job, the rest."""
+        """Return the job of `scope`; the rest if `scope` has no job of its own."""
         return self._jobs.get(scope) or self._jobs[self._rest]
 
     def names_in(self, scope: int) -> Names:
-        """Return the names that the job of `scope` looked up; without such a job, those of the rest."""
+        """Return the names that `of(scope)` looked up."""
         return self._names.get(scope) or self._names[self._rest]
 
     def scopes_of(self, scope: int) -> Container[int]:
-        """Return the scopes whose events the job of `scope` gets: for the rest, more than its own."""
+        """Return the scopes whose events the job of `scope` gets; the rest gets those of several scopes."""
         return AllBut(self._jobs.keys() - {scope}) if scope == self._rest else {scope}
 
     def begin(self, scope: int, job: TracedJob, *, takes_rest: bool = False) -> None:
@@ -66,7 +66,7 @@ class JobTable:
             self._jobs[scope] = replace(job, started_ns=at_ns)
 
     def renew(self, scope: int, job: TracedJob) -> None:
-        """Continue `scope` in a new trace, that of `job`; processes and connections go on.
+        """Continue `scope` in the trace of `job`; processes and connections go on.
 
         The span of the old job is submitted.
         """
@@ -76,8 +76,8 @@ class JobTable:
     def change_terms(self, scope: int, terms: Terms) -> None:
         """Set the terms of the job of `scope` from now on.
 
-        Where that job is over, the processes that it left behind are still held to its policy: then all jobs
-        get `terms` among their earlier ones, to look them up by number.
+        If that job is over, the processes that it left behind are still held to its policy. Then all jobs get
+        `terms` among their `earlier` ones, which are looked up by the policy's number.
         """
         job = self._jobs.get(scope)
         if job is not None and job.terms is not None:
@@ -93,7 +93,7 @@ class JobTable:
         self._jobs[scope] = replace(self._jobs[scope], novelty=novelty)
 
     def switched(self, event: Switched) -> None:
-        """Take in that somebody turned enforcement on or off; a job without a policy stays as it is."""
+        """Note that somebody turned enforcement on or off; a job without a policy isn't changed."""
         job = self._jobs.get(event.scope)
         if job is not None and job.terms is not None:
             mode = Mode.ENFORCE if event.is_enforcing else Mode.AUDIT

@@ -50,7 +50,7 @@ class JobMetrics:
     """The counters of the jobs of one pipeline and task."""
 
     def __init__(self, labels: Labels, shared: _OfPipeline, *, has_lineages: bool = False) -> None:
-        """`labels` are the pipeline's attributes and the task's; `shared` is common to the pipeline's jobs.
+        """`labels` are the attributes of pipeline and task; `shared` is common to the pipeline's jobs.
 
         With `has_lineages`, connections are also counted by chains of processes.
         """
@@ -65,7 +65,7 @@ class JobMetrics:
         self._io: dict[str, _Bytes] = {}
 
     def connection(self, attempt: Attempt) -> None:
-        """Count an attempt, or several that are alike; their span is the exemplar."""
+        """Count an attempt, or several that are alike; the attempt's span is the exemplar."""
         host, port, transport, _ = attempt.destination
         chain = (attempt.known_lineage or UNKNOWN_LINEAGE) if self._has_lineages else None
         series = Series(
@@ -84,7 +84,7 @@ class JobMetrics:
         count.received += bytes_received
 
     def connect_took(self, attempt: Attempt, outcome: Outcome, duration_s: float) -> None:
-        """Count a connect in the histogram of its outcome; its span is the exemplar."""
+        """Add a connect to the histogram of its outcome; the attempt's span is the exemplar."""
         self._shared.durations.add(self._host(attempt), outcome, duration_s, attempt.context)
 
     def observe_connections(self) -> Iterator[Observation]:
@@ -117,10 +117,11 @@ class Metrics:
         *,
         has_lineages: bool = False,
     ) -> None:
-        """Create the instruments of `meter`, and add a producer of histograms, which no instrument can hold.
+        """Create the instruments of `meter`.
 
-        All are read from the metric reader's thread. With `has_lineages`, connections are also counted by
-        chains of processes.
+        `add_producer` adds a producer of histograms, which no instrument can hold. The metric reader's thread
+        reads instruments and histograms. With `has_lineages`, connections are also counted by chains of
+        processes.
         """
         add_producer(self._produce)
         self._has_lineages = has_lineages
@@ -193,7 +194,7 @@ class Metrics:
         self._running.add(-1, job.pipeline)
 
     def detached(self) -> None:
-        """Report from now on that nothing enforces: the programs that do are no longer attached."""
+        """Report from now on that nothing is enforced, since the kernel's programs are no longer attached."""
         self._is_detached = True
 
     def unattributed(self, why: str, attempts: int = 1) -> None:

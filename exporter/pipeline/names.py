@@ -22,7 +22,7 @@ class _Asking(NamedTuple):
 
 
 class Resolver(NamedTuple):
-    """The place that an answer came from."""
+    """The address, port and protocol of the sender of an answer."""
 
     address: bytes
     """16 bytes, network order; IPv4 as ::ffff:a.b.c.d."""
@@ -32,7 +32,7 @@ class Resolver(NamedTuple):
 
 
 MayAnswer = Callable[[Resolver], bool]
-"""Whether the answers of a resolver may grant."""
+"""Type of functions that say whether the answers of a resolver may grant addresses."""
 
 
 class _Named(NamedTuple):
@@ -42,17 +42,17 @@ class _Named(NamedTuple):
     counts: bool
     """Whether the name comes from an answer that may grant."""
     is_doubtful: bool
-    """Whether the job may have given the answer to itself, or had somebody give it."""
+    """Whether the job may have made the answer itself, or had somebody make it."""
     resolver: Resolver
     last_ns: int
-    """When the same answer came again for the last time, in nanoseconds since boot."""
+    """When the same answer came last, in nanoseconds since boot."""
 
     def is_like(self, other: _Named) -> bool:
         """Whether the two differ in time alone."""
         return self[1:6] == other[1:6]
 
     def grants(self, may_answer: MayAnswer) -> bool:
-        """Whether the answer may grant, also by a policy by which `may_answer` judges its resolver."""
+        """Whether the answer may grant, also under the policy by which `may_answer` judges its resolver."""
         return self.counts and may_answer(self.resolver)
 
 
@@ -70,7 +70,7 @@ class Names:
         self._named: dict[bytes, tuple[_Named, ...]] = {}
 
     def asked(self, event: Asked) -> str | None:
-        """Take in a question and return the name that it asks for; None when it can't be parsed."""
+        """Note a question, and return the name that it asks for; None when it can't be parsed."""
         try:
             question = parse_question(event.message)
         except MessageError:
@@ -82,7 +82,7 @@ class Names:
         return question.name
 
     def answered(self, event: Answered) -> None:
-        """Take in an answer: it counts once, and only for a question that was put to its sender."""
+        """Note the names in an answer. It counts once, and only if its sender was asked its question."""
         try:
             reply = parse_reply(event.message, is_cut=event.is_cut)
         except MessageError:
@@ -102,8 +102,8 @@ class Names:
     def name_of(self, peer: bytes, at_ns: int, process: ProcessKey | None = None) -> str | None:
         """Return the name of `peer` (16 bytes) by this job's lookups up to `at_ns`, else the host's own.
 
-        Hosts share addresses. Of several names, the latest that `process` itself asked for is returned, else
-        the latest of all. None: there is no name.
+        Hosts share addresses, so one may have several names. Then the latest name that `process` itself asked
+        for is returned, else the latest of all. Returns None when there is no name.
         """
         known = [named for named in self._named.get(peer, ()) if named.at_ns <= at_ns]
         own = [named for named in known if named.process == process]
@@ -123,15 +123,15 @@ class Names:
         return names | ({host_name} if host_name else set())
 
     def names_by(self, peer: bytes, may_answer: MayAnswer, at_ns: int) -> set[str]:
-        """Return the names of `peer` by answers that may grant, and the host's own name for it at `at_ns`."""
+        """Return the names of `peer` from answers that may grant, and the host's own name at `at_ns`."""
         host_name = self._host_name(peer, at_ns)
         return self.granting_to(peer, may_answer) | ({host_name} if host_name else set())
 
     def granting(self, may_answer: MayAnswer) -> dict[bytes, tuple[set[str], int]]:
         """Return each address's names from answers that may grant, and when the last such answer came.
 
-        `may_answer` judges the resolvers, which the policy of the time when they answered trusted. Times are
-        in nanoseconds since boot.
+        The resolver of each such answer is trusted by `may_answer`, and by the policy in force when it
+        answered. Times are in nanoseconds since boot.
         """
         found = {}
         for peer, all_named in self._named.items():
@@ -141,7 +141,7 @@ class Names:
         return found
 
     def granting_to(self, peer: bytes, may_answer: MayAnswer) -> set[str]:
-        """The names of `peer` (16 bytes) by answers that may grant, as `granting` has them."""
+        """Return the names of `peer` (16 bytes) from answers that may grant, as in `granting`."""
         return {named.name for named in self._named.get(peer, ()) if named.grants(may_answer)}
 
     def _name(self, peer: bytes, named: _Named) -> None:

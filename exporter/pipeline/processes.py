@@ -24,9 +24,9 @@ from exporter.events.programs import Image, Lookup, Program
 from .procfs import container_in
 
 ENDED_MAX = 4096
-"""The most ended programs remembered: acts that the kernel only counted arrive a second or two later."""
+"""The most ended programs that are remembered: counted acts of theirs arrive a second or two later."""
 ENDED_MAX_BYTES = 16 << 20
-"""The most bytes of arguments of ended programs; one program may have 32 KiB."""
+"""The most bytes that the arguments of remembered programs may have; one program may have 32 KiB."""
 
 
 class AllBut(Container[int]):
@@ -46,7 +46,7 @@ class Census(NamedTuple):
     running: int
     """Number of programs."""
     youngest_ns: int
-    """When the latest of them began, in nanoseconds since boot."""
+    """When the youngest of these programs began, in nanoseconds since boot."""
 
 
 class EndedPrograms:
@@ -80,7 +80,7 @@ class EndedPrograms:
 def _own_bytes(program: Program) -> int:
     """Return the bytes of arguments that `program` has for itself.
 
-    That is 0 where it shares its creator's arguments, which stay in memory as long as it does.
+    That is 0 if it shares its creator's arguments: the creator stays in memory as long as `program`.
     """
     creator = program.parent
     is_shared = creator is not None and creator.arguments is program.arguments
@@ -94,7 +94,7 @@ class ProcessTable:
         """`on_end` is called with each program that ends, after its `ended_ns` was set."""
         self._programs: dict[int, Program] = {}
         self._members: defaultdict[int, dict[int, Program]] = defaultdict(dict)
-        """The same programs by scope: hundreds of jobs may end at once, and each asks for its own."""
+        """The same programs by scope: hundreds of jobs may end at once, and each looks up its own."""
         self._ended = EndedPrograms()
         self._missing: dict[int, Program] = {}
         self._last_end_ns: dict[int, int] = {}
@@ -122,7 +122,8 @@ class ProcessTable:
     def adopt(self, process: ProcessKey, exec_id: int, scope: int, parent_pid: int, image: Image) -> Program:
         """Enter a process that an earlier ci-egress, which is gone, has traced.
 
-        Spans that the earlier one exported may lie below the program's: in a job, it counts as having egress.
+        The earlier one may have exported spans below the program's span. So in a job, the program counts as
+        having egress.
         """
         above = self._programs.get(parent_pid)
         parent = above if above is not None and above.scope == scope else None
@@ -198,7 +199,7 @@ class ProcessTable:
         return program if program.ended_ns is None else None
 
     def acted(self, event: Acted | Aggregated | Tampered) -> Program:
-        """Find the program behind `event`, with its facts; if acts were only counted, it may have ended."""
+        """Find the program behind `event`, and look up its facts. After counted acts, it may have ended."""
         program = self._find(event.process, event.exec_id, event.scope, event.at_ns)
         if program.facts is None:
             program.facts = self._lookup.facts(event.process)
@@ -222,16 +223,16 @@ class ProcessTable:
                 program.ended_ns = None
 
     def census(self) -> dict[int, Census]:
-        """Count the running programs of each scope, and find when the latest of them began."""
+        """Count the running programs of each scope, and find when the youngest one began."""
         return {
             scope: Census(len(members), max(program.started_ns for program in members.values()))
             for scope, members in self._members.items()
         }
 
     def reap(self, pids: Collection[int], at_ns: int) -> None:
-        """End programs whose pid isn't among `pids`, the host's, in two calls in a row.
+        """End programs whose pid isn't among `pids`, all pids of the host, in two calls in a row.
 
-        The record of their exit was lost. At the first call it may still be on its way.
+        The records of their exits were lost; at the first call, they may still have been on their way.
         """
         missing = {pid: program for pid, program in self._programs.items() if pid not in pids}
         for pid, program in missing.items():
@@ -264,7 +265,7 @@ class ProcessTable:
     def _recover(self, process: ProcessKey, exec_id: int, scope: int, at_ns: int) -> Program:
         """Enter a program whose own record was lost, as the kernel counted, with facts from /proc."""
         before = self.of(process)
-        is_over = before is not None and before.exec_id > exec_id  # /proc shows the program after it
+        is_over = before is not None and before.exec_id > exec_id  # /proc shows a later program
         image = Image() if is_over else self._lookup.image(process)
         program = Program(
             process,
@@ -292,7 +293,7 @@ class ProcessTable:
             self._end(before, program.started_ns, None)
 
     def _enter(self, program: Program) -> None:
-        """Enter `program` as the one that its pid runs, in place of the one before."""
+        """Enter `program` as the program that its pid runs, in place of the program before it."""
         before = self._programs.get(program.process.pid)
         if before is not None:
             self._leave(before)

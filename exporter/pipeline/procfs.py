@@ -1,8 +1,8 @@
-"""Read facts about a process that the kernel's records lack from /proc, as long as the process exists.
+"""Read from /proc the facts about a process that the kernel's records lack, as long as the process exists.
 
 A process may choose where its arguments and variables are in memory, and how long they are: PR_SET_MM_MAP
-needs no privilege. So no more is read than an exec can take, and for no longer than a moment. Nor is anything
-else of a process waited for longer: while it executes a program, it may have its readers wait.
+needs no privilege. So reading stops after as many bytes as an exec can take, and after a moment. All other
+reading stops after a moment, too: a process that executes a program can make its readers wait.
 """
 
 from __future__ import annotations
@@ -50,14 +50,14 @@ def started_ns(pid: int) -> int | None:
 
 
 def is_to_the_tick(since_ns: int) -> bool:
-    """Whether a start is known to the clock tick alone, as /proc has it. Of a fork that is seen, more is."""
+    """Whether a start time is exact only to the clock tick, as in /proc; the hook of forks is more exact."""
     return since_ns % _NS_PER_TICK == 0
 
 
 def has_ended(process: ProcessKey) -> bool:
-    """Whether `process` has ended, even if nobody has waited for it yet, or its pid is another's by now.
+    """Whether `process` has ended, even if nobody has waited for it yet, or another process has its pid.
 
-    Raises OSError when that can't be read, and so isn't known.
+    Raises OSError when /proc doesn't show whether it has.
     """
     try:
         state = _state_in_time(process.pid)
@@ -67,7 +67,7 @@ def has_ended(process: ProcessKey) -> bool:
 
 
 def is_running(process: ProcessKey) -> bool:
-    """Whether `process` runs for certain; False when that can't be read."""
+    """Whether `process` certainly runs; False when /proc doesn't show whether it does."""
     try:
         return not has_ended(process)
     except OSError:
@@ -75,7 +75,7 @@ def is_running(process: ProcessKey) -> bool:
 
 
 def everyone() -> Iterator[tuple[ProcessKey, int]]:
-    """Yield every process of this host with its parent's pid, parents first; not those that can't be read."""
+    """Yield all processes of this host that can be read, each with its parent's pid; parents come first."""
     found = _states(psutil.pids())
     # A start is known to the tick: a child of the same tick may have the lower pid.
     for youngest in sorted(found, key=lambda pid: found[pid].started_ns):
@@ -100,15 +100,15 @@ def ancestors(pid: int) -> tuple[ProcessKey, ...]:
 
 
 def all_pids() -> frozenset[int]:
-    """Return the pids of all processes of this host, also of those that ended and weren't waited for."""
+    """Return the pids of all processes of this host, also of processes that ended and weren't waited for."""
     return frozenset(psutil.pids())
 
 
 def environment_of(process: ProcessKey) -> bytes:
     """Return the environment block that `process` was executed with, as /proc still shows it.
 
-    Returns no bytes when the process is gone or keeps others from reading it, and when there are more bytes
-    than an exec takes: then they aren't what the process was executed with.
+    Returns no bytes when the process is gone, or keeps others from reading its environment. The same holds
+    for more bytes than an exec takes: the process wasn't executed with these.
     """
     try:
         block = _in_time(process, _environment)
@@ -130,7 +130,7 @@ class Proc:
 
     def __init__(self) -> None:
         """Start the threads that read files of /proc; nothing is read yet."""
-        readers()  # now, when there is room for it
+        readers()  # now, while there is room for threads
         self._hosts = HostsFile()
 
     def host_name(self, peer: bytes, at_ns: int) -> str | None:
@@ -173,7 +173,7 @@ def _state_in_time(pid: int) -> _State:
 
 
 class _Batch:
-    """Processes whose states are read in one go. A call goes on behind the process at which one got stuck."""
+    """Processes whose states are read in one go. A call that gets stuck is followed by one for the rest."""
 
     def __init__(self, pids: Iterable[int]) -> None:
         self.left = deque(pid for pid in pids if not readers().is_stuck_at(pid))
@@ -204,7 +204,7 @@ def _states(pids: Sequence[int]) -> dict[int, _State]:
 
 
 def _in_time(process: ProcessKey, read: Callable[[int], _T]) -> _T:
-    """Read something of `process`, unless that takes too long. Raises OSError, also when it is gone."""
+    """Call `read` for `process`, and give up after a moment. Raises OSError, also if the process is gone."""
 
     def read_while_it_is() -> _T:
         _require(process)
@@ -234,7 +234,7 @@ def _image(pid: int) -> Image:
 
 
 def _target(pid: int, link: str) -> str | None:
-    """Return what a link of /proc leads to; None when that can't be read, as for a directory too deep."""
+    """Return the target of a link in /proc; None when it can't be read, as for a directory too deep."""
     try:
         target = Path(f"/proc/{pid}/{link}").readlink()
     except OSError:
@@ -249,7 +249,7 @@ def _arguments(pid: int) -> list[str]:
     except OSError:
         return []
     arguments = split(block)
-    # A program that shows a title in their place writes one text over all of them.
+    # A program that shows a title (as by setproctitle) writes one text over all its arguments.
     return arguments[0].split(" ") if len(arguments) == 1 else arguments
 
 
@@ -269,7 +269,7 @@ def container_in(cgroup: str) -> str | None:
     """Return the id of the container that is named in cgroups' paths, or a part of one; None without an id.
 
     Runtimes differ in what stands around the id (`docker-ID.scope`, `docker/ID`, `cri-containerd-ID.scope`).
-    For a container inside another it is the inner one's.
+    For a container inside another, the id is that of the inner one.
     """
     found = _CONTAINER_ID.findall(cgroup)
     return found[-1] if found else None

@@ -22,7 +22,7 @@ class _Waiting(NamedTuple, Generic[T]):
 
 
 class Questions(Generic[T]):
-    """A queue of items that wait for the question of their act; each is returned once."""
+    """A queue of items that wait for the DNS question of their act; each is returned once."""
 
     def __init__(self) -> None:
         """Create an empty queue."""
@@ -44,7 +44,7 @@ class Questions(Generic[T]):
         return [self._take(next(iter(self._waiting)))]
 
     def asked(self, event: Asked, name: str | None) -> T | None:
-        """Take in a question for `name`, None if it can't be read; return the item that waited for it."""
+        """Note a question for `name` (None if it can't be read), and return the item that waited for it."""
         if name is not None:
             self._last_asked[event.cookie] = name
             if len(self._last_asked) > _SOCKETS_MAX:

@@ -60,8 +60,7 @@ class Recorder:
     def __init__(self, path: Path, lookup: Lookup, *, on_failure: Callable[[str], None]) -> None:
         """Create `path`, which its owner alone may write. Raises UsageError when that can't be done.
 
-        When writing fails later (a full disk), `on_failure` is called once with a message, and tracing goes
-        on.
+        When writing fails later (a full disk), `on_failure` is called once with a message; tracing goes on.
         """
         try:
             self._file = os.fdopen(open_emptied(path, 0o644), "w", encoding="utf-8")
@@ -99,7 +98,7 @@ class Recorder:
         self._flush()
 
     def event(self, event: Event) -> None:
-        """Write an event, unless it is an environment: these hold secrets and are never kept."""
+        """Write an event, unless it is an environment: environments hold secrets, and are never kept."""
         if isinstance(event, Acted | Aggregated):
             self._rule(event.rule)
         if not isinstance(event, Environment):
@@ -169,7 +168,7 @@ def _plain(value: object) -> object:
 
 
 def _told(job: Job) -> dict[str, Any]:
-    """Return the job's fields, without those that serve only to choose its policy: it is chosen by now."""
+    """Return the job's fields, without those that serve only to choose its policy, which is chosen by now."""
     fields = asdict(job)
     del fields["claims"], fields["besides"], fields["is_vouched"], fields["is_partial"]
     return fields

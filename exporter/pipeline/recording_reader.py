@@ -55,7 +55,7 @@ class _UnfitError(Exception):
 
 
 class RecordingReader:
-    """A recording that is being read; also the `Lookup` of the facts that were recorded."""
+    """A recording that is being read. It is also the `Lookup` for the facts that were recorded."""
 
     def __init__(self, stream: IO[str], name: str) -> None:
         """Read `stream`, a file called `name` in errors, up to the first event. Raises UsageError."""
@@ -75,7 +75,7 @@ class RecordingReader:
         self._next = self._read_event()
 
     def events(self) -> Iterator[Event]:
-        """Yield the events in order, each after its facts are read. Raises UsageError at a bad line."""
+        """Yield the events in order, each after the facts before it. Raises UsageError at a bad line."""
         while (event := self._next) is not None:
             self._next = self._read_event()
             yield event

@@ -50,7 +50,7 @@ _IMPLIED = {
     RULE_OF_NOTHING_SENT: NOTHING_SENT,
     RULE_OF_LOOKUPS: LOOKUPS,
 }
-"""Texts of the rules that stand in no policy file, by the number that the kernel reports."""
+"""Texts of the rules that are in no policy file, by the number that the kernel reports."""
 
 
 class Ruling(NamedTuple):
@@ -66,7 +66,7 @@ class Ruling(NamedTuple):
     is_novel: bool | None = None
     """`egress.novel`: whether the baseline lacks the act; None where there is no baseline."""
     is_doubted: bool = False
-    """Whether the job may have made up the name; the baseline is then asked about the address."""
+    """Whether the job may have made up the name; the baseline is then asked about the address instead."""
     refused: str | None = None
     """The name of a DNS lookup that was refused because no rule allows it; None for other acts."""
 
@@ -91,13 +91,13 @@ class Terms:
     rules: Mapping[int, str]
     """Texts of the rules, as they stand in the file, by number."""
     named: NamedRules | None = None
-    """The rules for names, to find the one that decided; None in a replay, since recordings have it."""
+    """The rules for names, to find the one that decided; None in a replay: recordings have its number."""
     policy: JobPolicy | None = None
-    """The policy, to judge acts that came before the kernel knew it; None where there are no such acts."""
+    """The policy, for `early_ruling`; None where no act comes before the kernel knows its job."""
     resolvers: tuple[Address, ...] = ()
-    """The system's resolvers, for judging such acts."""
+    """The system's resolvers, for `early_ruling`."""
     number: int = 0
-    """The kernel's number of the policy, where there may be several policies."""
+    """The kernel's number of the policy, where there may be several policies; else 0."""
 
     @property
     def is_enforced(self) -> bool:
@@ -106,13 +106,13 @@ class Terms:
 
     @property
     def of_another(self) -> Terms:
-        """Terms for a policy that was in force in place of this one: only the mode is assumed to be equal."""
+        """Terms for another policy that was in force, of which only the mode is assumed to be the same."""
         return Terms(self.mode, None, {})
 
     def rule_for(self, event: Acted | Aggregated, names: Iterable[str]) -> int:
-        """Return the number of the rule that decided, where `names` led to the peer.
+        """Return the number of the rule for names that decided on `event`, whose peer has the names `names`.
 
-        Returns RULE_OF_NAMES when that isn't known.
+        Returns RULE_OF_NAMES when the rule isn't known.
         """
         if self.named is None:
             return RULE_OF_NAMES
@@ -135,7 +135,7 @@ def early_ruling(
 ) -> Ruling:
     """Judge an act that came before the kernel knew its job: the act wasn't stopped, as in mode audit.
 
-    `names` led to the peer; `chain` holds the executables from the job's root to the process.
+    `names` are the peer's names; `chain` holds the executables from the job's root to the process.
     """
     if terms.policy is None:
         return Ruling()

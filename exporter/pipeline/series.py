@@ -17,7 +17,8 @@ _LINEAGE_CHARACTERS_MAX = 1024
 _ARROW = ">"
 
 UNKNOWN_LINEAGE: Lineage = (OTHER,)
-"""Stands for chains that are unknown or can't be told apart; without a chain, a series would mean any."""
+"""The lineage in place of chains that are unknown, or can't be told apart. A series without a lineage would
+mean all chains."""
 
 
 class CountedDestination(NamedTuple):
@@ -75,7 +76,7 @@ class Caps:
         self._lineages: dict[CountedDestination, Cap] = {}
 
     def capped(self, series: Series) -> Series:
-        """Return `series`, or the series to count it under when a cap is reached."""
+        """Return `series`, or the series under which to count its attempts when a cap is reached."""
         where, lineage = series.where, series.lineage
         if not self._destinations.admits(where):
             where = CountedDestination(OTHER, None, where.transport)

@@ -1,4 +1,4 @@
-"""The trace model: the job's span, below it those of its programs, and as leaves their network acts."""
+"""The trace model: the job's span, below it the spans of its programs, and as leaves those of their acts."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _SCOPE = InstrumentationScope(SCOPE_NAME, __version__)
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 _UNSET, _ERROR = Status(), Status(StatusCode.ERROR)
 _ENDED_MAX = 32
-"""The most ended programs whose attributes are kept: their connections end right after them."""
+"""The most ended programs whose attributes are kept, as connections end right after their programs."""
 _VERBS = {Act.CONNECT: "connect", Act.SEND: "send", Act.CREATE: "create"}
 
 
@@ -84,7 +84,7 @@ class Spans:
         return self._context(self._id("egress", self._sequence, at_ns))
 
     def egress(self, flow: Flow, ended_ns: int) -> LayeredSpan:
-        """Make the span of one connect or send: kind CLIENT, a leaf under the program that did it."""
+        """Make the span of one connect or send: kind CLIENT, a leaf under the program that acted."""
         event = flow.attempt.event
         own = Attributes({"egress.attempts": 1})
         known = flow.end if flow.end and flow.end.local_port else flow.established or event
@@ -153,12 +153,12 @@ class Spans:
     def program_context(self, program: Program | None) -> SpanContext:
         """Return the context of the span that is the parent of spans below `program`.
 
-        It is the job's span when `program` is None.
+        It is the job's span when `program` is None, and when programs have no spans.
         """
         return self._describe(program).context if program and self.has_programs else self.job_context
 
     def ended(self, program: Program) -> None:
-        """Let go of the attributes shared by the program's spans once _ENDED_MAX more programs have ended.
+        """Drop the attributes that the program's spans share once _ENDED_MAX more programs have ended.
 
         The process table remembers the program itself for longer.
         """
@@ -167,7 +167,7 @@ class Spans:
             self._described.pop(self._ended.popleft(), None)
 
     def _describe(self, program: Program) -> _Described:
-        """Return the part that all spans of a program share; it is made once, and again on new facts."""
+        """Return the part that all spans of a program share. It is made once, and again on new facts."""
         known = self._described.get(program)
         if known is None or known.facts is not program.facts:
             context = self._context(self._id("program", *program.process, program.exec_id))
@@ -278,7 +278,7 @@ def _add_end(attributes: Attributes, end: Flowed) -> None:
 
 
 def command_line(program: Program) -> str:
-    """The command as one could type it in a shell; the executable's name where argv is unknown."""
+    """Return the command as one could type it in a shell; the executable's name where argv is unknown."""
     return shlex.join(program.arguments.shown) if program.arguments else (program.name or "unknown")
 
 

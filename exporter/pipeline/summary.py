@@ -48,7 +48,7 @@ class Tally:
     notes: Sequence[str] = ()
     """Notes on activity that isn't seen and on processes left behind, one line each."""
     unseen: Sequence[str] = ()
-    """Activity that isn't seen, each in a few words, none an attacker's: `what the Docker daemon did`."""
+    """Activity that isn't seen, in a few words each that no attacker chose: `what the Docker daemon did`."""
 
 
 class Summary:
@@ -61,10 +61,11 @@ class Summary:
         sees_daemons: bool = False,
         rows_max: int = _COUNTED_MAX,
     ) -> None:
-        """`environment` is COMMAND's environment, whose variables tell whether there is a proxy.
+        """`environment` is COMMAND's environment, whose variables may name a proxy.
 
-        With `sees_daemons`, acts of other processes of the host on the job's behalf are traced, too. Of each
-        kind, `rows_max` pairs of destination and process chain get a row; further attempts are only counted.
+        With `sees_daemons`, acts of other processes of the host on the job's behalf are traced, too. At most
+        `rows_max` pairs of destination and process chain get a row, for each kind of rows (`Rows`). Attempts
+        of further pairs are only counted.
         """
         self._rows_max = rows_max
         self._rows = Rows(rows_max)
@@ -77,7 +78,7 @@ class Summary:
         self._tampering: dict[str, None] = {}
 
     def ran(self, program: Program) -> None:
-        """Take in that a program was executed."""
+        """Note that a program was executed."""
         self._unseen.ran(program)
 
     def connected(self, attempt: Attempt) -> None:
@@ -92,7 +93,7 @@ class Summary:
         self._unseen.connected(destination)
 
     def ended(self, attempt: Attempt, outcome: Outcome | None) -> None:
-        """Count an attempt as failed if `outcome` is a failure; None: the outcome isn't known."""
+        """Count an attempt as failed if `outcome` is a failure; it is None when it isn't known."""
         traffic = self._rows.get(_row(attempt)) if outcome in FAILED else None
         if traffic is not None:
             traffic.failed += attempt.attempts
@@ -109,7 +110,7 @@ class Summary:
         self.warned(f"{' > '.join(program.lineage)} ({program.process.pid}) {sentence(event)}")
 
     def warned(self, told: str) -> None:
-        """Add the warning `told`, which is already in words."""
+        """Add the warning `told`, a line for people."""
         if len(self._tampering) < self._rows_max:
             self._tampering[told] = None
 
@@ -169,9 +170,9 @@ class Summary:
         return {**{verdict: self._verdicts[verdict] for verdict in _AGAINST}, "novel": self._novel}
 
     def told(self) -> str:
-        """Return the totals in words, with the attempts against the policy and those the baseline lacks.
+        """Return the totals in words, with the attempts against the policy and those that the baseline lacks.
 
-        There may be more destinations than have rows.
+        Only destinations that have rows are counted; the text says if there may be more.
         """
         number, attempts = self.totals()
         destinations = f"{'at least ' if self._uncounted else ''}{counted(number, 'destination')}"

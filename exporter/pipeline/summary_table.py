@@ -20,13 +20,13 @@ from .ruling import ALLOWED, VERDICT_WORDS
 ROWS_MAX = 50
 
 _CHAIN_HEAD, _CHAIN_TAIL = 2, 5
-"""Programs shown at the beginning and at the end of a long chain; the last one did it."""
+"""Numbers of programs shown at the beginning and at the end of a long chain; the last program acted."""
 NAME_MAX = 40
 """The most characters shown of a program or a step."""
 
 
 class SummaryKey(NamedTuple):
-    """The key by which attempts are counted together."""
+    """The facts that attempts in one row have in common."""
 
     host: str | None
     """`server.address`; None for a socket that was denied before it had a peer."""
@@ -48,7 +48,7 @@ class SummaryKey(NamedTuple):
 
     @property
     def kind(self) -> tuple[bool, bool]:
-        """Whether somebody should look at the row; and if not, whether it is about the loopback."""
+        """Whether somebody should look at the row, and, only if not, whether it is about the loopback."""
         is_of_note = self.verdict != ALLOWED or bool(self.novel)
         return is_of_note, self.is_loopback and not is_of_note
 
@@ -74,10 +74,10 @@ class Traffic:
     shared: int = 0
     """Number of attempts that were allowed by a rule for another name of their address."""
     shared_rule: str | None = None
-    """`egress.rule` of the first attempt that was allowed so."""
+    """`egress.rule` of the first attempt that `shared` counts."""
 
     def attempted(self, attempts: int, rule: str | None, *, is_shared: bool) -> None:
-        """Count `attempts` more."""
+        """Count `attempts` more attempts, which `rule` decided; `is_shared` is as for `Rows.count`."""
         self.attempts += attempts
         if is_shared:
             self.shared += attempts
@@ -109,7 +109,7 @@ class Rows:
     ) -> Traffic | None:
         """Count `attempts`, the first of which `rule` decided; return None when there is no room for `row`.
 
-        With `is_shared`, the rule is for another name of their address.
+        With `is_shared`, the rule is for another name of the attempts' address.
         """
         traffic = self._rows.get(row)
         if traffic is None:
@@ -141,7 +141,7 @@ def ordered(rows: Iterable[Counted]) -> list[Counted]:
 
 
 def shared_of(rows: Iterable[Counted]) -> Iterator[tuple[str, str, int]]:
-    """Yield destination, rule and number of the attempts that rules for other names allowed."""
+    """Yield destination, rule and number of the attempts that a rule for another name allowed, by row."""
     for row, traffic in rows:
         if traffic.shared_rule is not None:
             yield row.destination, traffic.shared_rule, traffic.shared

@@ -12,15 +12,15 @@ from exporter.events.facts import Tampered, Tampering
 _NEVER_HONEST = frozenset({Tampering.PTRACE, Tampering.MEMORY, Tampering.MARKS})
 """Kinds of tampering that not even the host's own services commit in their ordinary course."""
 END = "end"
-"""`egress.tamper.kind` when the end is asked for without the token, or comes because the agent is gone."""
+"""`egress.tamper.kind` when a watch's end is asked for without the token, or comes as the agent is gone."""
 FAULT = "fault"
 """`egress.tamper.kind` of a fault in a watch, which a job may have brought about."""
 MOVED = "moved"
 """`egress.tamper.kind` of telemetry files that were moved away: anything may be in their place."""
 HELD_UP = "held_up"
-"""`egress.tamper.kind` when so many processes let their readers in /proc wait that no other is read."""
+"""`egress.tamper.kind` when processes make readers of /proc wait, so many that no other can be read."""
 _ENDING = frozenset({Tampering.SIGNAL})
-"""Kinds that the host's services may commit, as a service manager does, unless only a token ends it all."""
+"""Kinds that the host's services may commit, as a service manager does, unless a token ends the watch."""
 
 KINDS = {
     Tampering.PACKET_SOCKET: "packet_socket",
@@ -87,7 +87,7 @@ _LISTED_MAX = 8
 
 
 def is_of_the_host(event: Tampered, *, ends_by_token: bool) -> bool:
-    """Whether `event` is an ordinary act for one of the host's own processes, which are of no job.
+    """Whether `event` is an ordinary act for the host's own processes, which belong to no job.
 
     A DHCP client has packet sockets, a service manager loads programs and sends signals.
     """
@@ -95,7 +95,7 @@ def is_of_the_host(event: Tampered, *, ends_by_token: bool) -> bool:
 
 
 def attributes(event: Tampered) -> dict[str, str | int]:
-    """Return the attributes of the log record of `event`, without those of the process."""
+    """Return the attributes of the log record of `event`, without the attributes of the process."""
     named: dict[str, str | int] = {
         "egress.tamper.kind": KINDS[event.what],
         "egress.tamper.attempts": event.times,
@@ -107,7 +107,7 @@ def attributes(event: Tampered) -> dict[str, str | int]:
 def detail_of(event: Tampered) -> str | None:
     """Return the protocol, command, signal, request or error that `event` is about; None when there is none.
 
-    The text is its name in C, or its number when it has no name here.
+    The text is the name in C, or the number when this module has no name for it.
     """
     match event.what:
         case Tampering.PACKET_SOCKET:

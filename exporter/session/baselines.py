@@ -1,4 +1,4 @@
-"""Read the baseline that jobs are compared with, and warn when it knows nothing of a job."""
+"""Read the baseline that jobs are compared with, and warn when it has no entry for a job's task."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     from exporter.jobs.model import Job
 
 _CHECK_HINT = "`ci-egress baseline show` shows them without starting anything"
-"""The hint where an invalid file kept a command from starting anything."""
+"""The hint when a command starts nothing because a file isn't valid; "them" are the errors in it."""
 
 
 def required_baseline(file: Path | None, fail_on: Collection[FailOn]) -> Baseline | None:
     """Read the baseline of jobs that are to start, as `baseline_of` does.
 
-    Raises UsageError also for `novel` without a file.
+    Raises UsageError also if `fail_on` has `novel` and there is no file.
     """
     if FailOn.NOVEL in fail_on and file is None:
         raise UsageError("--fail-on novel needs a baseline", hint="name one with --baseline FILE")
     if file is None:
-        return None  # without importing what reads one
+        return None  # without importing the code that reads one
     from exporter.baseline.parse import BaselineError
 
     try:
@@ -40,14 +40,14 @@ def required_baseline(file: Path | None, fail_on: Collection[FailOn]) -> Baselin
 def baseline_of(file: Path | None) -> Baseline | None:
     """Read the baseline in `file`; None without a file. Raises UsageError, also if it isn't valid."""
     if file is None:
-        return None  # without importing what reads one
+        return None  # without importing the code that reads one
     from exporter.baseline.parse import load_baseline
 
     return load_baseline(file)
 
 
 def warn_of_unknown(baseline: Baseline | None, job: Job) -> None:
-    """Warn when `baseline` knows nothing of the task that `job` is."""
+    """Warn when `baseline` has no entry for the task of `job`."""
     if baseline is None:
         return
     from exporter.baseline.model import Task

@@ -55,8 +55,8 @@ def inherited_environment() -> dict[str, str]:
 class HeldCommand:
     """A child that will be COMMAND.
 
-    `with` forks it, which must come before any thread. When the block ends before `release` succeeded, or
-    ci-egress is killed before, the child is gone and COMMAND has not run; afterwards, COMMAND goes on.
+    `with` forks the child, which must come before any thread is started. If the block ends, or ci-egress is
+    killed, before `release` succeeded, the child ends and COMMAND hasn't run. After that, COMMAND goes on.
     """
 
     pid: int
@@ -103,12 +103,13 @@ class HeldCommand:
         return self._started
 
     def release(self, environment: Mapping[str, str]) -> None:
-        """Let the child become COMMAND, with this environment; returns when it has.
+        """Start COMMAND in the child, with this environment; returns when it runs.
 
-        A user to become adds HOME, USER and LOGNAME. A COMMAND without a slash is looked for in the PATH of
-        this environment, and a script without `#!` line is given to /bin/sh, as env(1) and its like do.
-        Raises CommandNotFoundError, CommandNotExecutableError, and KernelError when the user can't be
-        changed. It is no error when a signal ended the child before: `poll` returns its status.
+        If COMMAND gets another user, that user's HOME, USER and LOGNAME are added. A COMMAND
+        without a slash is looked for in the PATH of this environment, and a script without `#!` line is given
+        to /bin/sh, as env(1) does. Raises CommandNotFoundError, CommandNotExecutableError, and KernelError
+        when the user can't be changed. It is no error when a signal ended the child before: `poll` returns
+        its status.
         """
         own = self._user.environment() if self._user else {}
         message = json.dumps({**environment, **own}).encode("ascii") + _END_OF_ENVIRONMENT
@@ -136,7 +137,7 @@ class HeldCommand:
         return status
 
     def _wait_status(self) -> int | None:
-        # A debugger that holds COMMAND may wait for its end first, or never: /proc doesn't wait.
+        # While a debugger traces COMMAND, wait(2) may report its end late, or never; /proc shows it at once.
         has_ended = _is_readable(self.pidfd)
         pid, wait_status = os.waitpid(self.pid, os.WNOHANG)
         if pid:
@@ -165,7 +166,7 @@ def _shown_wait_status(pid: int) -> int | None:
 def _wait_and_become(
     argv: Sequence[str], user: CommandUser | None, signals: SignalState, *, gate: int, report: int
 ) -> NoReturn:
-    """Live the child's whole life. No exception may escape it: below it is the parent's stack."""
+    """Do all that the child does. No exception may escape: below this function is the parent's stack."""
     step = "user"
     try:
         environment = _receive_environment(gate)

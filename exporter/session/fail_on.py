@@ -40,14 +40,14 @@ def futile(fail_on: Collection[FailOn], mode: Mode) -> str | None:
 def failings(
     fail_on: Collection[FailOn], denials: Denials, novelties: Novelties, account: Account
 ) -> list[str]:
-    """Return the conditions of `fail_on` that are met, a line each. Attempts not judged count, too."""
+    """Return the conditions of `fail_on` that are met, a line each. Unjudged attempts count, too."""
     attempts = {FailOn.NOVEL: novelties.attempts, **denials.attempts}
     first = {FailOn.NOVEL: novelties.first, **denials.first}
     return _lines(fail_on, attempts, first, account)
 
 
 class Judged:
-    """The attempts of many jobs that policy or baseline were against."""
+    """A count of the attempts against policy or baseline, of many jobs."""
 
     def __init__(self) -> None:
         """Begin with no attempts."""
@@ -55,7 +55,7 @@ class Judged:
         self._first: dict[str, str] = {}
 
     def add(self, job: Job, summary: Summary) -> None:
-        """Add the attempts in `summary`; a job that goes on after its end is added again, part by part."""
+        """Add the attempts in `summary`; of a job that goes on after its end, each part is added."""
         for what, attempts in summary.against.items():
             self._attempts[what] += attempts
             if attempts:
@@ -64,7 +64,7 @@ class Judged:
     def failings(self, fail_on: Collection[FailOn], account: Account, unknown: int) -> list[str]:
         """Return the conditions of `fail_on` that are met in any of the jobs, a line each.
 
-        `unknown` is the number of processes whose jobs found no room, so that nobody judged their acts.
+        `unknown` is the number of processes whose jobs found no room: nobody judged their acts.
         """
         lines = _lines(fail_on, self._attempts, self._first, account)
         if fail_on and unknown:

@@ -27,19 +27,19 @@ _BUSY_INTERVAL_S = 0.005
 _IDLE_INTERVAL_S = 0.02
 _BATCH = 8192
 _BATCH_S = 0.1
-"""How many seconds a batch may take; the environments that are taken before it may take as many.
+"""The most seconds that a batch of records takes, and that reading environments before it takes.
 
-A long command line takes a millisecond, and roots may come faster than they are decided; meanwhile nothing
-else is looked at.
+Decoding a long command line takes a millisecond, and roots may come faster than they are decided. Nothing
+else is done meanwhile.
 """
 _PATIENCE_S = 0.002
-"""How many seconds a root waits for its decision while other records are taken in."""
+"""How many seconds a root waits for its decision while other records are handled."""
 _SETTLE_S = 0.5
 _CLOSING_S = 0.5
 
 
 class LiveSource:
-    """The ring, drained on a timer: a wakeup for each record would cost the job more than its tracing."""
+    """A reader of the rings, by a timer: a wakeup for each record would cost a job more than its tracing."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class LiveSource:
         books: Bookkeeping,
         flows: Sized,
     ) -> None:
-        """Hand each event to `handle`; attempts that get lost on the way are entered in `books`.
+        """Hand each event to `handle`; attempts that get lost before that are entered in `books`.
 
         The length of `flows` is the number of open connections.
         """
@@ -62,13 +62,13 @@ class LiveSource:
         self._early = Decoder()
         self._peeked_s = 0.0
         self.is_behind = False
-        """Whether records wait that were there when the last batch was taken in."""
+        """Whether records still wait that were there when the last batch was read."""
         self.failed_environments = 0
         """The number of environments that a fault kept from being handled."""
         self._decoder = Decoder()
 
     def pump(self) -> bool:
-        """Take in a batch of records, so that the caller can look around; returns whether there was any."""
+        """Handle one batch of records; returns whether there were any. The caller can do other work then."""
         self.decide()
         drained = self._tracer.drain(self._take, limit=_BATCH, most_s=_BATCH_S)
         self.is_behind = not drained.is_all
@@ -79,28 +79,28 @@ class LiveSource:
     def decide_first(self, decide: Callable[[Environment], object], make_up: Callable[[], object]) -> None:
         """Call `decide` from now on with environments of processes of no job, before their turn.
 
-        So a root is decided soon, however many records wait. `make_up` is called as often, to read
-        environments that got lost.
+        So the job of a root is decided soon, however many records wait. `make_up` is called as often, to read
+        environments whose records got lost.
         """
         self._decide, self._make_up = decide, make_up
 
     def take(self, data: memoryview, at: int, length: int) -> None:
-        """Take in a record that comes from elsewhere than the rings."""
+        """Handle a record that doesn't come from the rings."""
         self._take(data, at, length)
 
     def catch_up(self) -> None:
-        """Take in all records that wait now, but not all that come meanwhile: these may never end."""
+        """Handle all records that wait now, but not all that come meanwhile: there may be no end of these."""
         is_done = self._tracer.caught_up()
         while self.pump() and not is_done():
             pass
 
     def finish(self) -> None:
-        """Stop tracing, then take in the records that the kernel still holds."""
+        """Stop tracing, then handle the records that the kernel still holds."""
         self._await_ends()
         self._tracer.detach()
         self.catch_up()
         self._tracer.finish(self._take)
-        # A program that was running while we detached may submit yet.
+        # An eBPF program that was running when it was detached may still submit a record.
         self._pump_while(lambda: self._books.account().pending["ring"] > 0, _SETTLE_S)
         for event in self._decoder.flush():
             self._handle(event)
@@ -133,7 +133,7 @@ class LiveSource:
             self._fail("process", "internal", _attempts(data, at, length))
 
     def decide(self) -> None:
-        """Decide about the roots that wait for it. Call it between steps that take long."""
+        """Decide the jobs of the roots that wait. Call it between steps that take long."""
         if self._decide is not None:
             self._tracer.take_environments(self._take_early, most_s=_BATCH_S)
             self._survive(self._make_up)
@@ -145,10 +145,10 @@ class LiveSource:
                 if isinstance(event, Environment) and self._decide is not None:
                     self._survive(partial(self._decide, event))
         except RecordError:
-            pass  # it is counted when its turn comes
+            pass  # it is counted when the record's turn comes
 
     def hand(self, event: Event) -> None:
-        """Handle an event that comes from no record."""
+        """Handle an event that wasn't made of a record."""
         self._survive(partial(self._handle, event))
 
     def _survive(self, act: Callable[[], object]) -> None:
@@ -179,7 +179,8 @@ _LOSABLE = {
     wire.KIND_DNS: "DNS message",
     wire.KIND_ARGUMENTS: "command-line piece",
 }
-"""Records besides those of acts, which are counted where the ring has no room for them."""
+"""Kinds of records that get lost when the ring has no room, with their names in messages. Acts don't: the
+kernel counts them instead."""
 
 
 def _kind(data: memoryview, at: int, length: int) -> int:
@@ -187,7 +188,7 @@ def _kind(data: memoryview, at: int, length: int) -> int:
 
 
 def _attempts(data: memoryview, at: int, length: int) -> int:
-    """Return how many attempts a record stands for."""
+    """Return the number of attempts that a record reports."""
     kind = _kind(data, at, length)
     if kind == wire.KIND_ACT:
         return 1
@@ -231,7 +232,7 @@ def find_everyone(
     besides: Container[int],
     standing: Callable[[ProcessKey, int], Iterable[int]] = lambda *_: (),
 ) -> Iterator[Found]:
-    """Follow the processes that run already; the kernel's programs follow their new children meanwhile.
+    """Follow and yield the processes that run already; the kernel's programs follow their new children.
 
     `besides` are pids to leave out, ci-egress's own among them: its export would be traced, and exported.
     `standing` returns, for a process and its parent's pid, the arguments that `FollowedProcesses.find` takes

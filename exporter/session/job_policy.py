@@ -1,4 +1,4 @@
-"""The policy of a job that is about to start: read, made to fit the job, and made ready for the kernel."""
+"""Prepare the policy of a job that is about to start: read it, choose the job's part, and compile it."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from .settings import FailOn, TraceConfig, WatchConfig
 
 _ENDPOINTS = "--allowed-endpoints"
 _CHECK_HINT = "`ci-egress policy check` shows them without starting anything"
-"""The hint where an invalid file kept a command from starting anything."""
+"""The hint when a command starts nothing because a file isn't valid; "them" are the errors in it."""
 
 
 class ReadyPolicy(NamedTuple):
-    """A job's policy."""
+    """A job's part of a policy, compiled."""
 
     compiled: Compiled
-    """For the kernel."""
+    """The policy as it is written to the kernel."""
     terms: Terms
-    """For telemetry."""
+    """The policy as telemetry reports it."""
     rules: int
     """The number of rules that the file and the options have for the job."""
 
@@ -58,7 +58,7 @@ class Source(NamedTuple):
 
     @property
     def of_others(self) -> JobPolicy:
-        """The general rules without those of sections, in the strictest mode that the file has anywhere.
+        """The general rules without the rules of sections, in the strictest mode that the file has anywhere.
 
         They are for processes of no job, and for jobs whose sections don't fit into the kernel.
         """
@@ -96,9 +96,9 @@ def requested(config: TraceConfig) -> Source | None:
 def ready_policy(source: Source | None, job: Job, fail_on: Collection[FailOn]) -> ReadyPolicy | None:
     """Compile the part of the policy that is for `job`; None without a policy.
 
-    Warns of sections whose `allow` doesn't count for the job, of executables in `lineage` that aren't here,
+    Warns of sections whose `allow` doesn't count for the job, of executables in `lineage` that don't exist,
     of settings that keep names from being seen, and of values of --fail-on that can't happen. Raises
-    UsageError for executables that can't count.
+    UsageError for executables that exist, but of which no file counts.
     """
     if source is None:
         return None
@@ -118,7 +118,7 @@ def ready_policy(source: Source | None, job: Job, fail_on: Collection[FailOn]) -
 
 
 def registered(job: Job, ready: ReadyPolicy | None, standing: ResumableJob | None = None) -> Registered:
-    """Return the facts about `job` that `ci-egress enforce`, and a watch that adopts the instance, read."""
+    """Return the facts about `job` for `ci-egress enforce`, and for a watch that adopts the instance."""
     names = (job.pipeline or "", job.task or "")
     standing = standing or ResumableJob(run_hash(job.run_id), job.ids.job_span_id)
     known = Registered(*names, job.ids.trace_id, job.ids.job_span_id, run_id=job.run_id, standing=standing)
@@ -129,7 +129,7 @@ def registered(job: Job, ready: ReadyPolicy | None, standing: ResumableJob | Non
 
 
 def source_of(config: WatchConfig) -> Source | None:
-    """Read the policy of a watch as it is now; None without one. Raises UsageError."""
+    """Read the policy of a watch from its file, as it is now; None without one. Raises UsageError."""
     source = requested(config)
     if source is not None:
         with _check_hint():

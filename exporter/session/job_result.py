@@ -1,4 +1,4 @@
-"""The messages at the end of a job: its summary, where its telemetry is, and what went wrong on the way."""
+"""The messages at the end of a job: its summary, where its telemetry is, and the losses and problems."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class JobResult:
     """Further notes for people, a line each."""
 
     def tell(self) -> None:
-        """Print all of this to stderr; the account is the last line."""
+        """Print the result to stderr: problems, failings, then the summary; the account is the last line."""
         messages = Messages.current()
         for problem in (*drops(self.account), *self.losses, *self.telemetry.complaints()):
             messages.say(problem, level=logging.WARNING)
@@ -67,9 +67,9 @@ class JobResult:
         )
 
     def exit_status(self, command_status: int, *, is_strict: bool) -> int:
-        """Return the exit status: COMMAND's own if it failed, else that of lost telemetry or of failings.
+        """Return the exit status: COMMAND's own if it failed, else that for losses or that for failings.
 
-        Lost telemetry counts only with `is_strict`.
+        Lost telemetry and dropped attempts count only with `is_strict`.
         """
         has_losses = self.telemetry.has_losses or any(self.account.dropped.values())
         if command_status == 0 and is_strict and has_losses:
@@ -78,7 +78,7 @@ class JobResult:
 
 
 def policy_notes(ruleset: str | None, summary: Summary, account: Account, *, is_enforced: bool) -> list[str]:
-    """Return a line about a policy that no attempt was against, since no other line mentions it then."""
+    """Return a line about a policy that no attempt was against: no other line would mention the policy."""
     if ruleset is None or summary.against[DENIED] or summary.against[WOULD_DENY]:
         return []
     how = "enforced: nothing was denied" if is_enforced else "in audit: it would have denied nothing"

@@ -12,9 +12,9 @@ from .messages import warn
 
 
 def tell_leftovers() -> None:
-    """Warn of each instance that stays, and say how to get rid of it.
+    """Warn of each instance that stays, with the command that ends it.
 
-    Instances that only trace aren't mentioned: they go with the last process of their jobs.
+    Instances that only trace aren't mentioned: they end with the last process of their jobs.
     """
     with suppress(KernelError):
         for instance in leftovers(instances()):

@@ -34,9 +34,9 @@ def end_what_is_left(
 ) -> None:
     """End the job's processes if its policy is enforced: no policy holds them once programs are detached.
 
-    A process that can't be ended stays held if the programs outlive this process: then they are left
+    A process that can't be ended stays held if the programs may outlive this process: then they stay
     attached, for such processes alone. `meanwhile` is called now and then. `goes_on` returns whether a
-    process is spared. `left_by` says in messages who left the others behind.
+    process is spared. `left_by` says, for messages, who left the other processes behind.
     """
     if tracer.mode(scope) is not JobMode.ENFORCE or not tracer.is_attached():
         return
@@ -64,7 +64,7 @@ def held_unless_asked(tracer: Tracer) -> Iterator[None]:
             if tracer.denies():
                 tracer.let_it_go_on()
                 tracer.detach()
-        except BaseException:  # noqa: BLE001 - for lack of memory, say: then nothing is tidied up
+        except BaseException:  # noqa: BLE001 - as for lack of memory: then nothing is tidied up
             os._exit(CANNOT_TRACE_STATUS)
         raise
 

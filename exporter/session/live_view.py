@@ -1,4 +1,4 @@
-"""`--live`: show acts as they come, if there is a terminal for it."""
+"""`--live`: show acts as they happen, if stderr is a terminal."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Ticker:
                 self._view.met(job, attempt)
 
     def tick(self) -> None:
-        """Let the view show what is due; to be called in a loop."""
+        """Show the lines of the view that are due. Call this in a loop."""
         if self._view is not None:
             with self._let_be():
                 self._view.tick()
@@ -64,7 +64,7 @@ class Ticker:
 
 
 def finish(view: _Closing | None) -> None:
-    """Close the view once COMMAND is over. A fault in it isn't raised: the flush is still to come."""
+    """Close the view once COMMAND is over. A fault of the view isn't raised: the flush is still to come."""
     if view is not None:
         try:
             view.close()
@@ -73,7 +73,7 @@ def finish(view: _Closing | None) -> None:
 
 
 def lines(environment: Mapping[str, str], *, is_live: bool) -> Lines | None:
-    """Return the view for `run`; None when nothing is to be shown, or can't be, of which a message warns."""
+    """Return the view for `run`; None without `is_live`, and, with a message, when nothing can be shown."""
     terminal = _terminal(environment) if is_live else None
     if terminal is None:
         return None
@@ -109,7 +109,7 @@ def shown(view: Screen | None) -> Iterator[None]:
 
 
 def tell_besides(job: Job, told: str, **fields: Any) -> None:
-    """Print `told`, unless `fields` has an `event`: then it is about one act, which a view of lines shows."""
+    """Print `told`, unless `fields` has an `event`: such a line is about one act, which the view shows."""
     if "event" not in fields:
         tell_act(job, told, **fields)
 

@@ -25,12 +25,12 @@ class Messages:
         self.as_json = as_json
         self.is_verbose = is_verbose
         self.elsewhere: Callable[[str], object] | None = None
-        """Gets whole lines in place of stderr while a view is on its terminal; else None."""
+        """Function that gets the lines instead of stderr while a view has the terminal; else None."""
         Messages._current = self
 
     @classmethod
     def current(cls) -> Messages:
-        """Return the writer that the options asked for; a plain one until they were read."""
+        """Return the writer that the options ask for; a plain one until the options are read."""
         return cls._current or cls(as_json=False, is_verbose=False)
 
     def say(
@@ -44,8 +44,8 @@ class Messages:
     ) -> None:
         """Print one message on one line, then the lines of `detail`; `fields` appear in JSON only.
 
-        With `has_label` false, so does the level. Any text may be hostile: a terminal never gets its control
-        characters.
+        With `has_label` False, the level appears in JSON only, too. Any text may be hostile: a terminal never
+        gets its control characters.
         """
         if level < logging.INFO and not self.is_verbose:
             return
@@ -70,7 +70,7 @@ class Messages:
             self.say("run with -v for the details")
 
     def tell_place(self, line: str, level: int = logging.WARNING) -> None:
-        """Print `file:line:column: …` without a prefix: editors and CI systems read that."""
+        """Print `file:line:column: …` without a prefix, since editors and CI systems parse it."""
         if self.as_json:
             self.say(line, level=level)
         else:

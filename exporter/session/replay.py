@@ -68,7 +68,7 @@ def replay(
 
 
 def _play(recording: RecordingReader, pipeline: Pipeline, job: TracedJob, file: Path) -> None:
-    """Hand the recording to the pipeline, to the job's end or to where `file` breaks off."""
+    """Hand the events of the recording to the pipeline, up to the job's end or to where `file` breaks off."""
     beginning = recording.beginning
     begin(pipeline, beginning, job)
     at_ns = beginning.at_ns

@@ -1,4 +1,4 @@
-"""The report and the summary at the end of tracing. Trouble with them is only a warning."""
+"""The report and the summary at the end of tracing. When they can't be written, there is only a warning."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
 SUMMARY_MAX_BYTES = 1 << 20
-"""The most bytes of a step's summary file that GitHub takes; of a larger file it takes nothing."""
+"""The most bytes of a step's summary file that GitHub accepts; it rejects a larger file as a whole."""
 WRITE_HINT = "name a file in a folder that you can write to, on a disk with room"
 
 
@@ -57,9 +57,9 @@ class Reporting:
         """A second file of the telemetry's spans, for the report; None without a report."""
 
     def prepare(self) -> None:
-        """Import and read all files now that are used when a job ends.
+        """Import and read, now, all files that are needed when a job ends.
 
-        Later a job may have left no memory or descriptors for that, or have replaced the files.
+        Later a job may have left no memory or descriptors to do so, or have replaced the files.
         """
         if self.wants_summary:
             import_module("exporter.report.sheet")
@@ -89,7 +89,7 @@ class Reporting:
 
     @property
     def wants_summary(self) -> bool:
-        """Whether there will be a summary, so that sheets are needed for it."""
+        """Whether a summary will be written, for which `summarise` needs sheets."""
         return self._summary is not None
 
     def summarise(self, sheets: Sequence[Sheet], account: Account | None, notes: Sequence[str] = ()) -> None:
@@ -107,7 +107,7 @@ class Reporting:
         baseline: Baseline | None = None,
         policy: Policy | None = None,
     ) -> None:
-        """Write the report of the spans in the transcript; `title` is for a job that has none of its own."""
+        """Write the report of the spans in the transcript; `title` is for a job without task and pipeline."""
         if self._config.report is None or self.transcript is None:
             return
         with _trouble_told(f"the report can't be written to {self._config.report}"):
@@ -131,7 +131,7 @@ class Reporting:
     def _probe(self) -> None:
         """Warn now of a document that can't be written, and not only after a build of an hour.
 
-        It is only a warning, since the build may make the folder.
+        It is only a warning: the build may make the folder.
         """
         for what, path in (("report", self._config.report), ("summary", self._summary)):
             try:
@@ -169,7 +169,7 @@ def append_summary(  # noqa: PLR0913, PLR0917 - what a summary consists of
     trace_url: str | None,
     user: CommandUser | None,
 ) -> None:
-    """Append Markdown of `sheets` to the file `path`, as much as it has room for. Raises HandingError."""
+    """Append Markdown of `sheets` to the file `path`, as much as there is room for. Raises HandingError."""
     from exporter.report.markdown import render
 
     room = max(SUMMARY_MAX_BYTES - _size(path) - 1, 0)
@@ -205,5 +205,5 @@ def _size(path: Path) -> int:
 
 
 def encoded(text: str) -> bytes:
-    """Encode `text` as UTF-8, with `?` for what can't be encoded."""
+    """Encode `text` as UTF-8, with `?` for characters that can't be encoded."""
     return text.encode(errors="replace")

@@ -64,9 +64,9 @@ def trace(
     held: HeldCommand,
     kernel: Loading,
 ) -> int:
-    """Let COMMAND go once the hooks are live, trace it to its end, flush, and print a summary.
+    """Start COMMAND once the hooks are live, trace it to its end, flush, and print a summary.
 
-    Returns COMMAND's exit status, or that of lost evidence or of --fail-on. Raises CiEgressError when
+    Returns COMMAND's exit status, or the status for lost evidence or for --fail-on. Raises CiEgressError when
     COMMAND wasn't started.
     """
     config = given.config
@@ -119,7 +119,7 @@ def trace(
 
 
 def _job(given: RunInputs, environment: Mapping[str, str]) -> Job:
-    """Find the job that COMMAND is, and warn if sudo kept its variables back. Raises UsageError."""
+    """Find the CI job of COMMAND, and warn if sudo kept its variables back. Raises UsageError."""
     if given.config.job_env is None:
         tell_kept_back(environment, given.policy)
     return detect(environment, job_env=given.config.job_env)
@@ -184,11 +184,11 @@ def _follow(run: _Run, ready: ReadyPolicy | None, scopes: Sequence[int]) -> None
     run.tracer.processes.follow(run.beginning.root, SCOPE)
     for scope in scopes:
         run.guards.steering.begin(scope)
-    run.tracer.frames.most_s = TURN_S  # from here on others wait meanwhile
+    run.tracer.frames.most_s = TURN_S  # from here on, other work waits for each turn
 
 
 def _begin(run: _Run, config: RunConfig, held: HeldCommand) -> None:
-    begin(run.pipeline, run.beginning, run.traced)  # not before: COMMAND may not exist
+    begin(run.pipeline, run.beginning, run.traced)  # not before `release`: COMMAND may not exist
     if config.is_host:
         for found in find_everyone(run.tracer, besides={os.getpid(), held.pid}):
             run.handle(found)
@@ -211,7 +211,7 @@ def _end(run: _Run, ended_ns: int) -> None:
     run.pipeline.end(SCOPE, ended_ns, left_behind=left_behind)
     if run.recorder is not None:
         run.recorder.end(Ending(ended_ns, kernel_counts(run.tracer), left_behind))
-        run.recorder.close()  # its warnings stand above the summary
+        run.recorder.close()  # before the summary, since it may warn
 
 
 def _ready(kernel: Loading, config: RunConfig) -> Tracer:

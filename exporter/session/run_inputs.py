@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class RunInputs(NamedTuple):
-    """The inputs, all read before anything is loaded, so that bad input is refused first."""
+    """The inputs, all of which are read before anything is loaded, so that bad input is refused first."""
 
     config: RunConfig
     source: Source | None

@@ -10,7 +10,7 @@ from exporter.pipeline.process_spans import ProcessSpans
 
 
 class FailOn(enum.StrEnum):
-    """A reason for a run to fail: the values of --fail-on, the last two of `egress.verdict`, too."""
+    """A reason for a run to fail: a value of --fail-on. AUDIT and DENY are values of `egress.verdict`."""
 
     NOVEL = "novel"
     """An attempt wasn't in the baseline."""
@@ -25,7 +25,7 @@ class OutputConfig:
     """The settings for the telemetry: where it goes, and how much there is."""
 
     otlp_dir: Path | None
-    """Folder of its files; None: ./ci-egress, for signals for which the environment has no endpoint."""
+    """Folder of the files; None: ./ci-egress, for signals for which the environment has no endpoint."""
     process_spans: ProcessSpans
 
 
@@ -45,9 +45,9 @@ class OnDeath(enum.StrEnum):
     """The fate of the kernel's programs when the exporter is killed; the values of --on-exporter-death."""
 
     CLOSED = "closed"
-    """They go on: policies stay in force until somebody stops the programs."""
+    """The programs go on: policies stay in force until somebody stops the programs."""
     OPEN = "open"
-    """They are detached with the exporter."""
+    """The programs are detached when the exporter ends."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,22 +63,22 @@ class TraceConfig:
     strict: bool = False
     """Whether lost evidence makes the run fail, unless COMMAND failed, or changes the watch's exit status."""
     policy: Path | None = None
-    """The file that says what jobs may connect to; None: there is no such file."""
+    """The policy file, which says what jobs may connect to; None: there is none."""
     enforce: bool = False
     """Whether to enforce the policy, whatever mode it has."""
     allowed_endpoints: str | None = None
     """More destinations to allow, separated by blanks."""
     host_enforce: bool = False
-    """Whether programs in containers are held to the policy, too, whoever started the containers."""
+    """Whether processes in containers are held to the policy, too, whoever started the containers."""
     fail_on: frozenset[FailOn] = frozenset()
     """Reasons to end with a failure, unless COMMAND failed."""
     on_exporter_death: OnDeath = OnDeath.CLOSED
     baseline: Path | None = None
-    """The file that says what tasks are known to connect to; None: there is no baseline."""
+    """The file with the known connections of tasks; None: there is no baseline."""
     metric_lineage: bool = False
     """Whether metrics count connections by chains of processes, too."""
     is_live: bool = False
-    """Whether destinations, or the jobs of a watch, are shown at once on a terminal."""
+    """Whether destinations, or the jobs of a watch, are shown on a terminal as they come."""
 
     @property
     def needing_policy(self) -> list[str]:
@@ -89,7 +89,7 @@ class TraceConfig:
 
     @property
     def asks_for_policy(self) -> bool:
-        """Whether what reads a policy has to be imported, if only to say that there is none."""
+        """Whether the code that reads a policy has to be imported, if only to report that there is none."""
         has_policy = self.policy is not None or self.allowed_endpoints is not None
         return has_policy or bool(self.needing_policy)
 

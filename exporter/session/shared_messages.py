@@ -18,7 +18,7 @@ _PATIENCE_S = 1.0
 
 
 def warn_of_ignored(variables: list[str]) -> None:
-    """Warn of the OpenTelemetry variables that have no effect, if any."""
+    """Warn of `variables` of OpenTelemetry, which have no effect, if there are any."""
     if variables:
         warn(f"ignored: {', '.join(variables)}: evidence is neither sampled nor limited")
 
@@ -40,9 +40,9 @@ def job_label(job: Job) -> str:
 
 @contextmanager
 def saying_long_flush() -> Iterator[None]:
-    """Print what the command waits for when the flush in the block takes more than a second.
+    """Print a message when the flush in the block takes more than a second.
 
-    No signal cuts the flush short, so the user should know.
+    No signal cuts the flush short, so the user should know what the command waits for.
     """
     told = f"sending the rest of the telemetry, for {FLUSH_TIMEOUT_S:.0f} s at most"
     timer = Timer(_PATIENCE_S, Messages.current().say, (told,))
@@ -53,11 +53,11 @@ def saying_long_flush() -> Iterator[None]:
     finally:
         timer.cancel()
         if timer.ident is not None:
-            timer.join()  # no line comes after the account
+            timer.join()  # so that its line can't come after the account
 
 
 def tell_fault(traceback: str, lost: str = "that event") -> None:
-    """Print that there is a bug, and what is `lost` by it."""
+    """Print that ci-egress has a bug, with its traceback, and goes on without `lost`."""
     Messages.current().say(
         f"a fault of ci-egress: it goes on without {lost}; please report this",
         level=logging.ERROR,

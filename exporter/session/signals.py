@@ -2,8 +2,8 @@
 
 COMMAND shares ci-egress's process group, so a signal to the group (^C, `kill -- -PGID`) reaches it without
 help, and a signal to ci-egress alone doesn't; the receiver can't tell the two apart. A **canary** can:
-another member of the group that lets every signal pend. A signal that pends there was sent to the group, and
-/proc shows it at once, however busy the machine is; a report by the canary would come late.
+another member of the group, in which every signal stays pending. A signal that pends there was sent to the
+group. /proc shows it at once, however busy the machine is; a report by the canary would come late.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ RELAYED = frozenset(signal.valid_signals()) - _NOT_RELAYED
 """The signals that are handed on to COMMAND; each would end ci-egress, and leave COMMAND to itself."""
 
 _GRACE_S = 0.05
-"""How many seconds apart a signal to ci-egress and one to its group may be and still be one.
+"""How many seconds apart a signal to ci-egress and one to its group may come and still count as one.
 
 timeout(1) sends both.
 """
@@ -40,11 +40,11 @@ class Receiver(Protocol):
 
     @property
     def pid(self) -> int:
-        """Its process id."""
+        """COMMAND's process id."""
 
     @property
     def pidfd(self) -> int:
-        """A descriptor of the process, immune to reuse of its pid."""
+        """A descriptor of COMMAND's process, immune to reuse of its pid."""
 
 
 @dataclass(frozen=True)
@@ -54,13 +54,13 @@ class SignalState:
     mask: frozenset[int]
     """Blocked signals."""
     children_ignored: bool
-    """Whether SIGCHLD was ignored; no exit status can be had while it is."""
+    """Whether SIGCHLD was ignored; while it is, wait(2) returns no exit status."""
 
     def restore(self) -> None:
         """Undo the changes of Python and `SignalRelay`; a blocked signal that pends is delivered here.
 
         Signals that the caller ignored (nohup's SIGHUP) stay ignored. Python doesn't show whether SIGPIPE and
-        SIGXFSZ were: they get their defaults.
+        SIGXFSZ were ignored: they get their defaults.
         """
         for number in signal.valid_signals():
             if callable(signal.getsignal(number)):
@@ -97,14 +97,14 @@ class SignalRelay:
     """
 
     inherited: SignalState
-    """The state with which `HeldCommand` lets COMMAND start."""
+    """The state with which `HeldCommand` starts COMMAND."""
 
     def __init__(self) -> None:
         self._canary = _Canary()
         self._undecided: list[_Arrival] = []
         self._looked_s = time.monotonic()
         self._reached: dict[int, _Moment] = {}
-        """By number, when a signal last reached COMMAND, with its group or through this relay."""
+        """When each signal, by its number, last reached COMMAND, with the group or through this relay."""
 
     def __enter__(self) -> Self:
         ignored = signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN
@@ -142,7 +142,7 @@ class SignalRelay:
         ]
 
     def _settle(self, arrival: _Arrival, command: Receiver, now_s: float, beside_us: bool) -> bool:
-        """Deal with an arrival; return False when it is too early for that, and it is to be tried again."""
+        """Hand on or drop an arrived signal; return False when it is too early to do so: then try again."""
         # A signal that COMMAND sends to its parent, or to everyone (reboot does), must not come back to it.
         if arrival.sender_pid == command.pid or self._has_reached(arrival) or _is_about_us(arrival):
             return True
@@ -159,7 +159,7 @@ class SignalRelay:
 
 
 class _Canary:
-    """A child in our process group that keeps signals of `RELAYED` pending until they were looked at."""
+    """A child in our process group that keeps signals of `RELAYED` pending until they are taken."""
 
     def __init__(self) -> None:
         self._pid = 0
@@ -185,7 +185,7 @@ class _Canary:
         if pending:
             with contextlib.suppress(BrokenPipeError):
                 os.write(self._requests, bytes(pending))
-            # Stopped with the group and not continued with it, it would keep them pending for ever.
+            # If it was stopped with the group, but not continued with it, they would stay pending for ever.
             os.kill(self._pid, signal.SIGCONT)
         return pending
 
@@ -198,7 +198,7 @@ class _Canary:
 def _live_as_canary(requests: int) -> NoReturn:
     """Live as the canary: drop pending signals whose numbers are requested, until ci-egress is gone."""
     try:
-        # Who reads ci-egress's output to its end must not wait for this process too.
+        # Whoever reads ci-egress's output to its end must not wait for the canary, too.
         for descriptor in [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]:
             if descriptor != requests:
                 with contextlib.suppress(OSError):  # the listing's own is closed already
@@ -216,7 +216,7 @@ def _received(when: _Moment) -> Iterator[_Arrival]:
 
 
 def _is_about_us(arrival: _Arrival) -> bool:
-    """Whether the kernel sent it for the CPU time that ci-egress itself has used (RLIMIT_CPU)."""
+    """Whether the kernel sent the signal for the CPU time that ci-egress itself has used (RLIMIT_CPU)."""
     return arrival.number == signal.SIGXCPU and arrival.sender_pid == 0
 
 
@@ -228,6 +228,6 @@ def _in_our_group(command: Receiver) -> bool:
 
 
 def _send(command: Receiver, number: int) -> None:
-    # It may have ended; or be a setuid program, which a caller without rights couldn't signal either.
+    # COMMAND may have ended, or be a setuid program, which a caller without rights couldn't signal either.
     with contextlib.suppress(ProcessLookupError, PermissionError):
         signal.pidfd_send_signal(command.pidfd, number)

@@ -1,7 +1,7 @@
 """Find out whether sudo kept back the variables by which ci-egress would know its job.
 
 Missing variables alone don't show that: ci-egress may run in no job at all. sudo clears the environment
-unless `-E` tells it to hand everything on; sudo-rs warns of that option and ignores it.
+unless `-E` is given; sudo-rs ignores that option, with a warning.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ HINT = "hand them on by `sudo -E`, or, to sudo-rs, which ignores that, by `sudo 
 
 
 def tell_kept_back(environment: Mapping[str, str], policy: Policy | None) -> None:
-    """Warn when sudo was started with variables by which a job is known, and ci-egress didn't get them.
+    """Warn when sudo was started with variables that show the job, and ci-egress didn't get them.
 
-    Raises UsageError if the policy has sections for jobs: none would hold for a job that isn't known.
+    Raises UsageError if the policy has sections for jobs: none would match a job that isn't known.
     """
     system = kept_back(environment, _environments_above())
     if system is None:
@@ -37,8 +37,8 @@ def tell_kept_back(environment: Mapping[str, str], policy: Policy | None) -> Non
 def kept_back(environment: Mapping[str, str], above: Iterable[Mapping[str, str]]) -> str | None:
     """Return the CI system whose variables sudo had; None if it had none, or `environment` names a system.
 
-    `above` are the environments of the processes above, the nearest first. All processes below sudo have the
-    same SUDO_ variables; sudo itself is the first process above that hasn't. Without sudo the result is None.
+    `above` are the environments of the processes above ci-egress, the nearest first. All processes below sudo
+    have the same SUDO_ variables, so the first process above with others is sudo. Returns None without sudo.
     """
     if "SUDO_UID" not in environment or recognise(environment) is not None:
         return None

@@ -19,12 +19,12 @@ def go_first() -> None:
     """Give this process, and the threads that it makes from now on, resources before the job.
 
     A job that starts more processes than there are processors would starve this process, which reports on
-    them; one that fills the memory with pages that belong to nobody would have it killed first. It may use
-    CPU time without limit, and as many descriptors as its hard limit allows: the caller's limits are meant
-    for the job, and if this process reached them, that would be the job's end, too. Settings for which it
-    lacks the right (CAP_SYS_NICE, CAP_SYS_RESOURCE) stay as they are.
+    them; one that fills the memory with pages that belong to nobody would have it killed first. This process
+    may use CPU time without limit, and as many descriptors as its hard limit allows: the caller's limits are
+    meant for the job, and if this process reached them, the job would end, too. Settings for which it lacks
+    the right (CAP_SYS_NICE, CAP_SYS_RESOURCE) stay as they are.
 
-    COMMAND is forked before, so it keeps the caller's settings.
+    COMMAND is forked before this is called, so it keeps the caller's settings.
     """
     with suppress(PermissionError):
         os.setpriority(os.PRIO_PROCESS, 0, _NICE)
@@ -38,10 +38,10 @@ def go_first() -> None:
 
 @contextmanager
 def as_others() -> Iterator[None]:
-    """Let processes forked in the block be killed for memory like any other; they can't lower that again.
+    """Give processes forked in the block the usual OOM score, so that they can be killed for memory.
 
-    Without it, a process with the rights of the job's user could never be killed, and the job could hide in
-    it.
+    Without this, a process with the rights of the job's user could never be killed, and the job could hide in
+    it. These processes can't lower the score again.
     """
     before = _OOM_SCORE.read_text()
     _set_oom_score("0")

@@ -1,4 +1,4 @@
-"""Write documents for the user who called, with that user's rights: a job may have a hand in the folder."""
+"""Write documents for the user who called, with that user's rights: a job may have changed the folder."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TIMEOUT_S = 20.0
 
 
 class HandingError(Exception):
-    """Why a document can't be written; its text is the reason."""
+    """A document can't be written; the text is the reason."""
 
 
 def append(path: Path, data: bytes, limit_bytes: int, user: CommandUser | None) -> None:
@@ -40,7 +40,7 @@ def probe(path: Path, user: CommandUser | None) -> None:
 def _hand(path: Path, data: bytes, arguments: list[str], user: CommandUser | None) -> None:
     """Write as `user`; without one, write as this process. Raises HandingError.
 
-    When the user may not write there and the folder is ours alone, this process writes as well.
+    If the user may not write there, this process writes instead, provided that the folder is ours alone.
     """
     try:
         if user is None:
@@ -68,13 +68,13 @@ def _place(data: bytes, arguments: list[str]) -> None:
 
 @cache
 def _source() -> str:
-    """Return the source of `safe_files`. `probe` reads it, before a job may put something in its place."""
+    """Return the source of `safe_files`. The first write (`probe`) reads it, before a job can replace it."""
     return Path(safe_files.__file__).read_text(encoding="utf-8")
 
 
 def _place_as(user: CommandUser, data: bytes, arguments: list[str]) -> None:
-    """Write in a process of `user`. Raises OSError, as that process met it."""
-    # The system's Python, with the source on its command line: that user can't read files in root's folders.
+    """Write in a process of `user`. Raises the OSError that the process met."""
+    # The system's Python, with the source on its command line: `user` can't read files in root's folders.
     pipe = subprocess.PIPE
     with as_others():
         writer = subprocess.Popen(  # noqa: S603

@@ -12,7 +12,7 @@ from exporter.kernel import requirements
 
 _ROOT = 0
 _HIGHEST_ID = 2**32 - 2
-"""One below (uid_t)-1, which tells setresuid(2) to change nothing."""
+"""One below (uid_t)-1, with which setresuid(2) changes nothing."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class CommandUser:
     home: str
 
     def environment(self) -> dict[str, str]:
-        """The variables that name a user."""
+        """Return the variables that name this user."""
         return {"HOME": self.home, "USER": self.name, "LOGNAME": self.name}
 
     def assume(self) -> None:
@@ -43,9 +43,9 @@ class CommandUser:
 def command_user(option: str | None, environ: Mapping[str, str], *, euid: int) -> CommandUser | None:
     """Return the user that COMMAND becomes; None when it stays the one that ci-egress runs as.
 
-    `option` is `--user` (a name or a number). Without it, under sudo, it is the user who called sudo, by
-    SUDO_UID, SUDO_GID and SUDO_USER; anyone can set these, so only root's are believed. Raises UsageError
-    for an unknown user and KernelError when the rights to become another one are missing.
+    `option` is `--user` (a name or a number). Without it, under sudo, COMMAND becomes the user who called
+    sudo, by SUDO_UID, SUDO_GID and SUDO_USER. Anyone can set these variables, so they count only for root.
+    Raises UsageError for an unknown user and KernelError when the rights to become another one are missing.
     """
     user = _named(option) if option is not None else _sudo_caller(environ, euid=euid)
     if user is None or (user.uid == euid != _ROOT):

@@ -1,4 +1,4 @@
-"""Checks made once a second, beside the events: for losses, and for tampering with the instance."""
+"""Checks for losses and for tampering with the instance, made once a second apart from the events."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ class Owner:
     resource: Resource | None = None
     """The resource of the only job; None: the exporter's own is used."""
     context: SpanContext | None = None
-    """The context of that job's span; None without one."""
+    """The context of the only job's span; None in a watch."""
     warned: Callable[[str], object] = lambda _: None
     """Called with a line about each act of tampering."""
     ends_by_token: bool = False
-    """Whether a token alone ends the watch: the machine is the job's, and nobody on it is outside of the job.
+    """Whether only a token ends the watch: the machine is the job's, and nobody on it is outside of the job.
 
     Then acts of ci-egress's own commands on the instance are tampering, too.
     """
@@ -103,12 +103,12 @@ class Guards:
         self._integrity.look()
 
     def tell_losses(self) -> None:
-        """Report the losses that aren't reported yet, and files that the last telemetry found moved."""
+        """Report the losses and the moved files of telemetry that aren't reported yet."""
         self._loss.tell()
         self._tell_moved()
 
     def end_was_forged(self) -> None:
-        """Report that somebody asked for the end without the token; once, however often that is done."""
+        """Report that somebody asked for the end without the token: once, however often this is called."""
         if not self._is_end_forged:
             self._is_end_forged = True
             told = "the end was asked for without the token: --end-folder has a name that isn't it"
@@ -117,7 +117,7 @@ class Guards:
     def went_wrong(self, told: str, where: str) -> None:
         """Report a fault of ci-egress as tampering, since a job may have brought it about.
 
-        `told` is a line about it; `where` is the traceback.
+        `told` is a line about the fault; `where` is the traceback.
         """
         self._tampered(tampering.FAULT, told, detail=where)
 
@@ -129,7 +129,7 @@ class Guards:
                 self._tampered(tampering.MOVED, tampering.moved_sentence(str(folder)))
 
     def _tell_held_up(self) -> None:
-        """Report once that nothing is read in /proc any more, since processes let their readers wait."""
+        """Report once that nothing is read in /proc any more, since processes make all readers wait."""
         if not self._is_held_up and (found := readers().held_up_by):
             self._is_held_up = True
             who = counted(len(set(found)), "process", "processes")
@@ -148,10 +148,10 @@ class Guards:
 
 
 class LossReporter:
-    """A reporter of lost attempts: one log record for each kind of loss and second at most."""
+    """A reporter of lost attempts: it sends at most one log record a second for each kind of loss."""
 
     def __init__(self, account: Callable[[], Account], log: EventLog) -> None:
-        """Report the attempts that `account` has as dropped to `log`."""
+        """Report to `log` the attempts that `account` counts as dropped."""
         self._account = account
         self._log = log
         self._told: dict[tuple[str, str], int] = {}
@@ -181,7 +181,7 @@ class LossReporter:
 
 
 class IntegrityCheck:
-    """A check that looks once a second, and reports each loss once."""
+    """A check whether programs or pins got lost, made once a second; it reports each loss once."""
 
     def __init__(
         self,
@@ -190,7 +190,7 @@ class IntegrityCheck:
         say: Callable[[str], object],
         log: EventLog,
     ) -> None:
-        """Check `tracer`; `say` gets a line about each loss, `log` an event; `metrics` count detachments."""
+        """Check `tracer`; `say` gets a line about each loss, `log` an event; `metrics` note detachment."""
         self._tracer = tracer
         self._metrics = metrics
         self._say = say
@@ -204,7 +204,7 @@ class IntegrityCheck:
             self.look()
 
     def look(self) -> None:
-        """Report programs and pins that got lost since the last look, unless `ci-egress stop` took them."""
+        """Report programs and pins that got lost since the last look, unless `ci-egress stop` was called."""
         if self._tracer.stopped_by() is not None:
             return
         for what, names in self._tracer.lost().items():

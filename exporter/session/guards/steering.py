@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from exporter.kernel.tracer import Tracer
 
 POLICY = "policy"
-"""`egress.tamper.kind` of a mode changed without `ci-egress enforce`, or with it where that isn't allowed."""
+"""`egress.tamper.kind` of a mode changed without `ci-egress enforce`, or with it where it isn't allowed."""
 STOPPED = "stopped"
-"""`egress.tamper.kind` of a `ci-egress stop` where that isn't allowed."""
+"""`egress.tamper.kind` of a call of `ci-egress stop` where it isn't allowed."""
 _LOOK_S = 1.0
 
 
@@ -34,9 +34,9 @@ class Steering:
     ) -> None:
         """`handle` gets an event for each change of mode, and `say` a line about it.
 
-        `tampered` gets the kind and a line instead when the change was made by none of ci-egress's own
-        commands. With `ends_by_token` a change by these is tampering as well: the job, whose machine it is,
-        may have had anybody call them.
+        If no command of ci-egress made the change, `tampered` gets the kind and the line instead of `say`.
+        With `ends_by_token`, a change by these commands is tampering, too: the machine is the job's, and the
+        job may have had anybody call them.
         """
         self._tracer = tracer
         self._handle = handle
@@ -48,7 +48,7 @@ class Steering:
         self._rhythm = Rhythm(_LOOK_S)
 
     def begin(self, scope: int) -> None:
-        """Note the mode of `scope`, whose job is registered by now, and whose policy, if any, is in force.
+        """Note the mode of `scope`. Call it once its job is registered and its policy, if any, is in force.
 
         Call it again when the policy changes.
         """

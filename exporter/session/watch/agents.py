@@ -1,4 +1,4 @@
-"""Agents: the programs of CI systems that start jobs. Whatever an agent forks is a step from then on."""
+"""Agents: the programs of CI systems that start jobs. Each process that an agent forks is a step."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _UNITS = (".service", ".scope", ".slice")
 _USER = "user:"
 _CUT = wire.AGENT_NAME_ROOM - 1
 _TOLD_MAX = 1 << 20
-"""The most bytes that are read of a file in /proc, whose `status` may list 65,536 groups."""
+"""The most bytes that are read of a file in /proc: `status` may list 65,536 groups."""
 
 
 class Agent(NamedTuple):
@@ -61,19 +61,19 @@ KNOWN: Mapping[Agent, str] = {
 PROGRAMS = frozenset(agent.name.decode() for agent in KNOWN if agent.kind == wire.AGENT_PROGRAM)
 """The names of the executables in KNOWN."""
 NUMBERED = ("", "buildkite", "forgejo", "gitea", "github", "gitlab", "jenkins", "woodpecker")
-"""The CI systems of KNOWN by their numbers in the kernel. Another one goes to the end.
+"""The CI systems of KNOWN by their numbers in the kernel. A new system must be added at the end.
 
-A watch that adopts an instance finds numbers there that an earlier version gave.
+A watch that adopts an instance finds the numbers of an earlier version there.
 """
 
 
 def number_of(agent: Agent) -> int:
-    """Return the number that stands for the agent's CI system in the kernel; 0 when that isn't known."""
+    """Return the number of the agent's CI system in the kernel; 0 when the system isn't known."""
     return NUMBERED.index(KNOWN.get(agent, ""))
 
 
 def system_of(number: int) -> str | None:
-    """Return the CI system that `number` stands for, as from `number_of`; None when it stands for none."""
+    """Return the CI system that has the number `number` by `number_of`; None when none has it."""
     return NUMBERED[number] if 0 < number < len(NUMBERED) else None
 
 
@@ -105,9 +105,9 @@ def _uid(name: str) -> int:
 def marks(job_env: str | None) -> dict[bytes, int]:
     """Return the variables by which jobs are known, one of each system, as keys of the kernel's map `marks`.
 
-    A key has only the name and `=`: a step can't get away by giving the variable another value. With each
-    comes the number of the system, as `number_of` returns it for agents; 0 where no agent is known, as for
-    `job_env`.
+    A key has only the name and `=`, so that a step can't escape by giving the variable another value. Its
+    value is the number of the system, as `number_of` returns it for agents; 0 where no agent is known, as
+    for `job_env`.
     """
     found = {provider.present[0].partition("=")[0]: _number_of_system(provider) for provider in PROVIDERS}
     if job_env:
@@ -116,7 +116,7 @@ def marks(job_env: str | None) -> dict[bytes, int]:
 
 
 def _number_of_system(provider: Provider) -> int:
-    """Return the number of its system, else of a system whose agents may run in its jobs; 0 for neither."""
+    """Return the number of `provider`, else of a system whose agents may run in its jobs; 0 for neither."""
     names = (provider.name, *(each.name for each in PROVIDERS if provider.name in each.beside))
     return next((NUMBERED.index(name) for name in names if name in NUMBERED), 0)
 
@@ -127,7 +127,7 @@ def _mark(name: str) -> bytes:
 
 
 def agent_of(pid: int, agents: Container[Agent], marks: Mapping[bytes, int]) -> Agent | None:
-    """Return which of `agents` the process `pid` is, by the rules of the kernel's programs; None for none.
+    """Return the one of `agents` that `pid` is, by the rules of the kernel's programs; None when it is none.
 
     A program with an agent's name is no agent if it has a mark of another system: a job may have chosen the
     name.
@@ -145,9 +145,9 @@ class Above(NamedTuple):
     """The processes above a process: its parent, the parent's parent, and so on."""
 
     everyone: tuple[ProcessKey, ...] = ()
-    """All of them, the nearest first."""
+    """All processes above, the nearest first."""
     agent: ProcessKey | None = None
-    """The nearest of them that is an agent; None when none is known to be one."""
+    """The nearest process above that is an agent; None when none is known to be an agent."""
 
     @property
     def up_to_agent(self) -> tuple[ProcessKey, ...]:

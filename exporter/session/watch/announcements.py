@@ -1,4 +1,4 @@
-"""Messages of a watch about its jobs: that one begins, and that one is over, with its attempts."""
+"""Messages of a watch when a job begins, and when it is over, with its attempts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from exporter.report.terminal.screen import Screen
 
 _BEGUN_S = 1.0
-"""Seconds until a message says that a job began, even while its processes are still found one by one: a
+"""Seconds after which a job's beginning is announced, even if its processes are still found one by one: a
 shell without the job's variables may give them to one command after the other, without end."""
 
 
@@ -38,7 +38,7 @@ class Announcements:
         """Jobs whose beginning isn't announced yet, each with its time by the monotonic clock."""
 
     def changed(self, job: Job, summary: Summary | None) -> None:
-        """Take in that `job` begins; with its `summary`, that it is over."""
+        """Note that `job` begins; with its `summary`, note that it is over."""
         if self._view is not None:
             self._view.changed(job, is_over=summary is not None)
         if summary is None:

@@ -78,7 +78,7 @@ def run(
 ) -> int:
     """Watch until `asked` says to end, flush, and report the result; returns the exit status.
 
-    `be_ready` is called once nothing is missed any more.
+    `be_ready` is called once no act is missed any more.
     """
     config = given.config
     warn_of_ignored(ignored_variables(environment))
@@ -154,7 +154,7 @@ class _Daemon:
         outlets, self._books, flows = assembly
         self._holder = WatchPolicyHolder(tracer, policy, all_names, warn, has_one_job=job is not None)
         self._adopted_ns = 0
-        """The last time when a process was found to be of a job, in nanoseconds since boot."""
+        """When a process was last found to be of a job, in nanoseconds since boot."""
         self.reports = WatchReporting(reporting, given, self._books.account)
         self._announcements = Announcements(self.view, self.reports, lambda: self._jobs.baseline)
         self._above = above or Above()
@@ -180,18 +180,18 @@ class _Daemon:
         self._reaping = Rhythm(_REAP_S, at_once=False)
 
     def prepare(self) -> None:
-        """Tell the kernel which processes are agents and steps, before its programs are attached."""
+        """Enter agents and steps into the kernel's maps, before its programs are attached."""
         self._steps.begin()
 
     def begin(self) -> None:
-        """Find the processes that run already, or go on with those of an instance that was adopted."""
+        """Find the processes that run already. If an instance was adopted, go on with its processes."""
         self._holder.start(self._guards.steering, self._pipeline.jobs, self._source.catch_up)
         self._jobs.begin(self._pipeline, boot_ns())
         if self._takeover is not None and self._tracer.is_adopted:
             self._takeover.begin(self._source.take)
             self._steps.find_again()
             return
-        # All are entered first: an environment may take long to read.
+        # All are entered before the first environment is read, which may take long.
         for found in list(find_everyone(self._tracer, besides={os.getpid()}, standing=self._steps.standing)):
             self._handle(found)
             if found.process not in self._apart and not self._steps.is_agent(found.process):
@@ -199,9 +199,9 @@ class _Daemon:
         self._steps.find_again()
 
     def loop(self, asked: Requests) -> None:
-        """Watch until `asked` says to end, or nobody is left who could ask for that.
+        """Watch until `asked` says to end, or nobody is left who could ask for the end.
 
-        When a step of a turn fails, the failure is reported, and the other steps are done all the same.
+        When a part of a turn fails, the failure is reported, and the other parts are done all the same.
         """
         turn: list[Callable[[], object]] = [
             self._take_in,
@@ -230,8 +230,8 @@ class _Daemon:
         if not self._source.is_behind:
             self.missed.tell(self._source.hand)
         if not self._tracer.frames.is_covering:
-            # Not before all of the job's processes are held to its policy: those that executed a program
-            # before their root was found are found one by one.
+            # A job is announced once all its processes are held to its policy: processes that executed a
+            # program before their root was found are found one by one.
             is_settled = self._adopted_ns < pumped_ns and not self._source.is_behind
             self._announcements.say_begun(is_settled=is_settled)
 
@@ -252,7 +252,7 @@ class _Daemon:
         if self._config.end_folder is None or asked.goes_on:
             return
         if isinstance(self._jobs, MachineWatch):
-            self._source.catch_up()  # which processes are the job's
+            self._source.catch_up()  # to know all processes of the job
             running = RunningSteps(self._tracer, MACHINE, self._above, self._steps.ran_before)
             end_what_is_left(
                 self._tracer,
@@ -314,7 +314,7 @@ class _Daemon:
     def _tell_kernel(self, event: Found | Environment) -> None:
         program = self._pipeline.table.of(event.process)
         if program is None:
-            return  # nobody can tell any more whose it was: an early decision about it stays, if there is one
+            return  # it isn't known any more whose process it was: an early decision about it stays
         if isinstance(event, Environment):
             self._steps.decide(event, program.scope)
         elif program.scope != HOST:
@@ -325,7 +325,7 @@ class _Daemon:
     def _decide(self, event: Environment, *, comes_again: bool = True) -> None:
         """Hold a job's root to its policy, or release a process of no job, before the record is handled."""
         if event.process.pid == os.getpid() or isinstance(self._jobs, MachineWatch):
-            return  # with one job there is nothing to decide: each root is a root of that job
+            return  # with one job there is nothing to decide: each root is a root of it
         scope = self._jobs.decide(event, comes_again=comes_again)
         if scope is not None:
             self._steps.decide(event, scope)

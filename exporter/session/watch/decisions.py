@@ -22,14 +22,14 @@ DECIDED_MAX = 16384
 
 
 class EarlyDecision(NamedTuple):
-    """The decision about the process that was executed with an environment."""
+    """The decision which job a process is a root of, by the environment it was executed with."""
 
     scope: int
-    """The scope of its job; HOST when it is a root of no job."""
+    """The scope of the process's job; HOST when it is a root of no job."""
     doubt: int = 0
-    """The kind of false variables that it has, a key of tampering.MARKS; 0 when none is false."""
+    """The kind of false variables in the environment, a key of tampering.MARKS; 0 when none is false."""
     at_ns: int = 0
-    """When the process was executed with it, in nanoseconds since boot."""
+    """When the process was executed with the environment, in nanoseconds since boot."""
 
 
 class Find(Protocol):
@@ -52,9 +52,9 @@ class Decisions:
         is_agent: Callable[[ProcessKey], bool],
         find: Find,
     ) -> None:
-        """Decide by the parents in `table`, and by the environments as `roots` reads them.
+        """Decide by the parents in `table`, and by the environments, which `roots` reads.
 
-        `find` gives jobs their scopes; jobs that find no room have the scope that `overflow` returns.
+        `find` gives jobs their scopes; jobs that find no room get the scope that `overflow` returns.
         """
         self._table, self._roots, self._jobs = table, roots, jobs
         self._overflow = overflow
@@ -64,11 +64,12 @@ class Decisions:
         """By the process and the number of its program."""
 
     def decide(self, event: Environment, *, comes_again: bool = True) -> int | None:
-        """Find the scope whose root the process in `event` is: HOST for none; None when it isn't known yet.
+        """Find the scope of the job that the process in `event` is a root of, or was made in.
 
-        It is called before the records that wait are handled; they aren't needed if the table has the program
-        that the process's worker runs now. With `comes_again` the environment comes once more in its turn,
-        and `in_turn` returns the same decision then.
+        Returns HOST when there is no such job, and None when that isn't known yet. Call it before the records
+        that wait are handled: they aren't needed if the table has the program that the process's worker runs
+        now. With `comes_again`, the environment comes once more in its turn, and `in_turn` then returns the
+        same decision.
         """
         worker = self._table.of(event.parent) if event.parent else None
         if worker is not None and (scope := self._scope_below(worker, event.process)) != HOST:
@@ -97,13 +98,13 @@ class Decisions:
         return not is_known and self.tenant(event, worker) == event.process
 
     def _scope_below(self, maker: Program, made: ProcessKey) -> int:
-        """Return the scope of `maker`'s job at the time when it made `made`.
+        """Return the scope of `maker`'s job at the time when `maker` made `made`.
 
-        Returns HOST when it was of no job, as far as is decided.
+        Returns HOST when `maker` was of no job, as far as that is decided.
         """
         if maker.scope != HOST:
             return maker.scope if maker.root.started_ns <= made.started_ns else HOST
-        for exec_id in (maker.exec_id, maker.exec_id + 1):  # the record of the second may still wait
+        for exec_id in (maker.exec_id, maker.exec_id + 1):  # the record of the second program may still wait
             decided = self._decided.get((maker.process, exec_id))
             if decided and decided.scope != HOST and decided.at_ns <= made.started_ns:
                 return decided.scope
@@ -114,9 +115,9 @@ class Decisions:
     ) -> EarlyDecision:
         """Find the job whose root the process in `event` is.
 
-        Where there is a policy, and its variables contradict the agent that started it, the process isn't
-        counted to the job that they name, but held like a job that finds no room. When a job with the same
-        ids claims another identity, this is another job: nobody knows which of the two claims is true.
+        If the process's variables contradict the agent that started it, and there is a policy, the process is
+        held like a job that finds no room, and not counted to the job that the variables name. If a job with
+        the same ids claims another identity, this is another job: nobody knows which of the claims is true.
         """
         doubt = self._roots.doubt(event.block, system_of(event.agent)) if event.standing else 0
         overflow = self._overflow()
@@ -128,7 +129,7 @@ class Decisions:
         return EarlyDecision(self._find(event, found, worker, began_ns), doubt, event.at_ns)
 
     def _is_said_otherwise(self, found: Identified) -> bool:
-        """Whether `found` isn't known, but a job is that has its ids and claims another identity."""
+        """Whether `found` isn't known, but another job has its ids and claims another identity."""
         if self._jobs.scope_of(found.key) is not None or found.job.is_partial:
             return False
         others = (watched.job for watched in self._jobs.with_ids_of(found.key))
@@ -143,7 +144,7 @@ class Decisions:
         maker = made.parent if made else worker
         if maker is None:
             return None
-        if maker.scope != HOST:  # it was made before its maker was of that job, and descends from it
+        if maker.scope != HOST:  # it was made before its maker was of this job: they have one tenant
             job = self._jobs.of(maker.scope)
             return job.tenant if job else None
         is_sure = not (event.is_from_proc or (made or maker).has_gap)

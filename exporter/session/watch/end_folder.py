@@ -1,12 +1,12 @@
-"""Let a token end the watch of a job's own machine: a file that has the token as its name.
+"""The end of a watch of a job's own machine: it is asked for by a file that has a token as its name.
 
 On such a machine the job may be root and send any signal in anybody's name, so a signal proves nothing. Only
 holders of the token, who get it from the CI system, know it; the watch has only its digest, which anybody may
 see in its arguments. The token is the name of the file and not its text, because a folder that is held open
 can be listed without opening files that a job has put there or mounted over it.
 
-The token says that the job is over. At that moment the job may get to see it, too. So it takes another secret
-to have the job go on after the watch: the text whose SHA-256, in hexadecimal, is the token.
+The token says that the job is over. At that moment the job may see the token, too. So the job goes on after
+the watch only if another secret is the file's name: the text whose SHA-256, in hexadecimal, is the token.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from exporter.common.errors import UsageError
 from exporter.kernel.inotify import NewNames
 
 _MOMENT_S, _AT_ONCE = 0.02, 100
-"""How many seconds one look may take in a folder that a job floods.
+"""How many seconds one look may take: a job may flood the folder.
 
 `_AT_ONCE` is how many names are listed before the clock is read again.
 """
@@ -37,7 +37,7 @@ class FolderLook(NamedTuple):
     is_end: bool
     """Whether somebody who has the token, or the secret behind it, asked for the end."""
     is_forged: bool
-    """Whether somebody who has neither asked for it."""
+    """Whether somebody who has neither of them asked for the end."""
     goes_on: bool = False
     """Whether the end was asked for with the secret behind the token: the job goes on."""
 
@@ -45,7 +45,7 @@ class FolderLook(NamedTuple):
 class EndFolder:
     """The folder in which the end is asked for.
 
-    inotify reports the names that come up in it; when it missed some, the folder is listed.
+    inotify reports new names in the folder; when it missed some, the folder is listed.
     """
 
     def __init__(self, descriptor: int, digest: bytes) -> None:
@@ -63,7 +63,7 @@ class EndFolder:
             self._new.close()
 
     def look(self) -> FolderLook:
-        """Check the names that came since the last look, for `_MOMENT_S` at most; the next look goes on."""
+        """Check names that came since the last look, for `_MOMENT_S` at most; the next look goes on there."""
         is_end = is_forged = goes_on = False
         for name in self._names(time.monotonic() + _MOMENT_S):
             is_secret = self._is_token(sha256(name).hexdigest().encode())
@@ -92,7 +92,7 @@ class EndFolder:
             with os.scandir(self._descriptor) as entries:
                 for entry in entries:
                     yield os.fsencode(entry.name)
-        except OSError:  # as without a free descriptor
+        except OSError:  # for want of a free descriptor, for one
             self._has_missed = True
         self._listing = None
 

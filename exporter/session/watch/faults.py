@@ -1,4 +1,4 @@
-"""Keep a watch going when something goes wrong in it: without it no further job would be held."""
+"""Keep a watch going when a part of it fails: without the watch, no further job would be held."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Faults:
             self._met(error)
 
     def _met(self, error: Exception) -> None:
-        """Report `error`, unless one of its kind was reported, or `_TOLD_MAX` kinds were."""
+        """Report `error`, unless one of its kind was reported before, or `_TOLD_MAX` kinds were."""
         kind = (type(error), getattr(error, "errno", None), getattr(error, "what", None))
         if kind in self._told or len(self._told) >= _TOLD_MAX:
             return
@@ -39,7 +39,7 @@ class Faults:
 
 
 def told_of(error: Exception) -> str:
-    """Return a line about what went wrong."""
+    """Return a line that describes `error`."""
     if isinstance(error, CiEgressError):
         return error.what
     if isinstance(error, MemoryError):

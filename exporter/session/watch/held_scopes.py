@@ -1,4 +1,4 @@
-"""The scopes of a watch: whose each is, and the policy that the kernel holds it to."""
+"""The scopes of a watch: the job of each, and the policy that the kernel holds it to."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ _OTHERS = {
     WITHOUT_ROOM: replace(_NO_JOB, task="(jobs without room)"),
     HOST: replace(_NO_JOB, task="(containers of no job)"),
 }
-"""The names of these scopes in `ci-egress enforce status`; in brackets, since none is a job."""
+"""Names for `ci-egress enforce status` of the scopes that are of no job; hence the brackets."""
 
 
 class HeldScope(NamedTuple):
     """The policy that a scope is held to, and its job."""
 
     job: Job | None
-    """None for jobs that found no room, and for containers of no job."""
+    """The scope's job; None for jobs that found no room, and for containers of no job."""
     written: SharedPolicy | None
-    """None without a policy."""
+    """The policy, as it is in the kernel; None without one."""
     standing: ResumableJob | None = None
 
 
 class HeldScopes:
-    """A record of which scope is held to which policy; it says the same to the kernel."""
+    """A record of which scope is held to which policy; it writes the same to the kernel's maps."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class HeldScopes:
         """The policy and the job of each scope."""
 
     def hold(self, scope: int, held: HeldScope, *, is_new: bool = False) -> None:
-        """Hold `scope` to a policy from now on, and register whose it is."""
+        """Hold `scope` to a policy from now on, and register its job."""
         self._register(scope, held)
         if held.written is not None:
             number, compiled = held.written.number, held.written.compiled
@@ -66,12 +66,12 @@ class HeldScopes:
         self.all[scope] = held  # not before: if that fails, it is tried again
 
     def tell(self, scope: int, held: HeldScope) -> None:
-        """Register whose `scope` is, which stays under its policy."""
+        """Register the job of `scope`; its policy isn't changed."""
         self._register(scope, held)
         self.all[scope] = held
 
     def unregister(self, scope: int) -> None:
-        """Forget in the kernel whose `scope` was, since it is over."""
+        """Remove the registration of `scope` from the kernel, since its job is over."""
         self._steering.end(scope)
         self._tracer.unregister(scope)
 

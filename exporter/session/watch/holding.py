@@ -1,4 +1,4 @@
-"""How a watch has its jobs held to their policies."""
+"""The interface by which a watch holds its jobs to their policies."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class PolicyHolder(Protocol):
         """
 
     def over(self, scope: int, standing: ResumableJob) -> None:
-        """Register `standing` for a job whose span was sent, and that left processes behind."""
+        """Register `standing` for a job that left processes behind, and whose span was sent."""
 
     def end(self, scope: int) -> None:
         """Note that no process of the job is left, or that it could not begin."""
@@ -30,4 +30,4 @@ class PolicyHolder(Protocol):
         """Return the scope of jobs that find no room; None without a policy."""
 
     def others(self) -> Mapping[int, Terms]:
-        """Return the terms of the scope `overflow`, by the kernel's number of its policy."""
+        """Return the terms of the scope `overflow()`, by the kernel's number of its policy."""

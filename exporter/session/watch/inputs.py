@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class WatchInputs(NamedTuple):
-    """The inputs, all read before anything is loaded, so that bad input is refused first."""
+    """The inputs, all of which are read before anything is loaded, so that bad input is refused first."""
 
     config: WatchConfig
     policy: Source | None

@@ -36,11 +36,11 @@ if TYPE_CHECKING:
     from exporter.baseline.model import Baseline
 
 HOST_TRACE_S = 3600.0
-"""How many seconds one trace takes in acts that belong to no job, before the next one begins."""
+"""How many seconds one trace gets the acts that belong to no job, before the next trace begins."""
 DOUBTED_MAX = 64
-"""The most steps with false variables that are reported one by one; after that, only each doubling is."""
+"""The most steps with false variables that are reported one by one; later ones only at each doubling."""
 _ENDS_S = 0.01
-"""Seconds that one call may end jobs, or little longer: processes wait for decisions meanwhile."""
+"""Seconds that one call of `end_some` takes, or little longer: processes wait for decisions meanwhile."""
 _UNDESCRIBED_NS = 60_000_000_000
 """Nanoseconds after which a job is reported without its names, if no environment of its roots comes."""
 _NS = 1_000_000_000
@@ -65,8 +65,8 @@ class JobWatch:
 
         `on_change` is called with each job when it begins, and with its summary, too, when it is over.
         `holder` is called before anything of a job is reported, and when none of its processes is left.
-        Jobs are compared with `baseline`; None without one. `is_agent` says whether a process starts jobs,
-        whoever they are for. `clock` is read for each job: the host's time may be set while it is watched.
+        Jobs are compared with `baseline`; None without one. `is_agent` says whether a process is an
+        agent. `clock` is read for each job: the host's time may be set while it is watched.
         """
         self._outlets = outlets
         self._roots = Roots(job_env)
@@ -78,14 +78,14 @@ class JobWatch:
         self._is_agent = is_agent
         self._jobs = JobsByScope()
         self._untold: dict[int, str] = {}
-        """By scope, the ids (not redacted) of the runs of jobs that are held, but aren't reported yet."""
+        """The run ids (not redacted) of jobs that are held, but aren't reported yet, by scope."""
         self._ending = deque[int]()
         """The scopes of jobs that were over at the last look."""
         self._doubted = 0
         self._places = SpanIds()
         self._host_since_ns = 0
         self.turned_away = 0
-        """The number of processes that count to no job, since theirs found no room or couldn't be held."""
+        """The number of processes that count to no job, since their job found no room or couldn't be held."""
 
     @property
     def running(self) -> Mapping[int, WatchedJob]:
@@ -107,7 +107,7 @@ class JobWatch:
         )
 
     def decide(self, event: Environment, *, comes_again: bool = True) -> int | None:
-        """Find the scope whose root the process in `event` is, as `Decisions.decide` does."""
+        """Find the scope of the job that the process in `event` is a root of, as `Decisions.decide` does."""
         return self._decisions.decide(event, comes_again=comes_again)
 
     def discover(self, event: Environment, program: Program) -> Discovered | None:
@@ -139,9 +139,9 @@ class JobWatch:
     def _found(self, event: Environment, found: Identified, made_by: Program | None, began_ns: int) -> int:
         """Return the scope of the job `found`, which is held from now on.
 
-        A job that finds no room, or can't be held, has the scope for such jobs; without a policy that is HOST
-        for want of room, and an error otherwise. The job is reported later: its names have to be redacted
-        first.
+        A job that finds no room, or can't be held, has the scope `overflow` of the holder. Without a policy,
+        a job that finds no room has the scope HOST, and a job that can't be held is an error. The job is
+        reported later: its names have to be redacted first.
         """
         worker = made_by.process if made_by else None
         key, (job, run_id) = found
@@ -180,7 +180,7 @@ class JobWatch:
     def resume(self, scope: int, told: Registered, now_ns: int) -> Job:
         """Go on with a job of another watch, which is gone; the job's processes are in the table already.
 
-        It stays in its trace, and under the same span unless that was sent.
+        The job stays in its trace, and keeps its span unless that was sent.
         """
         self._jobs.reserve(scope)
         table, told_ns = self._pipeline.table, told.standing.told_ns
@@ -217,7 +217,7 @@ class JobWatch:
             self._on_change(job, None)
 
     def change_baseline(self, baseline: Baseline) -> int:
-        """Compare jobs with `baseline` from now on, running ones too; returns the number of running jobs."""
+        """Compare jobs with `baseline` from now on, also running ones; returns the number of running jobs."""
         self.baseline = baseline
         for scope, watched in self._jobs.running.items():
             if scope not in self._untold:
@@ -228,7 +228,7 @@ class JobWatch:
         """Do nothing: with several jobs, tampering with the tracing is in no job's summary."""
 
     def look_around(self, now_ns: int) -> None:
-        """Find the jobs that are over. It takes time for each process: call it once a second or so."""
+        """Find the jobs that are over. This takes time for each process: call it once a second or so."""
         census = self._pipeline.table.census()
         running = self._jobs.running
         for scope, watched in running.items():
@@ -247,7 +247,7 @@ class JobWatch:
             self._pipeline.jobs.renew(HOST, self._host(now_ns))
 
     def end_some(self, now_ns: int) -> bool:
-        """End jobs that were over at the last look, for `_ENDS_S`; returns whether it is to be called again.
+        """End jobs that were over at the last look, for `_ENDS_S`; returns whether to call this again.
 
         To end a job takes a millisecond or more, and hundreds may end at once, so an end may come late.
         """
@@ -267,7 +267,7 @@ class JobWatch:
         self._pipeline.end(HOST, now_ns)
 
     def _hold(self, scope: int, watched: WatchedJob, *, is_new: bool = False) -> None:
-        """Begin a job. It is noted only once that worked: else the job's next step begins it."""
+        """Hold a job to its policy, and note that it runs. If that fails, the job's next step tries again."""
         self._holder.begin(scope, watched.job, _standing(watched), is_new=is_new)
         self._jobs.begin(scope, watched)
         self._places.use(watched.job.ids)
@@ -300,7 +300,7 @@ class JobWatch:
         watched = self._jobs.running.pop(scope)
         left = [program.process.pid for program in self._pipeline.table.live({scope})]
         last_end_ns = self._pipeline.table.take_last_end_ns(scope)
-        # Nobody announced its end, which shows only some time after that of its last process.
+        # Nobody announced the job's end: it is noticed some time after the end of the last process.
         ended_ns = now_ns if left or last_end_ns is None else last_end_ns
         self._pipeline.end(scope, ended_ns, left_behind=left, still_traced=still_traced)
         self._places.end(watched.key, watched.job.ids)

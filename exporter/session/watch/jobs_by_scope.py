@@ -11,12 +11,12 @@ from .tenants import has_room, is_plenty
 from .watched_job import JobKey, WatchedJob
 
 JOBS_MAX = 1024
-"""The most jobs at once: any process can execute with any variables, again and again.
+"""The most jobs that run at once: any process can execute with any variables, again and again.
 
 Once half of them are there, each tenant has room for a few only (tenants.py), so that others find room, too.
 """
 SCOPES_MAX = 2000
-"""The most jobs that run, or have left running processes: the kernel's maps have room for so many."""
+"""The most jobs that run, or have left running processes: the kernel's maps have room for this many."""
 WITHOUT_ROOM = wire.SCOPE_WITHOUT_ROOM
 """The scope of jobs that find no room; it is held to a policy at least as strict as every job's.
 
@@ -85,5 +85,5 @@ class JobsByScope:
         self.over[scope] = watched
 
     def forget(self, watched: WatchedJob) -> None:
-        """Forget a job of which nothing is left, and which neither runs nor is over any more."""
+        """Forget a job that is neither in `running` nor in `over` any more."""
         del self._scope_of[watched.key]

@@ -25,7 +25,7 @@ _LOOK_S, _READ_S = 0.2, 0.005
 LATE_MAX_BYTES = 32 << 20
 """The most bytes of environments that wait to be handed over.
 
-Beyond that none is read, and steps stay held, until they are.
+Beyond that, no more are read until these are handed over; steps stay held meanwhile.
 """
 
 
@@ -35,7 +35,7 @@ def read_environment(
     """Read the environment of `process` from /proc and hand it to `handle`, if /proc shows it.
 
     `exec_id` is the number of its program. `standing` (wire.STANDING_*) and `agent`, the kind of agent that
-    it is below, are from the kernel's map of processes.
+    the process is below, are from the kernel's map of processes.
     """
     if block := environment_of(process):
         handle(_read(process, exec_id, block, standing, agent))
@@ -96,8 +96,8 @@ class LostRecords:
         """Read lost environments from /proc, of processes that still run: one of them may be a job's root.
 
         The youngest and the oldest are read in turn, for `_READ_S`; the next calls read the rest. So a root
-        that has just begun is read soon, and one that waits is read however many others begin. A process is
-        read only if its job shows in its own variables: a descendant's say nothing of the root that made it.
+        that has just begun is read soon, and a root that waits is read however many others begin. A process
+        is read only if its job shows in its own variables: a descendant's variables say nothing of the root.
         """
         lost = self._tracer.lost_environments() + self._source.failed_environments
         if lost > self._environments and time.monotonic() >= self._look_s:
@@ -123,7 +123,7 @@ class LostRecords:
         return found
 
     def tell(self, handle: Callable[[Event], None]) -> None:
-        """Hand over the environments that were read. Call it once earlier records have been handled."""
+        """Hand the environments that were read to `handle`. Call it once earlier records are handled."""
         late, self._late, self._late_bytes = self._late, [], 0
         for event in late:
             handle(event)

@@ -18,7 +18,7 @@ _MODE = 0o644
 def pid_file(path: Path | None) -> Iterator[Callable[[], None]]:
     """Yield a function that makes the file `path`, with the pid of this process in it; None: no file.
 
-    At the end of the block the file is removed. It appears with its text: whoever sees it can read the pid.
+    At the end of the block the file is removed. It appears as a whole: whoever sees it can read the pid.
     An older file of that name is removed at once; links aren't followed. Raises UsageError, at the start, if
     the file can't be made.
     """
@@ -29,7 +29,7 @@ def pid_file(path: Path | None) -> Iterator[Callable[[], None]]:
     with _reasoned(path):
         path.unlink(missing_ok=True)
         write_new(temporary, own, _MODE)
-        temporary.unlink()  # it can be made; until then, one that is killed leaves nothing
+        temporary.unlink()  # so the file can be made; a process that is killed before `be_ready` leaves none
 
     def be_ready() -> None:
         with _reasoned(path):
@@ -46,7 +46,7 @@ def pid_file(path: Path | None) -> Iterator[Callable[[], None]]:
 
 
 def _holds(path: Path, data: bytes) -> bool:
-    """Whether `path` still holds `data`: if a script has the folder, too, anything may stand there."""
+    """Whether `path` still holds `data`: a script that has the folder, too, may have put anything there."""
     file = open_ours_alone(path, len(data))
     if file is None:
         return False

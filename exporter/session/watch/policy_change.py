@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from exporter.pipeline.names import Names, Resolver
 
 _PAUSES = 10
-"""The pause after a try, in lengths of that try: one that waits for other processes may take seconds."""
+"""How many times as long as a try the pause after it is: waiting for other processes may take seconds."""
 
 
 class PolicyChange:
-    """The change from one policy to the next; a scope that can't be given the next keeps the one before."""
+    """The change from one policy to the next. A scope that can't be held to the new one keeps its old one."""
 
     def __init__(  # noqa: PLR0913, PLR0917 - all that a change has to do with
         self,
@@ -44,13 +44,13 @@ class PolicyChange:
     ) -> None:
         """Change nothing yet; `catch_up` handles all records that wait, and `warn` gets a line for people.
 
-        `jobs` has the names that each scope has looked up, and gets its terms once it has a new policy.
+        `jobs` has the names that each scope has looked up, and gets the terms of each new policy.
         """
         self._held, self._scopes, self._fitting = held, scopes, fitting
         self._jobs, self._catch_up, self._warn = jobs, catch_up, warn
         self._source: Source | None = None
         self.next: dict[int, SharedPolicy | None] = {}
-        """The new policies of scopes that aren't held to them yet, since the policy was read again.
+        """The new policies that scopes aren't held to yet since the policy was read again, by scope.
 
         None for a policy that isn't written, for want of room.
         """
@@ -67,7 +67,7 @@ class PolicyChange:
         self.next = {
             scope: written
             for scope, written in plan.items()
-            # Under a policy that was prepared but never came into force, answers must grant no longer.
+            # In `self.next`: a policy may be prepared for it, under which answers must grant no longer.
             if written is None or scope in self.next or written is not self._held.all[scope].written
         }
         self._source = source
@@ -86,7 +86,7 @@ class PolicyChange:
     def go_on(self) -> None:
         """Try once more to hold the scopes of `next` to their new policies; note what is in the way.
 
-        Where the new policies don't all have room beside the old ones, some scopes follow after the others.
+        If the new policies don't all have room beside the old ones, some scopes follow after the others.
         """
         began_s = time.monotonic()
         try:
@@ -100,7 +100,7 @@ class PolicyChange:
     def _fitting_now(self) -> dict[int, SharedPolicy]:
         """Write as many policies of `next` as have room, and return all that are written.
 
-        If none is, jobs whose own part has no room get a smaller one: see PolicyWriter.
+        If none is written, jobs whose own part has no room get a smaller one: see PolicyWriter.
         """
         for fit in (self._fitting.own, self._fitting.for_job):
             for scope in [scope for scope, written in self.next.items() if written is None]:
@@ -122,7 +122,7 @@ class PolicyChange:
         )
         if not prepared:
             return False
-        wait_for_programs()  # from here on answers grant under both policies
+        wait_for_programs()  # from here on, answers grant under both policies
         self._catch_up()
         before = {scope: self._held.all[scope].written for scope in prepared}
         lost = Counter[int]()
@@ -165,7 +165,7 @@ class PolicyChange:
     def plan(self, source: Source) -> dict[int, SharedPolicy | None]:
         """Write the policy that each scope will be held to; None for a job whose policy has no room now.
 
-        If a policy that is for no job in particular can't be written, remove all and raise.
+        If a policy that is for no job in particular can't be written, remove all new policies and raise.
         """
         try:
             return {
@@ -202,7 +202,8 @@ class PolicyChange:
         def may_answer(names: Names, resolver: Resolver) -> bool:
             """Whether the new policy trusts the resolver, by its address or by a name that led to it.
 
-            Only resolvers that it trusts by their addresses say whose name that is: none vouches for itself.
+            The name counts only if it is from a resolver that the policy trusts by address: none vouches for
+            itself.
             """
             if is_allowed(resolver):
                 return True

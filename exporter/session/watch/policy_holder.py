@@ -43,7 +43,7 @@ class WatchPolicyHolder:
 
         `seeds` returns the names that addresses (16 bytes) have without being looked up; `warn` gets a line
         for people. With `has_one_job`, containers that are held to the policy are that job's, and there is
-        always room.
+        always room for the job.
         """
         self._has_one_job = has_one_job
         self._tracer, self._scopes = tracer, tracer.scopes
@@ -54,10 +54,10 @@ class WatchPolicyHolder:
         self._closing: set[int] = set()
 
     def start(self, steering: Steering, jobs: JobTable, catch_up: Callable[[], object]) -> None:
-        """Hold the scopes that are no job's to the policy. Raises CiEgressError when it has no room.
+        """Hold the scopes of no job to the policy. Raises CiEgressError when the policy has no room.
 
-        They are WITHOUT_ROOM and, with --host-enforce, HOST; with one job there are none yet. `steering` is
-        as for HeldScopes, `jobs` and `catch_up` are as for PolicyChange.
+        These scopes are WITHOUT_ROOM and, with --host-enforce, HOST; with one job there are none yet.
+        `steering` is as for HeldScopes, `jobs` and `catch_up` are as for PolicyChange.
         """
         self._held = HeldScopes(self._tracer, self._seeds, steering)
         self._change = PolicyChange(self._held, self._scopes, self._fitting, jobs, catch_up, self._warn)
@@ -75,7 +75,7 @@ class WatchPolicyHolder:
     def begin(
         self, scope: int, job: Job, standing: ResumableJob | None = None, *, is_new: bool = False
     ) -> Terms | None:
-        """Hold `scope` to the part of the policy for `job`, unless it is already; returns its terms.
+        """Hold `scope` to the part of the policy for `job`, unless it is held already; returns its terms.
 
         Returns None without a policy. `standing` is for a watch that adopts the instance later. With
         `is_new`, `scope` has no process yet.
@@ -97,14 +97,14 @@ class WatchPolicyHolder:
         return self._held.terms(scope)
 
     def over(self, scope: int, standing: ResumableJob) -> None:
-        """Register `standing` for a job whose span was sent, and that left processes behind."""
+        """Register `standing` for a job that left processes behind, and whose span was sent."""
         if scope in self._held.all:
             self._held.tell(scope, self._held.all[scope]._replace(standing=standing))
 
     def forget_earlier(self) -> None:
         """Remove policies of earlier exporters that no job is held to; all running jobs must have begun."""
         self._scopes.look_again()
-        # Containers of no job, without --host-enforce.
+        # HOST (containers of no job), when --host-enforce isn't given any more.
         for scope in self._scopes.held() - self._held.all.keys():
             self._tracer.unregister(scope)
             self._scopes.let_go(scope)
@@ -139,8 +139,8 @@ class WatchPolicyHolder:
     def look(self, close: Callable[[Collection[int]], object]) -> None:
         """Call `close` for scopes that are over, once the kernel has no process of theirs, either.
 
-        Also give scopes the policy that they couldn't be given when it was read again, and hold undecided
-        steps if enforcement is on by now.
+        Also hold scopes to the policy that they couldn't be held to when it was read again, and hold
+        undecided steps if enforcement is on by now.
         """
         over = self._scopes.empty(self._closing)
         for scope in over:
@@ -163,8 +163,8 @@ class WatchPolicyHolder:
         """Hold every scope to `source` from now on, each in one step; returns how many jobs are held to it.
 
         Raises CiEgressError, OSError and MemoryError, and changes nothing, when the new policy can't be
-        written. A scope that can't be held to it now keeps its old one, with a warning, until `look`
-        succeeds.
+        written. A scope that can't be held to the new policy now keeps its old one, with a warning, until
+        `look` succeeds.
         """
         lines = _to_be_said(source)
         self._scopes.look_again()
@@ -191,7 +191,8 @@ class WatchPolicyHolder:
     def _hold_undecided(self, *, is_asked_for: bool = False) -> None:
         """Hold steps from their beginning if the policy of WITHOUT_ROOM is enforced, or `is_asked_for`.
 
-        Otherwise no policy holds them until their job is known; then telemetry reports its policy's ruling.
+        Otherwise no policy holds steps until their job is known; then telemetry reports how its policy would
+        have ruled.
         """
         if not self._has_one_job:
             is_enforced = is_asked_for or self._held.is_enforced(WITHOUT_ROOM)
@@ -201,7 +202,7 @@ class WatchPolicyHolder:
 def _to_be_said(source: Source) -> list[str]:
     """Return warnings about executables in `lineage`, sections, their room, and `dns: deny`.
 
-    Raises FileError for executables that can't count.
+    Raises FileError for executables that exist, but of which no file counts.
     """
     policy = source.policy
     sections = (rule for section in policy.sections for rule in section.rules)

@@ -1,4 +1,4 @@
-"""SIGHUP: read policy and baseline again. A file that can't be read, or isn't valid, changes nothing."""
+"""On SIGHUP, read policy and baseline again. A file that can't be read, or isn't valid, changes nothing."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def reread(
 def _reread(what: str, file: Path | None, change: Callable[[], int]) -> None:
     """Call `change`, which reads `file` again, and print the result.
 
-    `change` returns the number of jobs that the new contents are for. An error is printed and not raised: the
-    contents read before stay in force.
+    `change` returns the number of jobs to which the new contents apply. An error is printed and not raised:
+    the contents that were read before stay in force.
     """
     messages = Messages.current()
     came: dict[str, Any] = {what: "read"}
@@ -63,7 +63,7 @@ def _reread(what: str, file: Path | None, change: Callable[[], int]) -> None:
 
 def _as_told(error: Exception) -> CiEgressError:
     if isinstance(error, FileError):
-        error.hint = None  # it names a command that shows the errors without a start: they show here
+        error.hint = None  # it names a command that shows the errors, which are shown here already
     if isinstance(error, CiEgressError):
         return error
     what = told_of(error)

@@ -23,7 +23,7 @@ _OF_ALL = "the account is of all jobs, as far as this watch has told of them by 
 class WatchReporting:
     """The summaries and the report of a watch.
 
-    The summary of a job is written when the job ends; those of jobs that end with the watch are written
+    The summary of a job is written when the job ends. Summaries of jobs that end with the watch are written
     together, with the final account.
     """
 
@@ -48,7 +48,7 @@ class WatchReporting:
             self._reporting.summarise([sheet], _settled(self._account()), [_OF_ALL])
 
     def ending(self) -> None:
-        """Leave the summaries of jobs that are over from now on to `finish`."""
+        """From now on, leave the summaries of jobs that end to `finish`."""
         self._is_ending = True
 
     def finish(self, account: Account) -> None:
@@ -59,5 +59,5 @@ class WatchReporting:
 
 
 def _settled(account: Account) -> Account:
-    """Return `account` without pending attempts: these are of other jobs, or settled in a moment."""
+    """Return `account` without pending attempts: they are of other jobs, or are settled in a moment."""
     return replace(account, attempts=account.attempts - sum(account.pending.values()), pending={})

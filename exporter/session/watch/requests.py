@@ -14,17 +14,17 @@ _LOOK_S = 0.1
 
 
 class Requests:
-    """The requests that came so far and aren't done yet."""
+    """The requests that came so far and aren't fulfilled yet."""
 
     end = False
     goes_on = False
-    """Whether somebody who asked for the end may have the job go on."""
+    """Whether the end was asked for with the secret that lets the job go on (see end_folder.py)."""
     reread = False
     is_forged = False
     """Whether somebody asked for the end without the token."""
 
     def __init__(self, folder: EndFolder | None) -> None:
-        """`folder` is where the end may be asked for, too; None when signals alone can ask for it."""
+        """The end may be asked for in `folder`, too; None when only signals can ask for it."""
         self._folder = folder
         self._rhythm = Rhythm(_LOOK_S)
 
@@ -40,7 +40,7 @@ class Requests:
 
 @contextmanager
 def requests(folder: EndFolder | None = None) -> Iterator[Requests]:
-    """Make requests of SIGTERM and SIGINT (end) and SIGHUP (reread) in the block: none ends the process."""
+    """Turn SIGTERM and SIGINT (end) and SIGHUP (reread) into requests in the block; none ends the process."""
     asked = Requests(folder)
 
     def end(*_: object) -> None:

@@ -29,16 +29,16 @@ def resumed(
 ) -> WatchedJob:
     """Return the job that the earlier watch registered as `told`; its programs `members` still run.
 
-    It keeps its trace and its span. `above` returns the program that runs under a pid. Where no member is
-    left whose environment names the job, only its names and its run are known; a member that has the
-    variables of another job by now doesn't count. Its policy is chosen by the identity that the earlier watch
+    The job keeps its trace and its span. `above` returns the program that runs under a pid. If no member's
+    environment names the job any more, only its names and its run are known; a member that has the variables
+    of another job by now doesn't count. The job's policy is chosen by the identity that the earlier watch
     registered, and not by the environments that its processes have by now.
     """
     standing = told.standing
     ids = TraceIds(
         told.trace_id, told.span_id, standing.parent_id or None, derive_from=standing.below or None
     )
-    run_id = told.run_id if run_hash(told.run_id) == standing.run_hash else ""  # else it was cut
+    run_id = told.run_id if run_hash(told.run_id) == standing.run_hash else ""  # else the run id was cut
     names = (told.pipeline or None, told.task or None)
     job = Job("", run_id, ids, *names, is_partial=standing.who == 0)
     known_ids = (standing.identity, standing.run_hash)
@@ -63,7 +63,7 @@ def resumed(
 def _as_told(found: Job, told: Job, who: int) -> Job:
     """Return `found` if it still has the identity `who`; else with the names and claims of `told`."""
     for is_vouched, besides in product((found.is_vouched, True), (found.besides, ())):
-        job = replace(found, is_vouched=is_vouched, besides=besides)  # an agent's word may have decided both
+        job = replace(found, is_vouched=is_vouched, besides=besides)  # both depended on the agent
         if who and job.who.digest == who:
             return job
     known = {name: getattr(told, name) for name in ("pipeline", "task", "claims", "besides", "is_partial")}

@@ -1,4 +1,4 @@
-"""Find out which processes are roots of which jobs, by the environments they were executed with."""
+"""Find the jobs that processes are roots of, by the environments that the processes were executed with."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Roots:
 
         When the environment is cut, or has a variable twice, it may name other facts, too: then the job is
         partial. When it was read from /proc, the process may have written it itself: then nobody vouches for
-        it. It takes some 100 µs, whatever the environment.
+        the job. This takes some 100 µs, whatever the environment.
         """
         if not self._tells(event.block):
             return None
@@ -76,14 +76,14 @@ class Roots:
         is_partial = event.is_cut or is_contested
         is_vouched = job.is_vouched and is_agents and not is_partial and not event.is_from_proc
         if provider and event.standing in _STEPS and system_of(event.agent) == provider.name:
-            job = replace(job, besides=())  # the job is of the system that it names
+            job = replace(job, besides=())  # made by that system's agent, so not a job of a system beside it
         job = replace(job, is_vouched=is_vouched, is_partial=is_partial)
         return Identified(key_of(job, job.ids.job_span_id, run_hash(run_id)), Outline(job, run_id))
 
     def describe(self, event: Environment, outline: Outline) -> tuple[Job, Mapping[str, str]]:
         """Return the job of `outline` as telemetry names it, and the variables of `event` that were read.
 
-        It takes some 30 ms where texts are long.
+        This takes some 30 ms if texts are long.
         """
         environ, _ = self._read(event.block)
         return described(outline, environ, job_env=self._job_env_in(environ)), environ
@@ -96,14 +96,14 @@ class Roots:
     def awaits_worker(self, event: Environment, worker: Program) -> bool:
         """Whether `worker` may turn out to be an agent that vouches for the process in `event`.
 
-        The kernel says that an agent made the process; `worker` may be the program that it ran before it
-        became the agent.
+        The kernel says that an agent made the process; `worker` may be the program that this process ran
+        before it became the agent.
         """
         is_step = event.standing in _STEPS and system_of(event.agent) in _VOUCHING
         return is_step and worker.name not in PROGRAMS
 
     def doubt(self, block: bytes, system: str | None) -> int:
-        """Return the kind of variables in `block` that no agent gives its steps; 0 when there are none.
+        """Return the kind of variables in `block` that no agent gives to its steps; 0 when there are none.
 
         The kinds are the keys of tampering.MARKS. `system` is the CI system of the agent that started the
         process; None when it isn't known.
@@ -120,9 +120,9 @@ class Roots:
         return CONTRADICTING if is_anothers or not _BESIDE[found[0]].issuperset(found) else 0
 
     def _read(self, block: bytes) -> tuple[dict[str, str], bool]:
-        """Return the variables of a block that are read here, and whether one of a job's has two values.
+        """Return the variables of a block that are read here, and whether a job's variable has two values.
 
-        The latest block is read once.
+        The latest block is read only once.
         """
         if block is not self._latest[0]:
             part = part_of(block, self._wanted)
@@ -134,15 +134,16 @@ class Roots:
 
 
 def _outlined(environ: Mapping[str, str], job_env: str | None, worker: ProcessKey | None) -> Outline:
-    """Find the job of `environ`. If the CI system gives its runs no id, one worker's steps are one run."""
+    """Find the job of `environ`. If the CI system gives no run id, all steps of one worker are one run."""
     run_id = f"{worker.pid}.{worker.started_ns}" if worker else uuid.uuid4().hex
     return outlined(environ, job_env=job_env, new_run_id=lambda: run_id)
 
 
 def _is_step_of(event: Environment, worker: Program | None, provider: Provider) -> bool:
-    """Whether an agent of `provider` made the process, by both the kernel's record and its executable.
+    """Whether an agent of `provider` made the process, by the kernel's record and by the agent's executable.
 
-    Anybody may choose a name, as in a container; and one kind of agent may run steps of several systems.
+    Either alone isn't enough: anybody may choose an executable's name, as in a container, and one kind of
+    agent may run steps of several systems.
     """
     is_step = event.standing in _STEPS
     is_ones = system_of(event.agent) == provider.name

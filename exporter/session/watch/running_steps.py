@@ -1,4 +1,4 @@
-"""Which processes are of a step that still runs: by who made them, since parents change.
+"""Find out which processes are of a step that still runs, by the processes that made them: parents change.
 
 A process that a step makes with CLONE_PARENT has the step's own parent, the agent. A process whose parent
 ends gets another parent. But a new process gets the number of the step that makes it, and keeps that number.
@@ -26,7 +26,7 @@ class RunningSteps:
     def __init__(self, tracer: Tracer, scope: int, above: Above, ran_before: Container[ProcessKey]) -> None:
         """`scope` is the job's, and `above` are the processes that started the watch.
 
-        `ran_before` are the processes that ran when the watch began, with the times that /proc has.
+        `ran_before` are the processes that ran when the watch began, with their start times by /proc.
         """
         self._tracer = tracer
         self._scope = scope
@@ -41,7 +41,8 @@ class RunningSteps:
         entry = self._tracer.scopes.entry(process)
         if entry is None:
             return False
-        # Only processes that ran before the watch, below no known agent, and what they make have no number.
+        # Only processes that ran before the watch, below no known agent, have no number; nor have their
+        # descendants.
         first = self._first_of(entry.early) if entry.early else process
         return first is not None and is_running(first) and self._is_below_agent(first)
 
@@ -53,7 +54,7 @@ class RunningSteps:
     def _is_below_agent(self, process: ProcessKey) -> bool:
         """Whether `process` is below an agent, and the agent made the topmost process between them.
 
-        Where no agent is known, any process that isn't held may be one, apart from init.
+        Where no agent is known, any process that isn't held may be an agent, apart from init.
         """
         top = process.pid
         for above in ancestors(process.pid):
@@ -77,5 +78,5 @@ class RunningSteps:
             return not self._has_agent or agent in self._starters
         entry = self._tracer.scopes.entry_at(pid)
         if entry is None or is_to_the_tick(entry.started_ns):
-            return False  # the entry was made later than the process, by what was its parent then
+            return False  # the entry was made later than the process, by the parent at that time
         return entry.early == step_number(ProcessKey(pid, entry.started_ns))

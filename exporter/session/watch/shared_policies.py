@@ -1,4 +1,4 @@
-"""Write to the kernel the part of a policy for each job: once for all jobs whose parts are equal."""
+"""Write to the kernel the part of a policy for each job: only once for jobs whose parts are equal."""
 
 from __future__ import annotations
 
@@ -19,22 +19,23 @@ from .jobs_by_scope import WITHOUT_ROOM
 
 _Key = tuple[JobPolicy, tuple[Address, ...]]
 _GROWS, _KEPT_PART = 2, 8
-"""How many times as large a policy may be when it is read again, and the part of the table kept at most."""
+"""Room is kept for a policy that grows until it is read again: _GROWS times its entries, and at most one in
+_KEPT_PART of the table's entries."""
 
 
 @dataclass(frozen=True)
 class SharedPolicy:
-    """A policy in the kernel, which jobs share whose parts of the file are equal."""
+    """A policy in the kernel, shared by the jobs whose parts of the file are equal."""
 
     number: int
     compiled: Compiled
     terms: Terms
     rules: int
-    """The number of rules that the file has for it."""
+    """The number of rules that the file has for these jobs."""
 
 
 class PolicyWriter:
-    """A writer of policies to the kernel: it also removes policies that no job is held to any more."""
+    """A writer of policies to the kernel. It also removes policies that no job is held to any more."""
 
     def __init__(self, scopes: Scopes, warn: Callable[[str], object]) -> None:
         """Begin with no policy written; `warn` gets a line about a part that doesn't fit."""
@@ -47,15 +48,15 @@ class PolicyWriter:
     def own(self, job: Job, source: Source, scope: int) -> SharedPolicy:
         """Write the part of `source` for `job`. Raises CiEgressError when it doesn't fit.
 
-        Room must be left for the part that is for no job in particular, should the policy be read again.
+        It fits only if it leaves room for the part for no job in particular, should the policy be read again.
         """
         return self._write(source.of(job), source, scope, leaving=self._kept)
 
     def for_job(self, job: Job, source: Source, scope: int) -> SharedPolicy:
-        """Write the part of `source` for `job`; when that doesn't fit, the general rules of the file instead.
+        """Write the part of `source` for `job`; when that doesn't fit, write the general rules of the file.
 
-        The denials of all sections are written with these; when not even that fits, a warning says that they
-        have no effect. Raises CiEgressError when nothing fits.
+        The denials of all sections are written with the general rules. When these don't fit, either, a
+        warning says that they have no effect. Raises CiEgressError when nothing fits.
         """
         policy = source.of(job)
         try:
@@ -73,8 +74,8 @@ class PolicyWriter:
     def for_no_job(self, source: Source, scope: int) -> SharedPolicy:
         """Write the part of `source` for processes of no job.
 
-        Those of WITHOUT_ROOM may turn out to be of any job: then the denials of all sections are written,
-        too, if they fit. Raises CiEgressError when nothing fits.
+        Processes of WITHOUT_ROOM may turn out to be of any job. So for them, the denials of all sections are
+        written, too, if they fit. Raises CiEgressError when nothing fits.
         """
         written = self._for_no_job(source, scope)
         self._kept = min(_GROWS * len(written.compiled.addresses), ENTRIES_ROOM // _KEPT_PART)
@@ -110,6 +111,6 @@ class PolicyWriter:
 
 
 def _shown(job: Job) -> str:
-    """Return the name of a job that is just being decided: its reported name isn't known yet."""
+    """Return a name for messages of a job that is just being decided: its reported name isn't known yet."""
     claim = job.who.claims[0]
     return public_text(claim.task or claim.pipeline or "") or job.display_name

@@ -14,7 +14,7 @@ SPANS_MAX = 8192
 
 
 class SpanIds:
-    """The ids of jobs' spans: by job of those that are over, and all that were used."""
+    """A record of the ids of jobs' spans: those of jobs that are over, by job, and all that were used."""
 
     def __init__(self) -> None:
         """Begin with no job."""
@@ -24,8 +24,8 @@ class SpanIds:
     def of(self, key: JobKey, ids: TraceIds, began: str, *, ran_before: bool) -> TraceIds:
         """Return the ids of a job's spans: `ids`, unless a span with these was or may have been sent.
 
-        One may have been if the job `ran_before` this watch, perhaps under another one, or if another job has
-        the same ids. `began` tells the parts of a job apart.
+        A span may have been sent if the job `ran_before` this watch, perhaps under another watch, or if
+        another job has the same ids. `began` differs for each part of a job.
         """
         if key in self._over:
             return further_part(self._over[key], began)
@@ -40,7 +40,7 @@ class SpanIds:
             del self._used[next(iter(self._used))]
 
     def end(self, key: JobKey, ids: TraceIds) -> None:
-        """Note that the job of `key` is over, whose ids were `ids`."""
+        """Note that the job of `key`, whose ids were `ids`, is over."""
         self._over.pop(key, None)
         self._over[key] = ids
         if len(self._over) > TOLD_MAX:

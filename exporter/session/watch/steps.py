@@ -1,4 +1,4 @@
-"""Tell the kernel which processes are agents and steps, and release those that belong to no job.
+"""Enter agents and steps into the kernel's maps, and release processes that belong to no job.
 
 Steps are held to a policy until their job is known.
 """
@@ -17,16 +17,16 @@ from exporter.pipeline.procfs import everyone
 from .agents import KNOWN, Above, Agent, agent_of, marks, number_of
 
 _WALKS_MAX = 20
-"""The most walks through all processes. The third finds nothing new, as a rule: a child of a step that was
-found is a step from its fork on."""
+"""The most walks through all processes. As a rule, the third walk finds nothing new: a child of a step that
+was found is a step from its fork on."""
 _FIRST_WALKS = 2
-"""The walks before the programs are attached; few processes are made during the second one: it is quick."""
+"""The walks before the programs are attached. The second is quick, so few processes are made during it."""
 _INIT = 1
-"""The pid of init. It is above the watch, and yet no agent: it makes the host's own services, too."""
+"""The pid of init. It is above the watch, but no agent: it makes the host's own services, too."""
 
 
 class Standing(NamedTuple):
-    """How a process relates to jobs: it is an agent, which starts them, a step of one, or neither."""
+    """How a process relates to jobs: it is an agent, which starts jobs, a step of a job, or neither."""
 
     standing: int
     """One of wire.STANDING_*."""
@@ -65,10 +65,10 @@ class Steps:
         """The processes that ran when the watch began, or were made while it looked for them."""
 
     def begin(self) -> None:
-        """Tell the kernel which programs are agents, which variables jobs are known by, and who runs already.
+        """Write agents, variables by which jobs are known, and the running processes to the kernel's maps.
 
-        Call it before the programs are attached, unless they are adopted. A process that they meet then, and
-        that isn't entered, has somebody above it who is: so it is held if it is a step, even if its parents
+        Call it before the programs are attached, unless they are adopted. A process without an entry that the
+        programs meet then has an ancestor with an entry. So it is held if it is a step, even if its parents
         end before anybody finds them.
         """
         agents = {agent.key: number_of(agent) for agent in self._agents}
@@ -85,7 +85,7 @@ class Steps:
     def find_again(self) -> None:
         """Find the agents and steps among the running processes, walk by walk, until one finds no more.
 
-        Processes fork meanwhile: the children that a step has made before it was found must be found, too.
+        Processes fork meanwhile: the children that a step made before it was found must be found, too.
         """
         for _ in range(_WALKS_MAX):
             self._found = {}
@@ -102,11 +102,11 @@ class Steps:
     def standing(self, process: ProcessKey, parent_pid: int) -> Standing:
         """Return the standing of a process that ran before the watch; call it for parents first.
 
-        Processes below the job's agent are steps, but for those that started the watch. Where no agent is
-        known, the children so far of the processes above the watch are no steps: anybody's shell may have
-        started it.
-        A process above the job's agent may make the next agent, too, which is then known by its name. So it
-        must not be an agent itself: whatever an agent makes is a step.
+        Processes below the job's agent are steps, except those that started the watch. If no agent is known,
+        children that the processes above the watch have already are no steps: anybody's shell may have
+        started the watch.
+        A process above the job's agent may make the next agent, too, which is then known by its name. So the
+        process must not be an agent itself: whatever an agent makes is a step.
         """
         self.ran_before.add(process)
         if process in self._above:
@@ -133,10 +133,10 @@ class Steps:
         return self._found.get(process.pid, NOBODY).standing == wire.STANDING_AGENT
 
     def decide(self, event: Environment, scope: int) -> None:
-        """Tell the kernel that the process of `event` is of `scope`, or of no job when that is HOST.
+        """Enter the process of `event` into `scope`; release it when that is HOST, since it is of no job.
 
-        A step whose job nobody can tell stays held. So does a process whose environment wasn't read as a
-        whole, or was read so late that the process may have written it itself.
+        A step whose job isn't known stays held. So does a process whose environment wasn't read as a whole,
+        or was read so late that the process may have written it itself.
         """
         if scope != HOST:
             self._tracer.scopes.adopt(event.process, event.exec_id, scope)

@@ -29,9 +29,9 @@ _GONE = ("process", "exporter_killed")
 
 
 class Takeover:
-    """The takeover of an adopted instance; without one it does nothing."""
+    """The takeover of an adopted instance; without such an instance it does nothing."""
 
-    def __init__(  # noqa: PLR0913, PLR0917 - all parts of a watch that have to know
+    def __init__(  # noqa: PLR0913, PLR0917 - all parts of a watch that have a share in it
         self,
         tracer: Tracer,
         outlets: Outlets,
@@ -47,7 +47,7 @@ class Takeover:
     def begin(self, take: Handler) -> None:
         """Take over the processes and jobs that run, and hold them to the policy.
 
-        `take` gets the records of acts that were counted in scopes that are over.
+        `take` gets the records of acts that were only counted, in scopes that are over.
         """
         self._adopt_processes()
         number = 0
@@ -63,9 +63,9 @@ class Takeover:
         self._tell(number)
 
     def end(self) -> None:
-        """Enter attempts that are still missing as lost, once all waiting records are handled.
+        """Count attempts that are still missing as lost. Call it once all waiting records are handled.
 
-        The killed watch had taken them from the kernel.
+        The killed watch had read these attempts from the kernel.
         """
         if self._tracer.is_adopted:
             missing = self._books.account().pending["ring"]

@@ -34,8 +34,8 @@ def tenant_of(
 ) -> ProcessKey | None:
     """Return the tenant of a job for which `maker` made the process `made`; None when nobody knows.
 
-    It is the process right below the topmost agent or, where there is none, below init and its engines; it is
-    `made` where these made it themselves. With `is_sure` false, processes between them may not be known: then
+    It is the process right below the topmost agent or, if there is none, right below init and engines. It is
+    `made` if one of these made it. With `is_sure` False, processes between them may not be known: then
     all processes below one agent count as one tenant, the agent.
     """
     chain = _chain(maker)
@@ -48,7 +48,7 @@ def tenant_of(
 
 
 def has_room(jobs: Collection[Counted], most: int, tenant: ProcessKey | None) -> bool:
-    """Whether `tenant` may have one more job, where there are `jobs` and may be `most`."""
+    """Whether `tenant` may have one more job besides `jobs`, where `most` jobs may be in all."""
     if is_plenty(jobs, most):
         return True
     return len(jobs) < most and sum(job.tenant == tenant for job in jobs) < KEPT

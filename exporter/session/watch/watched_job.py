@@ -16,23 +16,24 @@ from exporter.pipeline.summary import Summary
 IDLE_S = 30.0
 """How many seconds after the end of its last process a job is over."""
 SETTLE_S = 3.0
-"""How many seconds that takes if the job's worker has ended, too.
+"""How many seconds after the end of its last process a job is over if its worker has ended, too.
 
-It is time for acts that the kernel only counted, and for the next worker to begin.
+Meanwhile acts that the kernel only counted still come, and the next worker may begin.
 """
 ROWS_MAX = 200
 """The most rows in a job's summary; the summary of the host, which nobody reads, has none."""
 QUIET_S = 600.0
-"""How many seconds a job lasts whose worker is gone, and whose processes run without any event."""
+"""How many seconds a job lasts whose worker has ended, and whose processes run without any event."""
 
 _NS = 1_000_000_000
 
 
 class JobKey(NamedTuple):
-    """The facts that all processes of a job share. TRACEPARENT isn't one, since any of them may set it.
+    """The facts that all processes of a job share. TRACEPARENT isn't one, since any process may set it.
 
-    Ids are public, and any process may have those of a job. So it is of that job only if it claims the same
-    identity, and is believed as much. Otherwise the first process would decide which policy holds the others.
+    Ids are public, and any process may have a job's ids. So a process is of that job only if it claims the
+    same identity, and is believed as much. Otherwise the first process would decide which policy holds the
+    others.
     """
 
     job_span_id: int
@@ -43,7 +44,7 @@ class JobKey(NamedTuple):
 
     @property
     def ids(self) -> tuple[int, int]:
-        """The ids alone."""
+        """The two ids without the identity."""
         return self.job_span_id, self.run_hash
 
 
@@ -56,7 +57,7 @@ def who_counts(job: Job) -> Who:
 
 
 def key_of(job: Job, job_span_id: int, run_hash: int) -> JobKey:
-    """Return the key of `job`, of these ids."""
+    """Return the key of `job`, which has these ids."""
     return JobKey(job_span_id, run_hash, who_counts(job).identity)
 
 
@@ -68,21 +69,21 @@ class WatchedJob:
     job: Job
     summary: Summary
     workers: set[ProcessKey] | None
-    """The running processes that started its first ones; None when they aren't known."""
+    """The running processes that started the job's roots; None when they aren't known."""
     began_ns: int
     seen_ns: int
-    """When one of its processes was last known to run."""
+    """When a process of the job was last known to run."""
     stirred_ns: int
-    """When one of its processes last did something."""
+    """When a process of the job last did something."""
     census: Census = field(default_factory=lambda: Census(0, 0))
-    """The number of its programs that ran at the last look, and when the youngest began."""
+    """The number of the job's programs that ran at the last look, and when the youngest began."""
     attempts: int = 0
-    """Its number of attempts up to the last look."""
+    """The job's number of attempts up to the last look."""
     tenant: ProcessKey | None = None
-    """The tenant whose room it takes (exporter/session/watch/tenants.py); None when nobody knows."""
+    """The tenant whose room the job takes (tenants.py); None when nobody knows."""
 
     def join(self, worker: ProcessKey | None, at_ns: int) -> None:
-        """Note another root of the job, a step, however short, which `worker` started."""
+        """Note another root of the job: a step, however short, which `worker` started."""
         self.seen_ns = self.stirred_ns = at_ns
         if self.workers is not None and worker is not None:
             self.workers.add(worker)
@@ -100,9 +101,9 @@ class WatchedJob:
     def is_over(self, now_ns: int) -> bool:
         """Whether the job is over, by the last look.
 
-        While a process runs, it isn't enough that the worker is gone: the worker of a container ends when the
-        container has begun, and so does the worker of a step that goes on by itself. Then the job is over
-        once it was quiet for QUIET_S.
+        While a process of the job runs, it isn't enough that the worker has ended: the worker of a container
+        ends when the container has begun, and so does the worker of a step that goes on by itself. Then the
+        job is over once it was quiet for QUIET_S.
         """
         has_no_worker = self.workers is not None and not self.workers
         if self.census.running:

@@ -34,9 +34,9 @@ class MachineWatch:
     """A watch of one job: its steps, their descendants, and all other processes of the machine."""
 
     turned_away = 0
-    """The number of processes whose job found no room: none, since there is only one job."""
+    """The number of processes whose job found no room: 0, since there is only one job."""
 
-    def __init__(  # noqa: PLR0913 - all that a watch of one job has to know
+    def __init__(  # noqa: PLR0913 - all that a watch of one job depends on
         self,
         outlets: Outlets,
         job: Job,
@@ -53,7 +53,7 @@ class MachineWatch:
 
         `apart` are the processes that started the watch: they are no roots, whatever their environment. With
         `ends_by_token`, a signal to ci-egress is tampering even when it comes from a process of the host's
-        own. `job_env` and the rest are as for JobWatch.
+        own. `job_env` and the other arguments are as for JobWatch.
         """
         self._outlets, self._job = outlets, job
         self._roots = Roots(job_env)
@@ -123,7 +123,7 @@ class MachineWatch:
 
 
 def _is_left_behind(program: Program) -> bool:
-    """Whether the step of `program` is over. The step that ends the watch, for one, isn't.
+    """Whether the step of `program` is over. The step that ends the watch isn't, for example.
 
     The step's process is looked up in /proc: the record of its end may be waiting, or lost.
     """
