@@ -236,7 +236,7 @@ struct act_record {
 	u16 act;
 	u32 rule; /* the number of the rule that decided; 0: none did */
 	u32 verdict;
-	u64 held; /* bits of the executables in its chain, as the policy numbers them */
+	u64 held; /* bits of the executables in its chain; all policies share the numbers */
 	u32 policy;
 	u32 is_metered; /* 1: its bytes get a record of their own, once they are complete */
 };
