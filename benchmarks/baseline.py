@@ -4,9 +4,9 @@ What: the time that `ci-egress baseline learn` takes, from its start to the file
 of 1,000 runs each: 100 files, each line a request as ci-egress wrote it.
 
 How: one run of the demo is traced for real. Its lines are the model of all others, process spans and command
-lines included; different are the pipeline, the run, the times, and one host that varies from run to run. The
-files are in the page cache when they are read. Beside the seconds stands how they compare with `json.loads`
-of the same lines, by one process that does nothing else with them, for a sample of the files.
+lines included; only the pipeline, the run, the times, and one host, which varies from run to run, differ. The
+files are in the page cache when they are read. Another figure compares the time with `json.loads` of the same
+lines, by one process that does nothing else with them, for a sample of the files.
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ _PIPELINES, _RUNS = 100, 1_000
 _QUICK_PIPELINES, _QUICK_RUNS = 4, 50
 _ROUNDS = 3
 _SAMPLE = 3
-"""Files that are read with json.loads."""
+"""The number of files that are read with json.loads."""
 _DAY_NS = 86_400 * 10**9
 _VARIES = "mirror.example"
 _VARYING = 9
-"""Names that a run may meet in its place."""
+"""The number of names that runs have in place of _VARIES, in turn."""
 _PLACES = re.compile(
     rf'(?P<time>(?<=")1[0-9]{{18}}(?="))|(?P<run>(?<=")1207(?="))|(?P<pipeline>(?<=")release(?="))|(?P<host>{_VARIES})'
 )
 _ROOM = 1.5
-"""Of the size of the files, free on the disk."""
+"""The free space that the disk must have, as a multiple of the size of the files."""
 
 
 class Taken(NamedTuple):
-    """What learning took."""
+    """The costs of learning once."""
 
     wall_s: float
     cpu_s: float
@@ -54,7 +54,7 @@ class Taken(NamedTuple):
 
 
 def measure(shop: Workshop) -> Iterator[Figure]:
-    """Learning, and that in terms of json.loads."""
+    """Yield the time of learning, its ratio to json.loads, and the memory."""
     pipelines, runs = (_QUICK_PIPELINES, _QUICK_RUNS) if shop.is_quick else (_PIPELINES, _RUNS)
     files = _fleet(shop, pipelines, runs)
     size = sum(file.stat().st_size for file in files)
@@ -80,7 +80,7 @@ def measure(shop: Workshop) -> Iterator[Figure]:
 
 
 def _fleet(shop: Workshop, pipelines: int, runs: int) -> list[Path]:
-    """The files. Raises BenchmarkError where the disk has no room for them."""
+    """Write the files. Raises BenchmarkError where the disk has no room for them."""
     model = _model(shop)
     folder = shop.folder / "fleet"
     folder.mkdir()
@@ -95,7 +95,7 @@ def _fleet(shop: Workshop, pipelines: int, runs: int) -> list[Path]:
 
 
 def _model(shop: Workshop) -> str:
-    """The lines of one run of the demo, traced for real."""
+    """Return the lines of one run of the demo, traced for real."""
     folder = shop.folder / "demo"
     command: list[str | Path] = [sys.executable, "-m", "demo", "--otlp-dir", folder]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -105,7 +105,7 @@ def _model(shop: Workshop) -> str:
 
 
 def runs_like(model: str, pipeline: int, runs: int) -> Iterator[str]:
-    """Lines of so many runs of a pipeline, one a day, each with what `model` has."""
+    """Yield the lines of each of `runs` runs of a pipeline, one a day; `model` are the lines to imitate."""
     pieces: list[str] = []
     kinds: list[tuple[str, str]] = []
     end = 0
@@ -139,7 +139,7 @@ def _learn(shop: Workshop, folder: Path) -> Taken:
 
 
 def _check(baseline: Baseline, pipelines: int, runs: int) -> None:
-    """Raise BenchmarkError where it isn't what the fleet did."""
+    """Raise BenchmarkError unless `baseline` has what the fleet did."""
     histories = baseline.histories.values()
     if len(histories) != pipelines or any(history.runs != runs for history in histories):
         raise BenchmarkError(f"{len(histories)} pipelines were learnt, or not all of their runs")
@@ -149,7 +149,7 @@ def _check(baseline: Baseline, pipelines: int, runs: int) -> None:
 
 
 def _plain_s(files: list[Path]) -> float:
-    """For a byte of `files`, with json.loads."""
+    """Return the seconds for a byte of `files` with json.loads."""
     size = 0
     began_s = time.perf_counter()
     for file in files:

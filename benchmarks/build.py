@@ -3,9 +3,9 @@
 What: `make -j2` of 300 C files with the real compiler: about 900 forks and as many execs, each with a long
 command line; nothing of it connects anywhere. The two cores are busy, so the exporter's own work counts too.
 
-How: the same build in the same folder, everything made anew each time, with and without, alternating. Time
-and CPU time are the build's alone, without the start of ci-egress; once more beside a process that sends
-without end, which is there with and without.
+How: the same build in the same folder, everything made anew each time, with and without tracing in turns.
+Time and CPU time are the build's alone, without the start of ci-egress. The build is also measured beside a
+process that sends without end, both with and without tracing.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ all: $(OBJECTS)
 
 
 def measure(shop: Workshop) -> Iterator[Figure]:
-    """The ratios."""
+    """Yield the ratios."""
     files = _FILES_QUICKLY if shop.is_quick else _FILES
     folder = shop.folder / "build"
     write_sources(folder, files)

@@ -1,4 +1,4 @@
-"""With and without, on a machine that is never quite still: interleaved, medians, and a control."""
+"""Compare with and without tracing on a machine that is never still: in turns, by medians, with a control."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from benchmarks.figures import Figure
 
 
 class Round(NamedTuple):
-    """Measurements that were made one right after the other, in whatever unit."""
+    """Measurements that were made one right after the other, all in the same unit."""
 
     without: float
     with_tracing: float
@@ -33,7 +33,7 @@ def _round(number: int, measures: tuple[Measure, Measure, Measure]) -> Round:
 
 
 def ratio(name: str, rounds: Sequence[Round], *, limit: float | None = None, note: str = "") -> Figure:
-    """The median over the rounds of with ÷ without; beside it the spread, and the same of the control."""
+    """Return the median over the rounds of with ÷ without; its note has the spread, and the control's."""
     ratios = [one.with_tracing / one.without for one in rounds]
     control = [one.again_without / one.without for one in rounds]
     beside = f"quartiles {_quartiles(ratios)}; control ×{median(control):.3f}, {_quartiles(control)}"
@@ -46,6 +46,6 @@ def _quartiles(values: Sequence[float]) -> str:
 
 
 def middle(name: str, values: Sequence[float], unit: str, *, limit: float | None = None) -> Figure:
-    """The median; beside it the extremes."""
+    """Return the median of `values`; its note has the extremes."""
     note = f"{min(values):.3g} to {max(values):.3g} in {len(values)}"
     return Figure(name, median(values), unit, note, limit)

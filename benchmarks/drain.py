@@ -68,11 +68,11 @@ class _Input(NamedTuple):
 
 
 Consume = Callable[[_Input, Ring], None]
-"""Takes in everything that the ring holds."""
+"""Function that consumes everything that the ring holds."""
 
 
 def measure(shop: Workshop) -> Iterator[Figure]:
-    """Every stage with both inputs."""
+    """Yield a figure for every stage with both inputs."""
     numbers = count()
 
     def new_folder() -> Path:

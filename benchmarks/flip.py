@@ -1,4 +1,4 @@
-"""How soon enforcement that is turned on is felt.
+"""How soon enforcement takes effect once it is turned on.
 
 What: the time from where `ci-egress enforce on` begins to change a job's mode to the end of the first connect
 that fails for it, under a policy of 10,000 rules. It doesn't depend on how many there are: one entry is
@@ -32,7 +32,7 @@ from exporter.policy.sections import effective
 _ROUNDS, _RULES, _SCOPE = 25, 10_000, 1
 _MS = 1e6
 _BEFORE_S = 0.01
-"""For the process to be connecting."""
+"""Seconds in which the process begins to connect."""
 _CONNECTING = """
 import socket, sys, time
 for _ in sys.stdin:
@@ -51,7 +51,7 @@ for _ in sys.stdin:
 
 
 def measure(shop: Workshop) -> Iterator[Figure]:
-    """One figure."""
+    """Yield one figure."""
     rules = "".join(f'  - "10.{number >> 8}.{number & 255}.0/24"\n' for number in range(_RULES))
     policy = parse_policy(f"version: 1\nallow:\n{rules}".encode(), "policy.yaml")
     compiled = compile_policy(effective(policy, named("release", "build")))

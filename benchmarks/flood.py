@@ -1,4 +1,4 @@
-"""What a flood costs the exporter: acts that repeat are counted in the kernel, not told one by one.
+"""What a flood costs the exporter: acts that repeat are counted in the kernel, not reported one by one.
 
 What: CPU time of `ci-egress run` for each of a million sends to one peer, and the most memory it ever had.
 
@@ -20,7 +20,7 @@ _SENDS_QUICKLY = 50_000
 
 
 def measure(shop: Workshop) -> Iterator[Figure]:
-    """CPU time and memory."""
+    """Yield CPU time and memory."""
     sends = _SENDS_QUICKLY if shop.is_quick else _SENDS
     with shop.traced("send") as load:
         before_s = load.cpu_s()

@@ -1,8 +1,8 @@
-"""What the kernel's part is made of: what each thing that the programs do costs on this machine.
+"""The parts of the kernel's time: what each thing that the programs do costs on this machine.
 
 What: nanoseconds of one run of a program that does one thing, at the hook for connects, beside one that does
-nothing. The kernel's metering is in all of them. They say what limits the figures of `kernel`, which add
-several of these up, and differ between machines by a factor of three.
+nothing. All figures include the kernel's metering. They explain the figures of `kernel`, which are sums of
+several, and differ between machines by a factor of three.
 
 How: all programs at the same hook, metered by the kernel over the same connects.
 """
@@ -53,7 +53,7 @@ _PROGRAMS = {
 
 
 def measure(shop: Workshop) -> Iterator[Figure]:
-    """One figure a thing."""
+    """Yield one figure for each thing."""
     names = {what: f"does_{number}" for number, what in enumerate(_PROGRAMS)}
     bodies = [
         f"int {names[what]}(struct bpf_sock_addr *ctx)\n{{\n{body}\nreturn 1;\n}}\n"

@@ -1,11 +1,11 @@
-"""What each program takes in the kernel, by the kernel's own count.
+"""The time of each program in the kernel, by the kernel's own count.
 
 What: nanoseconds of one run of each program, for a process of a job (with the record that it writes, and for
-repeats that are only counted) and for a process of none (one lookup). The metering costs something itself: a
-program that does nothing, attached and metered in the same way, tells how much.
+repeats that are only counted) and for a process of no job (one lookup). The metering costs something itself:
+a program that does nothing, attached and metered in the same way, shows how much.
 
 How: time ÷ runs of this instance's programs over a batch of acts, the median of the batches. The programs run
-for every process of the machine, so where it isn't quiet the runs of strangers mix in: the note tells.
+for every process of the machine, so where it isn't quiet the runs for others mix in, which the note says.
 """
 
 from __future__ import annotations
@@ -46,15 +46,15 @@ class _Kind(NamedTuple):
 
     load: tuple[str, ...]
     acts: int
-    """In a batch."""
+    """The number of acts in a batch."""
     programs: Mapping[str, str]
-    """What the act is called, and the program."""
+    """The programs, by the name of the act in figures."""
     pause_s: float = 0
-    """Before each batch."""
+    """Seconds to wait before each batch."""
 
 
 _KINDS = (
-    # The first of a window are told one by one, the others counted.
+    # The first acts of a window have a record each, the others are counted.
     _Kind(("connect",), _TOLD, {"connect, with a record": "on_connect4"}, _NEXT_WINDOW_S),
     _Kind(("connect",), 4_000, {"connect, counted": "on_connect4"}),
     _Kind(("send",), _TOLD, {"send, with a record": "on_sendmsg4"}, _NEXT_WINDOW_S),
@@ -70,7 +70,7 @@ _OUTSIDE = (
 
 
 def measure(shop: Workshop) -> Iterator[Figure]:
-    """One figure a program and case."""
+    """Yield a figure for each program and case."""
     with metering():
         with program_that_does_nothing() as nothing:
             kind = _KINDS[0]._replace(programs={"a program that does nothing": "on_nothing"})
@@ -84,7 +84,10 @@ def measure(shop: Workshop) -> Iterator[Figure]:
 
 @contextmanager
 def tracing(names: Collection[str]) -> Iterator[tuple[Tracer, dict[str, Program]]]:
-    """All programs attached, those of `names` to be metered; rings emptied on a timer, as by the exporter."""
+    """Attach all programs; yield the tracer, and the programs `names` to be metered.
+
+    The rings are emptied on a timer, as by the exporter.
+    """
     home = ensure_bpffs() / "ci-egress"
     before = _instances(home)
     with loading() as kernel:
@@ -118,7 +121,7 @@ def _draining(tracer: Tracer) -> Iterator[None]:
 def _figures(
     shop: Workshop, kind: _Kind, programs: Mapping[str, Program], tracer: Tracer | None
 ) -> Iterator[Figure]:
-    """Of a job's process where there is a tracer to follow it."""
+    """Measure a process, which is of a job if there is a `tracer` to follow it."""
     used = {act: programs[name] for act, name in kind.programs.items()}
     batches: dict[str, list[Runs]] = {act: [] for act in used}
     with shop.load(*kind.load) as load:
@@ -145,7 +148,7 @@ def _figure(name: str, batches: list[Runs], acts: int, limit_ns: float | None) -
 
 
 def key_of(pid: int) -> ProcessKey:
-    """A process that runs, for good. Raises BenchmarkError when it doesn't."""
+    """Return the key of a process that runs. Raises BenchmarkError when it doesn't run."""
     started = started_ns(pid)
     if started is None:
         raise BenchmarkError(f"/proc doesn't show process {pid}")

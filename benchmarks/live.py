@@ -24,7 +24,7 @@ _CHUNK = 65536
 
 
 def measure(shop: Workshop) -> Iterator[Figure]:
-    """The ratios."""
+    """Yield the ratios."""
     yield _compared(shop, "connect", 4_000, "loop of connects, live")
     yield _compared(shop, "scan", 20_000, "scan of destinations, live")
 
@@ -44,7 +44,7 @@ def _compared(shop: Workshop, verb: str, acts: int, name: str) -> Figure:
 
 @contextmanager
 def _terminal() -> Iterator[int]:
-    """One that somebody reads."""
+    """Yield a terminal whose output is read all the time."""
     ours, theirs = pty.openpty()
     reader = Thread(target=_read, args=(ours,))
     reader.start()

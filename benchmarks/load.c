@@ -1,21 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * A load with a meter. For each number on stdin it does that many acts and prints how many
- * nanoseconds they took; before that, the moment at which it was started (CLOCK_MONOTONIC).
+ * A load with a meter. First it prints the moment at which it was started (CLOCK_MONOTONIC). For
+ * each number on stdin it does that many acts and prints how many nanoseconds they took.
  *
  *   load connect            TCP over loopback: socket, connect, accept, close
  *   load send               UDP over loopback: an unconnected sendto, and its receipt
  *   load scan               UDP to another destination each time; none of it leaves the machine
  *   load bulk               16 MiB, received over loopback by TCP
  *   load spawn COMMAND...   COMMAND from fork to exit, its output thrown away
- *   load cpu COMMAND...     the same, but how much CPU time it took, not how long
- *   load hits               itself with a number of its own as argument, which connects and ends
+ *   load cpu COMMAND...     as spawn, but the meter is COMMAND's CPU time
+ *   load hits               a new process of this program, with a number of its own as argument,
+ *                           which connects and ends
  *
  * Without a meter, once:
  *
- *   load first ADDRESS PORT   how many nanoseconds its first TCP connect takes, with the
+ *   load first ADDRESS PORT   prints how many nanoseconds its first TCP connect takes, with the
  *                             socket's making and closing, and its errno
- *   load until ADDRESS PORT   how many nanoseconds it connects in vain, and the last errno
+ *   load until ADDRESS PORT   prints how many nanoseconds it connects in vain, and the last errno
  *
  * Without a meter, until it is killed:
  *
@@ -44,7 +45,7 @@
 extern char **environ;
 
 struct load {
-	int peer; /* a socket that takes what comes */
+	int peer; /* the socket that receives */
 	int sender;
 	struct sockaddr_in address; /* of peer */
 	char **command;
@@ -85,7 +86,9 @@ static void prepare_connect(struct load *load)
 
 static void do_connect(struct load *load)
 {
-	/* Closed by a reset: ports in TIME_WAIT would run out, and the search for one get longer.
+	/*
+	 * The client closes by a reset: else ports in TIME_WAIT would run out, and the search for
+	 * a free one would take longer.
 	 */
 	static const struct linger at_once = { .l_onoff = 1 };
 	int client = check(socket(AF_INET, SOCK_STREAM, 0), "socket");
@@ -135,7 +138,7 @@ static void do_scan(struct load *load)
 	      "sendto");
 }
 
-/* An endless download, of which each act takes a part. */
+/* An endless download, of which each act reads a part. */
 static void prepare_bulk(struct load *load)
 {
 	static char data[1 << 20];
@@ -166,7 +169,7 @@ static void do_bulk(struct load *load)
 
 static void prepare_spawn(struct load *load)
 {
-	/* stdin is the meter's */
+	/* COMMAND must not read the meter's stdin. */
 	posix_spawn_file_actions_init(&load->silence);
 	posix_spawn_file_actions_addopen(&load->silence, 0, "/dev/null", O_RDONLY, 0);
 	posix_spawn_file_actions_addopen(&load->silence, 1, "/dev/null", O_WRONLY, 0);
@@ -207,7 +210,7 @@ static void do_hits(struct load *load)
 	close(check(accept(load->peer, NULL, NULL), "accept"));
 }
 
-/* What a process does that "hits" starts. */
+/* The main function of a process that "hits" starts. */
 static int hit(void)
 {
 	struct sockaddr_in address = { .sin_family = AF_INET };
@@ -226,7 +229,7 @@ static _Noreturn void flood(void)
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	prepare_send(&load);
-	for (;;) /* what doesn't fit is lost: nobody reads it */
+	for (;;) /* datagrams that don't fit are lost: nobody reads them */
 		check(sendto(load.sender, &byte, 1, 0, (struct sockaddr *)&load.address,
 			     sizeof(load.address)),
 		      "sendto");

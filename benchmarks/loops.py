@@ -26,7 +26,7 @@ _NAMES = {
 
 
 def measure(shop: Workshop) -> Iterator[Figure]:
-    """The ratios."""
+    """Yield the ratios."""
     yield _loop(shop, "connect", 4_000, limit=LIMITS.connect_loop_ratio)
     yield _loop(shop, "send", 6_000, limit=LIMITS.send_loop_ratio)
     yield _loop(shop, "bulk", 64, limit=LIMITS.bulk_ratio)

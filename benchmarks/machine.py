@@ -1,4 +1,4 @@
-"""Where the figures were taken: they say little without it."""
+"""The machine that the figures were measured on: they say little without it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ QUIET_LOAD = 0.5
 
 
 def facts() -> dict[str, str]:
-    """What a reader needs to know of the machine, in the order in which it is shown."""
+    """Return what a reader needs to know of the machine, in the order in which it is shown."""
     return {
         "ci-egress": __version__,
         "kernel": f"{platform.release()} {platform.machine()}",

@@ -1,4 +1,4 @@
-"""How much memory the exporter takes.
+"""How much memory the exporter needs.
 
 What: its resident set (all of it, shared libraries and the kernel's rings included) when COMMAND starts, and
 when 20,000 connects were exported; beside it the most it had at any moment.
@@ -25,7 +25,7 @@ _IDLE_S = 0.05
 
 
 def measure(shop: Workshop) -> Iterator[Figure]:
-    """Two figures a protocol."""
+    """Yield two figures for each protocol."""
     for protocol in ("http/protobuf", "grpc"):
         with collector(protocol) as environment:
             yield from _figures(shop, protocol, environment)
@@ -48,7 +48,7 @@ def _figures(shop: Workshop, protocol: str, environment: dict[str, str]) -> Iter
 
 
 def _settle(load: Load) -> None:
-    """Wait until it has nothing to do: an exporter that looks at an empty ring takes some ticks a second."""
+    """Wait until the exporter has nothing to do: then it uses only some ticks of CPU time a second."""
     for _ in range(_LOOKS_MAX):
         before_s = load.cpu_s()
         time.sleep(_SETTLED_S)

@@ -1,4 +1,4 @@
-"""The kernel's own count of what its programs take: kernel.bpf_stats_enabled, read with bpftool."""
+"""The kernel's own count of its programs' runs and time: kernel.bpf_stats_enabled, read with bpftool."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ _HOOK = Hook("on_nothing", ProgramType.CGROUP_SOCK_ADDR, AttachType.INET4_CONNEC
 
 
 class Runs(NamedTuple):
-    """What a program took so far, or between two readings."""
+    """The runs of a program so far, or between two readings, and the time that they took."""
 
     time_ns: int
     times: int
 
     def since(self, before: Runs) -> Runs:
-        """What was added."""
+        """Return the runs that were added since `before`."""
         return Runs(self.time_ns - before.time_ns, self.times - before.times)
 
 
 @contextmanager
 def metering() -> Iterator[None]:
-    """Let the kernel meter its programs meanwhile."""
+    """Make the kernel meter its programs during the block."""
     before = _SWITCH.read_text()
     _SWITCH.write_text("1")
     try:
@@ -49,11 +49,11 @@ class Program:
     """A loaded program, found by the pin of its link."""
 
     def __init__(self, link: Path) -> None:
-        """`link` is where it is pinned."""
+        """`link` is the path at which the link is pinned."""
         self._id = str(_bpftool("link", "show", "pinned", str(link))["prog_id"])
 
     def runs(self) -> Runs:
-        """Since it was loaded, as far as there was metering."""
+        """Return its runs since it was loaded, as far as they were metered."""
         shown = _bpftool("prog", "show", "id", self._id)
         return Runs(shown.get("run_time_ns", 0), shown.get("run_cnt", 0))
 
@@ -66,7 +66,7 @@ def _bpftool(*arguments: str) -> dict[str, Any]:
 
 @contextmanager
 def program_that_does_nothing() -> Iterator[Program]:
-    """At the hook for IPv4 connects, loaded and attached as the real ones are."""
+    """Attach a program that does nothing to the hook for IPv4 connects, as the real ones are."""
     pins = ensure_bpffs() / "ci-egress-benchmark"
     pins.mkdir(mode=0o700)
     request = Request(_NOTHING, [], bpf_directory())

@@ -4,8 +4,8 @@ What: the time from asking Chromium for the file until it has drawn the table of
 other view is drawn; and how long `ci-egress report` takes to make the page of spans that it has read.
 
 How: reports of one program and its act, of 5,000 and of 50,000 spans, opened in turns, each time in a new
-context of the same Chromium, from disk. The medians; of 5,000 spans also the ratio to one act, which is what
-the browser and the page's own frame take. Needs no root.
+context of the same Chromium, from disk. The figures are medians; for 5,000 spans also the ratio to one act,
+whose time is that of the browser and of the page's own frame. Needs no root.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _OPENED = """(view) => new Promise((drawn) => {
 
 
 def measure(shop: Workshop) -> Iterator[Figure]:
-    """Making, opening, and each view."""
+    """Yield the times of making and opening pages, and of the slowest views."""
     pages = {}
     for spans in (_ONE, _MANY, _MOST):
         pages[spans], took_s = _made(shop, spans)
@@ -87,7 +87,7 @@ def _made(shop: Workshop, spans: int) -> tuple[Path, float]:
 
 
 def _opened(browser: Browser, path: Path) -> tuple[float, dict[str, float]]:
-    """Seconds until it was drawn, and of each view."""
+    """Return the seconds until the page was drawn, and the seconds of each view."""
     context = browser.new_context(viewport={"width": 1400, "height": 900})
     page: Page = context.new_page()
     page.goto(path.as_uri(), wait_until="commit")

@@ -2,7 +2,7 @@
 
 What: CPU time of `pip download` of one small package, without its dependencies and without pip's cache.
 
-How: with and without, alternating, as the build. It needs a package index: the one that pip is set up with.
+How: with and without tracing in turns, as the build. It needs the package index that pip is set up with.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ _PACKAGE = "six==1.16.0"
 
 
 def measure(shop: Workshop) -> Iterator[Figure]:
-    """The ratio."""
+    """Yield the ratio."""
     options = ("--quiet", "--no-deps", "--no-cache-dir", "--disable-pip-version-check")
     folder = shop.folder / "downloaded"
     pip = ("cpu", SYSTEM_PYTHON, "-m", "pip", "download", *options, f"--dest={folder}", _PACKAGE)
     for load in (shop.load(*pip), shop.traced(*pip)):
-        _cpu_ns(load)  # each has compiled Python in another place
+        _cpu_ns(load)  # each keeps compiled Python in another place
     rounds = alternate(
         shop.rounds(_ROUNDS), lambda: _cpu_ns(shop.load(*pip)), lambda: _cpu_ns(shop.traced(*pip))
     )

@@ -31,11 +31,11 @@ _FORMS = (
     "host-{n}.example:*",
     *["host-{n}.zone-{zone}.example:443"] * 4,
 )
-"""Of ten rules, one of each."""
+"""The forms of ten rules, one each; further rules repeat them."""
 
 
 def measure(shop: Workshop) -> Iterator[Figure]:
-    """Reading, then compiling."""
+    """Yield the time of reading, then of compiling."""
     rounds = shop.rounds(_ROUNDS)
     data = policy_text(_RULES).encode()
     policy = parse_policy(data, "policy.yaml")
@@ -50,7 +50,7 @@ def measure(shop: Workshop) -> Iterator[Figure]:
 
 
 def policy_text(rules: int) -> str:
-    """A policy with so many rules."""
+    """Return a policy with so many rules."""
     return "\n".join(
         ["version: 1", "allow:", *map(_allowed, range(rules - 1)), "deny: [169.254.169.254]", ""]
     )

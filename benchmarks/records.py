@@ -24,17 +24,17 @@ _ARGUMENTS = _COMMAND.replace(b" ", b"\0") + b"\0"
 _PATH = b"python3.11\0bin\0usr\0"
 _SCOPE = 1
 _PIDS = 5_000_000
-"""Numbers that no process has."""
+"""The first pid of made-up processes: no real process has such a number."""
 
 
 def connects(root: ProcessKey, acts: int) -> Iterator[bytes]:
-    """One process that connects again and again; three records each: the connect, its success, its end."""
+    """Yield records of a process that connects again and again: each time connect, success and end."""
     for number in range(acts):
         yield from _connection(root, 0, root.started_ns + number, number + 1)
 
 
 def build(root: ProcessKey, processes: int) -> Iterator[bytes]:
-    """Nine records a process: the fork, the exec, two connects of three each, the exit."""
+    """Yield nine records for each process: fork, exec, two connects of three records each, exit."""
     for number in range(processes):
         at_ns = root.started_ns + number
         process = ProcessKey(_PIDS + number, at_ns)
@@ -76,7 +76,7 @@ def _connection(process: ProcessKey, exec_id: int, at_ns: int, cookie: int) -> I
 
 
 def ring_of(records: Sequence[bytes]) -> tuple[int, int]:
-    """A descriptor that can be mapped like a BPF ring full of `records`, and the ring's size in bytes."""
+    """Return a descriptor to be mapped like a BPF ring full of `records`, and the ring's size in bytes."""
     data = b"".join(_HEADER.pack(len(record), 0) + _padded(record) for record in records)
     size = max(1 << (len(data) - 1).bit_length(), mmap.PAGESIZE)
     descriptor = os.memfd_create("ring")

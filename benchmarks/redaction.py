@@ -1,7 +1,7 @@
 """What it costs to take the secrets out of a command line.
 
 What: CPU time for the arguments of one exec, from the kernel's block to redacted text: of ordinary command
-lines, of such with secrets, and of the longest argv that the kernel hands over (32 KiB), made to be slow. The
+lines, of ones with secrets, and of the longest argv that the kernel hands over (32 KiB), made to be slow. The
 time is spent when somebody looks at the arguments, once an exec, never once a span.
 
 How: the command lines of tests/data, one after the other, in rounds; the rules are warm. The hostile ones
@@ -28,7 +28,7 @@ _HOSTILE = (
 
 
 def measure(shop: Workshop) -> Iterator[Figure]:
-    """The two kinds of command lines, then the hostile ones."""
+    """Yield figures for the two kinds of command lines, then for the hostile ones."""
     rounds = shop.rounds(_ROUNDS)
     ordinary = [arguments_block(line) for line in ordinary_lines()]
     secret = [arguments_block(line.arguments) for line in secret_lines()]
@@ -38,7 +38,7 @@ def measure(shop: Workshop) -> Iterator[Figure]:
 
 
 def _figure(name: str, blocks: Sequence[bytes], rounds: int) -> Figure:
-    """The mean over the lines of the median over the rounds."""
+    """Return the mean over the lines of the median over the rounds."""
     each_us = [median(_cpu_us(block) for _ in range(rounds)) for block in blocks]
     percentiles = quantiles(each_us, n=100, method="inclusive")
     note = f"{len(blocks):,} lines; 99 in 100 take at most {percentiles[-1]:.0f} µs"

@@ -16,7 +16,7 @@ _HEADINGS = ("figure", "measured", "limit", "kept", "beside it")
 
 
 def as_table(machine: Mapping[str, str], figures: Sequence[Figure]) -> None:
-    """Print for a person."""
+    """Print the figures for a person."""
     console = Console(width=None if Console().is_terminal else 200)
     console.print(Text("\n".join(_lines(machine))))
     table = Table(box=None, pad_edge=False)
@@ -29,14 +29,14 @@ def as_table(machine: Mapping[str, str], figures: Sequence[Figure]) -> None:
 
 
 def as_markdown(machine: Mapping[str, str], figures: Sequence[Figure]) -> str:
-    """For docs/benchmarks.md."""
+    """Return the figures for docs/benchmarks.md."""
     rows = [_HEADINGS, ("---", "---:", "---:", "---", "---"), *map(_cells, figures)]
     table = ["| " + " | ".join(row) + " |" for row in rows]
     return "\n".join([*(f"- {line}" for line in _lines(machine)), "", *table])
 
 
 def as_json(machine: Mapping[str, str], figures: Sequence[Figure]) -> str:
-    """`{"machine": {…}, "figures": [{"name", "value", "unit", "note", "limit", "is_kept"}]}`."""
+    """Return `{"machine": {…}, "figures": [{"name", "value", "unit", "note", "limit", "is_kept"}]}`."""
     listed = [{**asdict(figure), "is_kept": figure.is_kept} for figure in figures]
     return json.dumps({"machine": machine, "figures": listed}, indent=2, ensure_ascii=False)
 
@@ -54,7 +54,7 @@ def _cells(figure: Figure) -> tuple[str, ...]:
 
 
 def shown(value: float, unit: str) -> str:
-    """A value with as many digits as mean something."""
+    """Format a value with as many digits as mean something."""
     if unit == "×":
         return f"×{value:.3f}"
     digits = 0 if value >= 100 else 1 if value >= 10 else 2

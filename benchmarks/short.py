@@ -1,7 +1,7 @@
-"""Whether processes are told that nobody could look at in time.
+"""Whether processes that nobody could look at in time are reported exactly.
 
 What: of 10,000 processes that are executed with a number of their own as argument, connect, and end within a
-millisecond, those that aren't told exactly: one span each, with that argv, that lineage, and the job.
+millisecond, those that don't have exactly one span with their argv, their lineage, and their job.
 
 How: load.c starts them one after the other under `ci-egress run`; the spans are read from its files.
 """
@@ -27,7 +27,7 @@ Attributes = dict[str, Any]
 
 
 def measure(shop: Workshop) -> Iterator[Figure]:
-    """How many are missing or wrong."""
+    """Yield the number of processes that are missing or wrong."""
     processes = _PROCESSES_QUICKLY if shop.is_quick else _PROCESSES
     shop = replace(shop, environment={**shop.environment, **_JOB})
     shutil.rmtree(shop.otlp, ignore_errors=True)
@@ -49,7 +49,7 @@ def _is_exact(told: Attributes) -> bool:
 
 
 def _told(shop: Workshop) -> Iterator[Attributes]:
-    """The attributes of every connect."""
+    """Yield the attributes of every connect's span."""
     with (shop.otlp / "traces.jsonl").open() as lines:
         for line in lines:
             for of_resource in json.loads(line)["resourceSpans"]:

@@ -1,7 +1,7 @@
-"""A collector that takes everything and keeps nothing: `python -m benchmarks.sink http/protobuf|grpc`.
+"""A collector that accepts everything and keeps nothing: `python -m benchmarks.sink http/protobuf|grpc`.
 
-In a process of its own, so that its time and memory aren't counted as the exporter's. It prints its port and
-ends when stdin does.
+It runs in a process of its own, so that its time and memory aren't counted as the exporter's. It prints its
+port and ends when stdin does.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from benchmarks.workshop import ROOT
 
 
 class _Taker(BaseHTTPRequestHandler):
-    """An empty body is an empty response message: everything was accepted."""
+    """A handler that answers with an empty body: an empty response message means that all was accepted."""
 
     protocol_version = "HTTP/1.1"
 
@@ -32,7 +32,7 @@ class _Taker(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Write nothing."""
 
 
 class _AnyMethod(grpc.GenericRpcHandler):
@@ -62,7 +62,7 @@ def _say_port(port: int) -> None:
 
 @contextmanager
 def collector(protocol: str) -> Iterator[dict[str, str]]:
-    """Run it; gives the environment that makes ci-egress export to it."""
+    """Run the collector; yield the environment that makes ci-egress export to it."""
     pipe = subprocess.PIPE
     command = [sys.executable, "-m", "benchmarks.sink", protocol]
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=ROOT) as process:

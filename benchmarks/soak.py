@@ -1,8 +1,8 @@
-"""Whether `ci-egress watch` stays as it is, however long it runs.
+"""Whether `ci-egress watch` needs more memory or disk the longer it runs.
 
 What: two hours' worth of a busy runner, ten jobs a minute, in three minutes: 1,200 jobs, one every 150 ms,
-each of four steps and 45 processes that connect twenty times, to another port each time. Its resident set
-meanwhile, and what its files hold.
+each of four steps and 45 processes that connect twenty times, to another port each time. The figures are the
+resident set of the watch meanwhile, and the size of its files.
 
 How: /proc/PID/status at each job. The growth is the median of the last quarter of the time minus that of
 the second quarter: in the first, caches fill up to their bounds. The files may hold 24 MiB, a fraction of
@@ -28,7 +28,7 @@ _AT_ONCE = 4
 _EVERY_S = 0.15
 _STEPS = 4
 _CONNECTS = 5
-"""Of a step."""
+"""The number of connects of a step."""
 _LIMIT_MIB = 24
 _SHOWN = 10
 
@@ -37,7 +37,7 @@ _WORKER = f'for n in $(seq {_STEPS}); do env "$@"; done'
 
 
 def measure(shop: Workshop) -> Iterator[Figure]:
-    """Memory, its growth, and the files."""
+    """Yield the memory, its growth, and the size of the files."""
     jobs = _JOBS_QUICKLY if shop.is_quick else _JOBS
     folder = shop.folder / "soak"
     with watching(shop, folder, f"--otlp-dir-limit={_LIMIT_MIB}") as watch:
@@ -62,7 +62,7 @@ def measure(shop: Workshop) -> Iterator[Figure]:
 
 
 def _run_jobs(shop: Workshop, jobs: int, process: subprocess.Popen[bytes]) -> list[float]:
-    """Run them all; gives the resident set over time, in 10⁶ bytes."""
+    """Run all jobs; returns the resident set of `process` over time, in 10⁶ bytes."""
     resident_mb: list[float] = []
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         running = []

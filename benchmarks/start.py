@@ -1,8 +1,8 @@
 """How long a job waits for its first command.
 
-What: the time from the exec of `ci-egress` to the main function of COMMAND. In it lie Python's start, the
-kernel's verifier, attaching, and the import of OpenTelemetry; in a first one the compiler's run (Clang, in a
-child) too, whose bytecode is kept for the later ones.
+What: the time from the exec of `ci-egress` to the main function of COMMAND. It includes Python's start, the
+kernel's verifier, attaching, and the import of OpenTelemetry; in a first run also the compiler's time (Clang,
+in a child), whose bytecode is kept for later runs.
 
 How: COMMAND prints the monotonic clock; the median of the runs. Before the first of all, the page cache was
 dropped, as on a machine that just booted.
@@ -24,8 +24,8 @@ _DROP_CACHES = Path("/proc/sys/vm/drop_caches")
 
 
 def measure(shop: Workshop) -> Iterator[Figure]:
-    """First and later runs."""
-    _start_s(shop)  # compiles the Python sources, which an installer has done
+    """Yield the times of first and later runs."""
+    _start_s(shop)  # compiles the Python sources, as an installer does
     os.sync()
     _DROP_CACHES.write_text("3")
     note = "nothing in the page cache, nothing compiled"

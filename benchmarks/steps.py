@@ -1,12 +1,12 @@
-"""What being held until it is known whose it is costs a step.
+"""What it costs a step that it is held until its job is known.
 
 What: how much longer the first connect of a step takes where `watch` enforces a policy, to an address that
-every job may reach; of first connects to one that none may, how many went through; how long a step whose own
-section allows more waits for that, alone and beside what an earlier step has left running.
+every job may reach; how many first connects to an address that no job may reach went through; and how long a
+step waits for the rules of its own section, alone and beside processes that an earlier step left running.
 
 How: an agent in a network of its own makes step after step, each a job of its own that does nothing but
-connect. The same steps before anything is watched are what the first figure is compared with; it is a
-difference of medians, and of 99th percentiles, of as many steps.
+connect. The first figure compares these steps with as many before anything is watched: it is a difference of
+medians, and of 99th percentiles.
 """
 
 from __future__ import annotations
@@ -139,12 +139,12 @@ def _network() -> Iterator[Namespace]:
 
 
 def _listen(address: str) -> socket.socket:
-    """Nobody accepts: the backlog has room for all."""
+    """Listen at `address`. Nobody accepts: the backlog has room for all connects."""
     return socket.create_server((address, _PORT), backlog=1 << 16)
 
 
 class _Agent:
-    """What makes steps, under a name of its own."""
+    """A process that makes steps, as CI agents do; its executable has a name of its own."""
 
     def __init__(self, shop: Workshop, network: Namespace) -> None:
         self.name = f"agent-of-{os.getpid()}"
@@ -165,9 +165,9 @@ class _Agent:
         self._process.communicate()
 
     def connects(self, kind: str, address: str, count: int, project: str = "group/plain") -> list[_Connected]:
-        """So many steps one after the other, each a job of its own; what their load.c said.
+        """Run `count` steps one after the other, each a job of its own; return what their load.c printed.
 
-        The first that waits in vain is the last one.
+        The first step that waits in vain is the last one.
         """
         command = [self._load, kind, address, str(_PORT)]
         told: list[_Connected] = []
@@ -177,7 +177,7 @@ class _Agent:
         return told
 
     def leave_running(self, command: list[str]) -> None:
-        """A step that goes on until the agent ends."""
+        """Start a step that goes on until the agent ends."""
         self._ask(command, "group/plain", is_left_running=True)
 
     def _ask(self, command: list[str], project: str, *, is_left_running: bool) -> str:

@@ -1,7 +1,7 @@
 """What a policy costs in the kernel, by the kernel's own count.
 
-What: nanoseconds of a connect's program under policies of 1,000 and 10,000 rules, told only and enforced, and
-what a DNS answer is delayed by, whose addresses a rule for its name grants.
+What: nanoseconds of a connect's program under policies of 1,000 and 10,000 rules, in audit and enforced, and
+the delay of a DNS answer whose addresses a rule for its name grants.
 
 How: a job under each policy; batches of connects, one job after the other, round by round, so that a machine
 that gets slower meanwhile does so for all of them. A difference is taken within each round; the figure is its
@@ -63,7 +63,7 @@ _NONE = _Case(0, "")
 
 
 def measure(shop: Workshop) -> Iterator[Figure]:
-    """Connects, their differences, then answers."""
+    """Yield figures for connects, for their differences, then for answers."""
     with metering(), tracing({"on_connect4", "on_answer"}) as (tracer, programs):
         times_ns = _connects(shop, tracer, programs["on_connect4"])
         for case, each in times_ns.items():
@@ -78,7 +78,7 @@ def measure(shop: Workshop) -> Iterator[Figure]:
 
 
 def _connects(shop: Workshop, tracer: Tracer, program: Program) -> Mapping[_Case, list[float]]:
-    """Nanoseconds of a connect, by round."""
+    """Return the nanoseconds of a connect, by case and round."""
     times_ns: dict[_Case, list[float]] = {case: [] for case in (_NONE, *_CASES)}
     with ExitStack() as stack:
         loads = {case: stack.enter_context(shop.load("connect")) for case in times_ns}
@@ -108,7 +108,7 @@ def _difference(name: str, ones: list[float], others: list[float], limit: float)
 
 
 def _answers(shop: Workshop, tracer: Tracer, program: Program) -> Iterator[Figure]:
-    """For each question two runs: its arrival at the resolver ends at once."""
+    """Measure answers. The program also runs when a question arrives at the resolver, but ends at once."""
     with Namespace() as network:
         network.configure_links("link set lo up")
         with (

@@ -1,4 +1,4 @@
-"""`ci-egress watch` beside what is measured."""
+"""Run `ci-egress watch` beside a measurement."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Watch(NamedTuple):
         return [json.loads(line) for line in lines if line.endswith("\n")]
 
     def wait(self, is_so: Callable[[], bool], otherwise: str) -> None:
-        """Wait until it is so. Raises BenchmarkError, which says `otherwise`, after two minutes."""
+        """Wait until `is_so()` is true. Raises BenchmarkError, which says `otherwise`, after two minutes."""
         deadline_s = time.monotonic() + _DEADLINE_S
         while not is_so():
             if time.monotonic() > deadline_s:
@@ -40,7 +40,7 @@ class Watch(NamedTuple):
 
 @contextmanager
 def watching(shop: Workshop, folder: Path, *options: str) -> Iterator[Watch]:
-    """Watch this machine, and write into `folder`; at the end it is told to end."""
+    """Run a watch of this machine that writes into `folder`; it gets SIGTERM at the end of the block."""
     folder.mkdir()
     command = [sys.executable, "-m", "exporter", "watch", "--json-log", f"--otlp-dir={folder}", *options]
     log = folder.with_suffix(".log")

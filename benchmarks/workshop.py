@@ -1,4 +1,4 @@
-"""What every benchmark works with: a folder, the load, and that load run plainly or under `ci-egress run`."""
+"""The tools of every benchmark: a folder, and the load, run plainly or under `ci-egress run`."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class BenchmarkError(Exception):
 
 
 class Load:
-    """A load.c in a `with` block: does acts when told to, and says how long they took."""
+    """A process of load.c in a `with` block: it does acts on demand, and reports how long they took."""
 
     process: subprocess.Popen[str]
     asked_ns: int
-    """When it was asked for, by CLOCK_MONOTONIC."""
+    """When it was started, by CLOCK_MONOTONIC."""
     started_ns: int
     """When its main function began."""
 
@@ -44,14 +44,14 @@ class Load:
         environment: Mapping[str, str] | None = None,
         terminal: int | None = None,
     ) -> None:
-        """`command` is load.c, perhaps with something in front; `terminal`, if given, gets what it says."""
+        """`command` is load.c, perhaps with something in front; `terminal`, if given, is its stderr."""
         self._terminal = terminal
         self._command = command
         self._environment = environment
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        """Start it, and wait until it runs. Raises BenchmarkError with what it said instead."""
+        """Start it, and wait until it runs. Raises BenchmarkError, with its messages, if it ends instead."""
         self._messages = self._stack.enter_context(tempfile.TemporaryFile("w+", errors="replace"))
         pipe, environment = subprocess.PIPE, self._environment
         self.asked_ns = time.monotonic_ns()
@@ -68,7 +68,7 @@ class Load:
         return self
 
     def do(self, acts: int) -> int:
-        """Have it do so many; returns the nanoseconds they took."""
+        """Do so many acts; returns the nanoseconds that they took."""
         assert self.process.stdin is not None
         self.process.stdin.write(f"{acts}\n")
         self.process.stdin.flush()
@@ -77,7 +77,7 @@ class Load:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Let it end. Raises BenchmarkError when it failed."""
+        """Close its stdin, which ends it. Raises BenchmarkError when it failed."""
         with self._stack:
             self.process.communicate(timeout=_DEADLINE_S)
             if kind is None and self.process.returncode:
@@ -85,20 +85,20 @@ class Load:
             self._account = _ACCOUNT.search(self._said())
 
     def lost(self) -> int:
-        """After its end, under ci-egress: attempts that aren't in what was exported."""
+        """Return the number of attempts that ci-egress didn't export; to be called after the end."""
         if self._account is None:
             raise BenchmarkError("ci-egress ended without an account")
         attempts, exported, aggregated = map(int, self._account.groups())
         return attempts - exported - aggregated
 
     def cpu_s(self) -> float:
-        """CPU time so far of what was started: under ci-egress the exporter's, without COMMAND's."""
+        """Return the CPU time so far of the process: under ci-egress the exporter's, not COMMAND's."""
         text = Path(f"/proc/{self.process.pid}/stat").read_text()
         user, system = text.rsplit(")", 1)[-1].split()[11:13]
         return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
     def memory_mb(self, field: str) -> float:
-        """A size of what was started, in 10⁶ bytes: `VmRSS` now, `VmHWM` at most."""
+        """Return a size of the started process, in 10⁶ bytes: `VmRSS` now, `VmHWM` at most."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         line = next(line for line in status.splitlines() if line.startswith(f"{field}:"))
         return int(line.split()[1]) * 1024 / 1e6
@@ -122,27 +122,27 @@ class Load:
 
 @dataclass(frozen=True)
 class Workshop:
-    """Where a run of benchmarks keeps its things."""
+    """The folder and the settings of a run of benchmarks."""
 
     folder: Path
-    """Gone afterwards."""
+    """The folder, which is deleted afterwards."""
     is_quick: bool
     """Few rounds: to see that it works, not to know how fast it is."""
     environment: Mapping[str, str] = field(default_factory=dict)
-    """Of ci-egress."""
+    """The environment of ci-egress."""
 
     def rounds(self, count: int) -> int:
-        """`count`, or 2 when it has to be quick."""
+        """Return `count`, or 2 when it has to be quick."""
         return 2 if self.is_quick else count
 
     def load(self, *arguments: str, beside_flood: bool = False) -> Load:
-        """load.c, plainly; beside one that sends without end, if asked."""
+        """Return load.c, run plainly; if asked, beside one that sends without end."""
         return Load(self.plain(*arguments, beside_flood=beside_flood))
 
     def traced(
         self, *arguments: str, environment: Mapping[str, str] | None = None, beside_flood: bool = False
     ) -> Load:
-        """load.c under `ci-egress run`, which writes to files, or where `environment` says."""
+        """Return load.c under `ci-egress run`, which writes to files, or exports as `environment` says."""
         command = self.plain(*arguments, beside_flood=beside_flood)
         return Load(
             [*self._run(is_to_files=environment is None), "--", *command],
@@ -150,18 +150,18 @@ class Workshop:
         )
 
     def traced_on(self, terminal: int, *arguments: str, options: Sequence[str]) -> Load:
-        """load.c under `ci-egress run` with `options`, whose stderr is `terminal`."""
+        """Return load.c under `ci-egress run` with `options`, whose stderr is `terminal`."""
         command = [*self._run(is_to_files=True), *options, "--", *self.plain(*arguments)]
         return Load(command, {**self.environment, "TERM": "xterm-256color"}, terminal)
 
     def plain(self, *arguments: str, beside_flood: bool = False) -> list[str]:
-        """The command line of load.c."""
+        """Return the command line of load.c."""
         beside = ["sh", "-c", '"$0" flood & "$0" "$@"; status=$?; kill $!; exit $status']
         return [*(beside if beside_flood else []), str(self.folder / "load"), *arguments]
 
     @property
     def otlp(self) -> Path:
-        """Where the files are written."""
+        """The folder that the files are written to."""
         return self.folder / "otlp"
 
     def _run(self, *, is_to_files: bool) -> list[str]:
@@ -187,7 +187,7 @@ def workshop(*, is_quick: bool) -> Iterator[Workshop]:
 
 
 def _environment(folder: Path) -> dict[str, str]:
-    """This one, without what says where telemetry goes; compiled Python is kept, as where it is installed."""
+    """Return this environment without OTEL_*; compiled Python is kept, as in an installation."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
     kept.pop("PYTHONDONTWRITEBYTECODE", None)
     return {**kept, "PYTHONPYCACHEPREFIX": str(folder / "compiled")}

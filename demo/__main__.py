@@ -1,6 +1,6 @@
 """`make demo`: a CI job of real programs, traced by the real `ci-egress run`, in a network of its own.
 
-network → traced job → what its trace tells
+network → traced job → an explanation of its trace
 """
 
 from __future__ import annotations

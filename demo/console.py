@@ -1,4 +1,4 @@
-"""What the demos have in common at a terminal: what they need, and how wide they print."""
+"""Helpers of both demos: a check of what they need, and a console of readable width."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _WIDTH_MAX = 120
 
 
 def check(target: str) -> None:
-    """Is there what `make TARGET` needs? Raises KernelError with what is missing."""
+    """Raise KernelError, with what is missing, unless `make TARGET` has all that it needs."""
     if os.geteuid() != 0:
         raise KernelError(
             "the demo needs root, to load eBPF programs and make a network", hint=f"sudo make {target}"
@@ -26,7 +26,7 @@ def check(target: str) -> None:
 
 
 def make_console() -> Console:
-    """As wide as the terminal, within what can be read."""
+    """Make a console as wide as the terminal, but not too wide to be read."""
     console = Console(highlight=False, markup=False, emoji=False)
     console.width = min(console.width, _WIDTH_MAX) if console.is_terminal else _WIDTH_MAX
     return console

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 _HEADER = struct.Struct("!6H")
 _RECORD = struct.Struct("!HHHIH")
 _TYPES = {1: 4, 28: 6}
-"""A and AAAA, by the IP version of what they hold."""
+"""The IP version of the addresses in records of type A and AAAA, by the number of the type."""
 _CLASS_IN = 1
 _RESPONSE, _NO_SUCH_NAME = 0x8580, 0x8583
 _NAME_OF_QUESTION = 0xC000 | _HEADER.size
@@ -21,7 +21,7 @@ _TTL_S = 60
 
 
 def answer(query: bytes, addresses: Mapping[str, str]) -> bytes:
-    """The response to `query`; raises IndexError or struct.error when it isn't a query."""
+    """Return the response to `query`. Raises IndexError or struct.error when it isn't a query."""
     query_id = _HEADER.unpack_from(query)[0]
     name, end = _question_name(query)
     kind = struct.unpack_from("!H", query, end)[0]
@@ -35,7 +35,7 @@ def answer(query: bytes, addresses: Mapping[str, str]) -> bytes:
 
 
 def _question_name(query: bytes) -> tuple[str, int]:
-    """The name asked for, and where its type stands."""
+    """Return the name that is asked for, and the offset of its type."""
     labels, at = [], _HEADER.size
     while length := query[at]:
         labels.append(query[at + 1 : at + 1 + length].decode("ascii", errors="replace").lower())
@@ -44,7 +44,7 @@ def _question_name(query: bytes) -> tuple[str, int]:
 
 
 def name_server(address: str, port: int, addresses: Mapping[str, str]) -> socketserver.UDPServer:
-    """Listen at once, in the network namespace of the calling thread; `serve_forever` answers."""
+    """Make a server that listens at once, in the calling thread's network; `serve_forever` answers."""
 
     class Handler(socketserver.DatagramRequestHandler):
         def handle(self) -> None:

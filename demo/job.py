@@ -21,7 +21,7 @@ COMMAND = "./ci.sh"
 
 
 class Run(NamedTuple):
-    """What tells one run of the pipeline from another."""
+    """The ids of one run of the pipeline."""
 
     pipeline_id: int
     job_id: int
@@ -31,7 +31,7 @@ FIRST_RUN = Run(1207, 4811)
 
 
 def environment(run: Run) -> dict[str, str]:
-    """What GitLab's runner gives a job, and nothing of this machine's environment."""
+    """Return the variables that GitLab's runner gives a job, and none of this machine's environment."""
     return {
         "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         "HOME": "/root",
@@ -63,10 +63,10 @@ def trace_job(
     run: Run = FIRST_RUN,
     settings: Mapping[str, str] = MappingProxyType({}),
 ) -> int:
-    """Run it under `ci-egress run` with these options, in a new workspace below `scratch`.
+    """Run the job under `ci-egress run` with these options, in a new workspace below `scratch`.
 
-    Paths among them are typed as here. `settings` are variables for ci-egress, beside the job's own.
-    Returns the exit status.
+    Paths among the options may be relative to this directory. `settings` are variables for ci-egress, beside
+    the job's own. Returns the exit status.
     """
     workspace = scratch / "workspace"
     workspace.mkdir()

@@ -1,4 +1,4 @@
-"""Who is who in the demo's network: example names and addresses set aside for documentation."""
+"""The hosts of the demo's network: names and addresses that are reserved for examples."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ADDRESSES = {
     "beacon.example": BEACON,
     "mirror.example": MIRROR,
 }
-"""One address each: for a name with several, the C library also connects to find out which one to prefer."""
+"""One address for each name: of several, the C library connects to each to find out which one to prefer."""
 
 DNS_PORT = 53
 HTTP_PORT = 80
@@ -37,7 +37,7 @@ METRICS_PORT = 8125
 OTLP_PORT = 4318
 
 JOB_TOKEN = "glcbt-made-up-for-the-demo-4f9a"  # noqa: S105 - opens nothing
-"""What the poisoned dependency steals, and what no telemetry may show."""
+"""The secret that the poisoned dependency steals, and that no telemetry may show."""
 
 
 class Package(NamedTuple):
@@ -49,4 +49,5 @@ class Package(NamedTuple):
 
 PACKAGES = (Package("left-trim", "1.3.0"), Package("pretty-prompt", "2.0.0"))
 POISONED = Package("pretty-prompt", "2.0.1")
-"""Published by who took over its maintainer's account; the project asks for ^2.0.0, and so gets it."""
+"""Published by an attacker who took over its maintainer's account; the project asks for ^2.0.0, and gets it.
+"""

@@ -1,4 +1,4 @@
-"""Networks without names: descriptors, sockets and processes keep them, and nothing else."""
+"""Network namespaces without names: only descriptors, sockets and processes keep them."""
 
 from __future__ import annotations
 
@@ -20,33 +20,36 @@ _IP_TIMEOUT_S = 30.0
 
 
 class Namespace:
-    """A network namespace: gone with the object and the last process inside, whatever happens."""
+    """A network namespace. It ends with this object and the last process inside, whatever happens."""
 
     def __init__(self) -> None:
-        """Make it. Raises OSError (EPERM without CAP_SYS_ADMIN)."""
+        """Make the namespace. Raises OSError (EPERM without CAP_SYS_ADMIN)."""
         self._thread = ThreadPoolExecutor(1, "namespace")
         self.call = self._thread.submit
-        """Run a function in a thread that is inside, as what it starts will be; returns its future."""
+        """Function that runs another one in a thread inside, as are its children; it returns a future."""
         self._thread.submit(_unshare, _CLONE_NEWNET).result()
         self._descriptor = self._thread.submit(
             os.open, "/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC
         ).result()
         self.path = f"/proc/{os.getpid()}/fd/{self._descriptor}"
-        """For other processes, as long as this one holds it."""
+        """The namespace's path for other processes, as long as this process holds it."""
 
     def __enter__(self) -> Self:
-        """Return it: it is there since it was made."""
+        """Return the object: its namespace exists already."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Let go of it: the kernel takes down what is in it when the last process has ended."""
+        """Release the namespace: the kernel removes it when the last process inside has ended."""
         self._thread.shutdown()
         os.close(self._descriptor)
 
     def command(self, command: Sequence[str | bytes]) -> list[str | bytes]:
-        """COMMAND run inside; unlike `ip netns exec`, this leaves cgroup and bpf mounts visible."""
+        """Return a command line that runs `command` inside.
+
+        Unlike `ip netns exec`, it leaves the mounts of cgroups and bpffs visible.
+        """
         return ["nsenter", f"--net={self.path}", "--", *command]
 
     def configure(self, settings: Mapping[str, object]) -> None:
@@ -60,7 +63,7 @@ class Namespace:
         subprocess.run(self.command(["ip", "-batch", "-"]), input=text, check=True, timeout=_IP_TIMEOUT_S)
 
     def replace_files(self, files: Mapping[Path, Path]) -> None:
-        """Show other files in place of these, only to what `call` starts. Raises OSError."""
+        """Show the values of `files` in place of its keys, but only to what `call` runs. Raises OSError."""
         self.call(_replace_files, files).result()
 
 

@@ -29,9 +29,9 @@ class Build:
         self._namespace = namespace
 
     def run(self, command: Sequence[str], *, directory: Path, environment: Mapping[str, str]) -> int:
-        """Run COMMAND there, with this terminal; returns its exit status.
+        """Run `command` on that machine, with this terminal; returns its exit status.
 
-        Interrupted, it ends COMMAND, and waits for that: the network must be there until then.
+        When interrupted, it ends the command, and waits for its end: the network must exist until then.
         """
         starting = self._namespace.call(
             subprocess.Popen, command, cwd=directory, env=dict(environment), stdin=subprocess.DEVNULL
@@ -49,12 +49,11 @@ class Build:
 def network(
     beacon: sites.Beacon | None, scratch: Path, *, collector_port: int | None = None
 ) -> Iterator[Build]:
-    """Set it up, in about a tenth of a second, and leave nothing of it behind; `scratch` is for files.
+    """Set both networks up, in about a tenth of a second, and leave nothing of them; `scratch` is for files.
 
-    Without a beacon no package is poisoned. `collector_port` is where this machine's loopback takes
-    OTLP over HTTP: the network has it as collector.example:4318.
-
-    Raises KernelError where the kernel or a container doesn't allow it.
+    Without a beacon no package is poisoned. `collector_port` is a port of this machine's loopback that
+    accepts OTLP over HTTP: in the network, it is collector.example:4318. Raises KernelError where the kernel
+    or a container doesn't allow the networks.
     """
     with ExitStack() as stack:
         try:
@@ -96,8 +95,11 @@ def _join(build: Namespace, internet: Namespace) -> None:
 
 
 def _resolver_files(scratch: Path) -> dict[Path, Path]:
-    """What makes names resolve there, whatever this machine uses; of a symlink, the target is replaced."""
-    # On a busy machine a resolver might ask again, which is an attempt more than what is told of.
+    """Write resolver settings for the network to `scratch`; return each by the file that it is to replace.
+
+    Where one of these is a symlink, its target is replaced.
+    """
+    # On a busy machine a resolver might ask again: one more attempt than the demo explains.
     resolver = f"nameserver {names.RESOLVER}\noptions timeout:30\n"
     contents = {_RESOLV_CONF: resolver, _NSSWITCH_CONF: "hosts: files dns\n"}
     files = {}

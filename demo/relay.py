@@ -1,4 +1,4 @@
-"""A way out of the demo's network: who connects to a port in it gets to one of this machine's loopback."""
+"""A way out of the demo's network: connections to a port in it lead to a port of this machine's loopback."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _CHUNK = 1 << 16
 
 
 def relay(address: str, port: int, onward_port: int) -> socketserver.TCPServer:
-    """Listen at once, in the network namespace of the calling thread.
+    """Make a server that listens at once, in the network namespace of the calling thread.
 
     `serve_forever` connects on to 127.0.0.1, in the namespace of the thread that calls it.
     """
@@ -22,7 +22,7 @@ def relay(address: str, port: int, onward_port: int) -> socketserver.TCPServer:
             try:
                 outgoing = socket.create_connection(("127.0.0.1", onward_port), _CONNECT_TIMEOUT_S)
             except OSError:
-                return  # as if nobody listened: the client is told by the end of its connection
+                return  # the client sees that its connection ends, as if nobody listened
             outgoing.settimeout(None)
             with outgoing:
                 answers = threading.Thread(target=_pass_on, args=(outgoing, incoming), daemon=True)
@@ -42,4 +42,4 @@ def _pass_on(source: socket.socket, target: socket.socket) -> None:
             target.sendall(chunk)
         target.shutdown(socket.SHUT_WR)
     except OSError:
-        return  # one of the two has gone, and the other is told when both are closed
+        return  # one of the two has gone; the other sees it when both are closed

@@ -1,4 +1,4 @@
-"""What stands in the demo's internet: git, a package registry, a mirror, and the attacker's beacon."""
+"""The sites of the demo's internet: git, a package registry, a mirror, and the attacker's beacon."""
 
 from __future__ import annotations
 
@@ -27,32 +27,32 @@ _BEACON_LIMIT_S = 60.0
 _AFTERWARDS_S = 0.3
 _PAUSE_S = 0.02
 _CALLS = 2
-"""Of the poisoned package."""
+"""The number of requests that the poisoned package sends."""
 
 
 class Request(NamedTuple):
-    """What the sites look at."""
+    """The parts of a request that the sites look at."""
 
     method: str
     path: str
     authorization: str
-    """Of the header; empty without."""
+    """The value of the header `Authorization`; empty if it is missing."""
 
 
 class Response(NamedTuple):
-    """What they answer."""
+    """A site's answer."""
 
     status: HTTPStatus
     body: bytes = b""
     when_closed: Callable[[], None] | None = None
-    """Called when the client has closed the connection."""
+    """Function that is called when the client has closed the connection."""
 
 
 Site = Callable[[Request], Response]
 
 
 def files(contents: Mapping[str, bytes]) -> Site:
-    """A site of files, by path."""
+    """Make a site that serves files, by path."""
 
     def respond(request: Request) -> Response:
         body = contents.get(request.path)
@@ -62,12 +62,12 @@ def files(contents: Mapping[str, bytes]) -> Site:
 
 
 def git() -> Site:
-    """The project that the job checks out."""
+    """Make the site of the project that the job checks out."""
     return files({"/shop/checkout.tar": _tar(PIPELINE / "checkout")})
 
 
 def registry(*, is_poisoned: bool) -> Site:
-    """An index and the packages in it; once poisoned, with a release of one of them that nobody asked for."""
+    """Make the site of an index and the packages in it; if poisoned, with the release POISONED of one."""
     folders = {package: [PIPELINE / "packages" / package.name] for package in PACKAGES}
     if is_poisoned:
         name = POISONED.name
@@ -81,27 +81,27 @@ def registry(*, is_poisoned: bool) -> Site:
 
 
 class Beacon:
-    """Where the poisoned package calls home."""
+    """The attacker's server, which the poisoned package connects to."""
 
     def __init__(self) -> None:
-        """Nobody called yet."""
+        """Start without requests."""
         self.requests: list[Request] = []
         self._was_alive = threading.Event()
 
     def respond(self, request: Request) -> Response:
-        """Take what is sent."""
+        """Keep the request, and answer it."""
         self.requests.append(request)
         is_background = request.path == "/alive"
         return Response(HTTPStatus.NO_CONTENT, when_closed=self._was_alive.set if is_background else None)
 
     def wait_for_the_background_one(self) -> None:
-        """Wait until it has called and hung up, and a moment more for its process to end."""
+        """Wait until the second beacon has connected and closed, and a moment more for its process to end."""
         self._was_alive.wait(_BEACON_LIMIT_S)
         time.sleep(_AFTERWARDS_S)
 
 
 class UnreachableBeacon(Beacon):
-    """One that a policy keeps the job from: that it tried is in the run's log records alone."""
+    """A beacon that a policy keeps the job from: only the run's log records show that the job tried."""
 
     def __init__(self, logs: Path) -> None:
         """`logs` is the run's logs.jsonl."""
@@ -109,7 +109,7 @@ class UnreachableBeacon(Beacon):
         self._logs = logs
 
     def wait_for_the_background_one(self) -> None:
-        """Wait until both calls were denied, each by a chain of its own, and a moment more."""
+        """Wait until both requests were denied, each with a log record, and a moment more."""
         deadline_s = time.monotonic() + _BEACON_LIMIT_S
         while self._logs.read_text().count('"cicd.egress.denied"') < _CALLS and time.monotonic() < deadline_s:
             time.sleep(_PAUSE_S)
@@ -117,7 +117,7 @@ class UnreachableBeacon(Beacon):
 
 
 def mirror(beacon: Beacon | None) -> Site:
-    """Takes uploads, slowly: were the job over before its background beacon, each demo would differ."""
+    """Make a site for uploads. It is slow: if the job ended before its second beacon, demos would differ."""
 
     def respond(request: Request) -> Response:
         if request.method != "PUT":
@@ -130,7 +130,7 @@ def mirror(beacon: Beacon | None) -> Site:
 
 
 def internet(beacon: Beacon | None) -> dict[str, Site]:
-    """All of it, by address; without a beacon the registry has nothing that would call home."""
+    """Make all sites, by address; without a beacon the registry has no poisoned package."""
     sites = {
         names.GIT: git(),
         names.REGISTRY: registry(is_poisoned=beacon is not None),
@@ -140,7 +140,7 @@ def internet(beacon: Beacon | None) -> dict[str, Site]:
 
 
 def web_server(address: str, port: int, respond: Site) -> ThreadingHTTPServer:
-    """Listen at once, in the network namespace of the calling thread; `serve_forever` answers."""
+    """Make a server that listens at once, in the calling thread's network; `serve_forever` answers."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -168,18 +168,18 @@ def web_server(address: str, port: int, respond: Site) -> ThreadingHTTPServer:
         do_GET = do_PUT = _answer  # noqa: N815 - http.server's names
 
         def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 - http.server's
-            """Keep the demo's output to itself."""
+            """Write nothing: the output is the demo's alone."""
 
     class Server(ThreadingHTTPServer):
         address_family = socket.AF_INET6 if ":" in address else socket.AF_INET
         daemon_threads = True
-        server_bind = TCPServer.server_bind  # HTTPServer's asks this machine's resolver for a name
+        server_bind = TCPServer.server_bind  # HTTPServer's method asks this machine's resolver for a name
 
     return Server((address, port), Handler)
 
 
 def _tar(*directories: Path) -> bytes:
-    """Their contents, where a later one's replace those of the ones before."""
+    """Pack the files of the directories; a file of a later one replaces one of the same name."""
     members = {path.name: path for directory in directories for path in directory.iterdir()}
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:

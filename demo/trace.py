@@ -1,4 +1,4 @@
-"""A trace as OTLP JSON lines hold it, read back and drawn: who started whom, and what each connected to."""
+"""Read a trace from OTLP JSON lines, and draw it: who started whom, and what each connected to."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _LABEL_MAX = 200
 
 @dataclass(frozen=True)
 class Span:
-    """One span with what lies below it."""
+    """One span, with the spans below it."""
 
     trace_id: str
     span_id: str
@@ -38,11 +38,11 @@ class Span:
     ended_ns: int
     attributes: Mapping[str, Any]
     children: list[Span] = field(default_factory=list, repr=False)
-    """In the order in which they began."""
+    """The spans right below it, in the order in which they began."""
 
 
 def read_trace(path: Path) -> Span:
-    """The job's span of a `traces.jsonl` that holds one trace."""
+    """Return the job's span from a `traces.jsonl` that holds one trace."""
     spans = {span.span_id: span for span in read_spans(path)}
     below = defaultdict(list)
     for span in sorted(spans.values(), key=lambda span: span.started_ns):
@@ -54,7 +54,7 @@ def read_trace(path: Path) -> Span:
 
 
 def read_spans(path: Path) -> Iterator[Span]:
-    """Every span of the file, in its order."""
+    """Yield every span of the file, in its order, without children."""
     for line in path.read_text().splitlines():
         for resource in json.loads(line)["resourceSpans"]:
             for scope in resource["scopeSpans"]:
@@ -82,7 +82,7 @@ def _value(encoded: Mapping[str, Any]) -> Any:
 
 
 def draw(job: Span) -> Tree:
-    """The tree of a trace."""
+    """Draw the tree of a trace."""
     label = Text.assemble((printable(job.name), "bold"), f"  {_describe_job(job)}")
     tree = Tree(label, guide_style="dim")
     _grow(tree, job)
@@ -135,7 +135,7 @@ def _program(program: Span, creator: Span) -> Text:
 
 
 def _remarks(program: Span, creator: Span) -> Iterator[str]:
-    """What the kernel saw and a list of processes wouldn't tell."""
+    """Yield remarks on facts that the kernel saw and a list of processes wouldn't show."""
     if program.attributes.get("process.command_args") == creator.attributes.get("process.command_args"):
         yield "forked"
     lived_ms = (program.ended_ns - program.started_ns) / _NS_PER_MS

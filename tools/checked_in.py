@@ -1,4 +1,4 @@
-"""Files that are generated and checked in: written where they aren't what they should be, or only checked."""
+"""Write files that are generated and checked in where they aren't up to date, or only check them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 
 
 def bring_up_to_date(made: Mapping[Path, str], package: str, target: str, description: str | None) -> int:
-    """`made` are the files and what is in them, by `package`, which `make target` runs.
+    """Write the texts in `made` to their files; `package` makes them, which `make target` runs.
 
-    With `--check` nothing is written, and it fails where something would be. Returns the exit status.
+    With `--check` nothing is written, and the status is 1 where a file would be. Returns the exit status.
     """
     parser = argparse.ArgumentParser(prog=f"python -m {package}", description=description)
     parser.add_argument("--check", action="store_true", help="write nothing")

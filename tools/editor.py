@@ -1,7 +1,7 @@
-"""Let an editor open bpf/, and check that each of its files includes what it uses.
+"""Make bpf/ readable for an editor, and check that each of its files includes what it uses.
 
-`python -m tools.editor` writes bpf/compile_flags.txt, which clangd reads; `--check` has gcc read each file
-alone (exit 1 where one doesn't have all that it names).
+`python -m tools.editor` writes bpf/compile_flags.txt, which clangd reads; `--check` compiles each file alone
+with gcc (exit 1 where one doesn't include all that it names).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def flags() -> list[str]:
 
 
 def check() -> int:
-    """Have gcc read each file; return the exit status."""
+    """Check the syntax of each file with gcc; return the exit status."""
     status = 0
     for path in sorted((*_FOLDER.glob("*.bpf.c"), *_FOLDER.glob("*.h"))):
         text = f'#include "{path}"\n'  # a main file needs no `#pragma once`

@@ -1,4 +1,4 @@
-"""Files of the tree that are generated from others: written, or compared with what is there."""
+"""Write files of the tree that are generated from others, or compare them with what is there."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 def write_or_check(target: Path, text: str, source: str) -> int:
     """Write Python `text`, formatted, to `target`; with `--check`, only compare. Returns the exit status.
 
-    `source` is what the text was made of, for the message.
+    `source` names the file that the text was made of, for the message.
     """
     text = _formatted(text, target)
     if "--check" not in sys.argv[1:]:

@@ -1,4 +1,4 @@
-"""Puts the manual's pages, where `make man` has made them, into the wheel and into what it is built from."""
+"""Puts the manual's pages, where `make man` has made them, into the wheel and the source distribution."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _MADE = "build/man"
 
 
 class ManualPages(BuildHookInterface[Any]):
-    """Where pip puts `share/man`, man(1) and pipx find them."""
+    """The hook that adds them: man(1) and pipx find them where pip puts `share/man`."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Add them to what is built; a checkout that is installed as it is goes without."""
+        """Add the pages to what is built; an editable installation has none."""
         folder = Path(self.root, _MADE)
         if version == "editable" or not folder.is_dir():
             return

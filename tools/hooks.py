@@ -41,7 +41,7 @@ _TYPES = {
 
 
 class Line(NamedTuple):
-    """What stands before a program, as in bpf/maps.h."""
+    """The line before a program that says where it is attached; bpf/maps.h defines its macros."""
 
     kind: str
     hook: str
@@ -50,7 +50,7 @@ class Line(NamedTuple):
     program: str
 
     def rank(self) -> int:
-        """Return the program's place: tracepoints first, and what is tail-called before whoever calls it.
+        """Return the program's place: tracepoints first, and tail-called programs before their callers.
 
         Raises SystemExit for a hook of another kind that may be missing.
         """
@@ -63,7 +63,7 @@ class Line(NamedTuple):
         return {"TAIL_CALLED": 1, "HOOK": 2, "HOOK_AND_TAIL_CALLED": 3, "RESERVE": 4}[self.kind]
 
     def row(self) -> str:
-        """Return the program as the loader has it."""
+        """Return the program as a line of Python for the loader's list."""
         if self.hook.startswith(_RAW_TRACEPOINT):
             optional = ", is_optional=True" if self.kind == "HOOK_IF_THERE" else ""
             return f'Tracepoint("{self.program}", "{self.hook.removeprefix(_RAW_TRACEPOINT)}"{optional})'

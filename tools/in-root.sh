@@ -3,11 +3,11 @@
 #
 #   tools/in-root.sh [--keep FOLDER] [--cache FOLDER] DIR COMMAND…
 #
-# There it has this machine's /proc, /dev and /sys (cgroup and bpf file systems included), its way to the network
-# and to the packages' registries, and this checkout, read-only, at /src, where it starts. It may write anywhere
-# else: DIR itself stays as it is, every mount ends with the command, and so does what was written, unless the
-# FOLDER of --keep keeps it, in which the next command with the same FOLDER finds it. The FOLDER of --cache is root's
-# ~/.cache there, and where apt keeps packages that it fetched.
+# In the root, the command has this machine's /proc, /dev and /sys (cgroup and bpf file systems included), its way to
+# the network and to the packages' registries, and this checkout, read-only, at /src, where it starts. It may write
+# anywhere else. DIR itself stays as it is, and every mount ends with the command. Written files end with it, too, unless
+# --keep keeps them in FOLDER, where the next command with the same FOLDER finds them. The FOLDER of --cache is root's
+# ~/.cache in the root, and the place where apt keeps packages that it fetched.
 set -euo pipefail
 
 if [[ ${IN_ROOT_UNSHARED-} != yes ]]; then
@@ -50,7 +50,7 @@ mount -t tmpfs -o mode=0755 in-root "$stage"
 written=${kept:-$stage}
 root=$stage/root
 mkdir -p "$written"/{upper,work,tmp} "$root"
-# Nothing of it has to outlive a crash of this machine, so nothing waits for a disk.
+# None of these files has to outlive a crash of this machine, so nothing waits for a disk.
 rm -rf "$written/work"/*
 mount -t overlay -o "volatile,lowerdir=$lower,upperdir=$written/upper,workdir=$written/work" in-root "$root"
 for shared in proc dev sys; do
@@ -69,7 +69,7 @@ mount --bind "$checkout" "$root/src"
 mount -o remount,bind,ro "$root/src"
 hand_in_network_settings
 
-# Not chroot: there the kernel goes on telling paths from the root of the mount namespace.
+# Not chroot: with it, the kernel would still report paths from the root of the mount namespace.
 cd "$root"
 pivot_root . .
 umount --lazy .

@@ -2,7 +2,7 @@
 
     python -m tools.manual [FOLDER]
 
-They have what `--help` has, in the order of man-pages(7), and what it hasn't: files, and variables of the
+They have the contents of `--help`, in the order of man-pages(7), and besides, files and variables of the
 environment.
 """
 
@@ -30,13 +30,13 @@ _FILES = {
     "/sys/fs/bpf/ci-egress": "maps, programs and links of each instance: what `ci-egress stop` removes",
 }
 _WIDTH = 78
-"""Of the source's lines, as mandoc likes them."""
+"""The most characters of the source's lines, as mandoc likes them."""
 _TRACING = ("ci-egress", "ci-egress run", "ci-egress watch")
 _ESCAPED = {"\\": r"\e", "-": r"\-", "'": r"\(aq", "^": r"\(ha", "~": r"\(ti"}
 
 
 def pages() -> dict[str, str]:
-    """Each page's file name, and what is in it."""
+    """Return the text of each page by its file name."""
     return {f"{_file(context)}.1": "\n".join(_page(command, context)) + "\n" for command, context in walk()}
 
 
@@ -63,7 +63,7 @@ def _page(command: click.Command, context: click.Context) -> Iterator[str]:
 
 
 def _date() -> str:
-    """Of the sources, where a reproducible build tells it; else of today."""
+    """Return the date of the sources, where a reproducible build sets it; else today's."""
     return time.strftime("%Y-%m-%d", time.gmtime(int(os.environ.get("SOURCE_DATE_EPOCH", time.time()))))
 
 
@@ -75,7 +75,7 @@ def _section(title: str, lines: Iterable[str]) -> Iterator[str]:
 
 
 def _help(command: click.Command) -> tuple[list[str], list[str]]:
-    """Paragraphs of prose, and the examples: lines as they are typed."""
+    """Return the paragraphs of prose, and the examples: lines as they are typed."""
     prose, examples = [], []
     for paragraph in re.split(r"\n\s*\n", cleandoc(command.help or "")):
         if paragraph.startswith("\b"):
@@ -86,7 +86,7 @@ def _help(command: click.Command) -> tuple[list[str], list[str]]:
 
 
 def _short(command: click.Command, prose: list[str]) -> str:
-    """A line, as whatis(1) shows it: without the full stop, and plain."""
+    """Return a line, as whatis(1) shows it: without the full stop, and plain."""
     first = " ".join(prose[0].split()) if prose else ""
     return (command.short_help or first).rstrip(".").replace("`", "")
 
@@ -120,7 +120,7 @@ def _references(command: click.Command, context: click.Context) -> Iterator[str]
 
 
 def _statuses(told: str) -> Iterator[str]:
-    """`0; 2 usage; …`, each by itself; of `run` the first is no number."""
+    """Yield each status in `0; 2 usage; …` by itself; the first one of `run` is no number."""
     for status in re.split(r"; (?=\d)|, (?=\d+ when)", told.strip().rstrip(".")):
         number, _, meaning = status.partition(" ")
         if number.rstrip(",").isdigit():
@@ -147,7 +147,7 @@ def _examples(lines: list[str]) -> Iterator[str]:
 
 
 def _text(text: str) -> str:
-    """Prose; what stands between backticks is bold."""
+    """Format prose; text between backticks is bold."""
     parts = [_escaped(part) for part in text.split("`")]
     return _wrapped("".join(f"\\fB{part}\\fR" if at % 2 else part for at, part in enumerate(parts)))
 
@@ -158,7 +158,7 @@ def _wrapped(text: str) -> str:
 
 
 def _line(text: str) -> str:
-    """One that begins with a full stop would be a request."""
+    """Protect the beginning of a line: with a full stop there, it would be a request."""
     return f"\\&{text}" if text.startswith((".", "'")) else text
 
 
@@ -169,7 +169,7 @@ def _escaped(text: str) -> str:
 
 
 def main() -> int:
-    """Write them. Returns the exit status."""
+    """Write the pages. Returns the exit status."""
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in pages().items():

@@ -7,7 +7,7 @@ set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 renice --priority 19 --pid $$ >/dev/null
 
-# With what is printed last, and how long it took.
+# Run a command; print the end of its output, and how long it took.
 fetch() {
     local begun=$SECONDS status=0 told
     told=$("$@" 2>&1) || status=$?

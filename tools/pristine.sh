@@ -11,7 +11,7 @@
 # none has failed.
 #
 # What is downloaded and built there is kept in ~/.cache/ci-egress/pristine, to which such roots alone write, and nothing
-# needs it. Apart from that two files are in common: who may trace is agreed upon with all tests on this machine.
+# needs it. Apart from that, the root shares two files with all tests on this machine, which agree by them who may trace.
 set -euo pipefail
 shopt -s inherit_errexit
 
@@ -31,7 +31,7 @@ exec </dev/null
 
 say() { printf '=== %s: %s\n' "$suite" "$*"; }
 
-# Those that run in the root, by a file that is in no other, and what these have started, in yet another root, say.
+# The processes in the root, known by a file that no other root has, and their descendants, maybe in yet another root.
 processes_inside() {
     local process
     for process in /proc/[0-9]*; do
@@ -66,15 +66,15 @@ end_all() {
     is_over_within "$grace_s"
 }
 
-# In a session of its own, so that a signal reaches all of it. Its signals are as usual, which a shell's background's
-# aren't: tests are about that.
+# Start a command in a session of its own, so that a signal reaches all of it. Its signals have their defaults, unlike
+# those of a shell's background jobs: tests depend on that.
 start() {
     setsid env --default-signal=HUP,INT,QUIT "$@" &
     running=$!
 }
 
 # shellcheck disable=SC2317  # by a trap
-# By a signal that tests, and whatever else is tidy, tidy up after.
+# End the run, at first by a signal after which tests tidy up.
 stop() {
     trap '' HUP INT TERM
     say "was told to end"
@@ -95,7 +95,7 @@ make_root() {
     return "$status"
 }
 
-# What a login has, and how this machine reaches the registries; nothing else of what somebody has set here.
+# The variables of a login, and those by which this machine reaches the registries; no others that are set here.
 login() {
     local name
     printf '%s\n' HOME=/root LANG=C.UTF-8 "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -109,7 +109,7 @@ enter() {
         "$folder/clone/tools/in-root.sh" --keep "$folder" --cache "$cache" "$root" bash -c "$1"
 }
 
-# Show what a command prints as it comes; its status.
+# Run a command, show its output as it comes, and return its status.
 run() {
     local log=$1 status=0
     : >"$log"
@@ -138,7 +138,7 @@ open_cache() {
     done
 }
 
-# `git clone` in there, of what is at HEAD here: of the checkout itself nothing else gets in.
+# Make the root, and clone HEAD into it: nothing else of the checkout gets in.
 prepare() {
     local begun=$SECONDS
     trap stop HUP INT TERM

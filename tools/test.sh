@@ -3,15 +3,15 @@
 #
 #   tools/test.sh
 #
-# Prints the first row's output as it comes, then the others'. What looks at the whole host, or would deny others
-# something, runs alone (tests/turns.py): all of it is in the first row, at its beginning. Meanwhile the others are at
-# what traces nothing, which comes first there (tests/conftest.py): so hardly anything waits. Of the rest, each has what
-# makes it take as long as the others. What takes minutes to build or to download is begun beside them.
+# Prints the first row's output as it comes, then the others'. Tests that look at the whole host, or would deny others
+# something, run alone (tests/turns.py): all of them are in the first row, at its beginning. Meanwhile the other rows run
+# tests that trace nothing, which come first there (tests/conftest.py): so hardly any test waits. The other tests are
+# divided so that all rows take equally long. Beside them, tools/prefetch.sh fetches and builds what takes minutes.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-# Of what runs in the background a shell has interrupts ignored, and nohup hangups; so would what tests
-# start, and tests are about that.
+# A shell's background jobs ignore interrupts, and with nohup hangups, too. So would the processes that tests start, but
+# tests depend on these signals.
 readonly pytest=(env --default-signal='HUP,INT,QUIT' .venv/bin/python -m pytest -p no:cacheprovider)
 
 mapfile -t first < <(grep --files-with-matches 'pytest\.mark\.alone' tests/*/test_*.py tests/kernel/*/test_*.py)

@@ -28,7 +28,7 @@ _WITHOUT_FIELDS = frozenset(
         *("query_key", "tamper_key", "tamper_value", "unit_key"),
     }
 )
-"""Structs that user space only makes, or leaves to the kernel: of these it reads no field by its name."""
+"""Structs that user space only makes, or leaves to the kernel: it reads none of their fields by name."""
 _CODES = {1: "B", 2: "H", 4: "I", 8: "Q"}
 _TRANSPARENT = {"DW_TAG_typedef", "DW_TAG_const_type", "DW_TAG_volatile_type"}
 
@@ -38,7 +38,7 @@ class Field(NamedTuple):
 
     name: str
     path: str
-    """As C spells it, with the inner struct that it stands in."""
+    """The member as C spells it, with the inner struct that it is in."""
     offset: int
     size: int
     format: str
@@ -51,7 +51,7 @@ class Layout(NamedTuple):
     enums: dict[str, dict[str, int]]
 
     def edition(self) -> int:
-        """32 bits that change with any size, offset, name or constant."""
+        """Return 32 bits that change with any size, offset, name or constant."""
         text = json.dumps([self.structs, self.enums], sort_keys=True)
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
 
@@ -85,7 +85,7 @@ def _read(dwarf: Any) -> Layout:
 
 
 def _fields(owner: Any, base: int, prefix: str) -> list[Field]:
-    """Members in order; those of an inner struct stand as the outer one's own."""
+    """Return the members in order; those of an inner struct count as the outer one's own."""
     fields = []
     for member in owner.iter_children():
         name = member.attributes["DW_AT_name"].value.decode()
@@ -111,7 +111,7 @@ def _resolve(die: Any) -> Any:
 
 
 def render(layout: Layout) -> str:
-    """The text of exporter/events/wire.py."""
+    """Return the text of exporter/events/wire.py."""
     lines = [
         '"""Layout of the kernel\'s records: `make wire` generates this from bpf/egress.h."""',
         "",

@@ -1,4 +1,4 @@
-"""`make demo-stack`: from two honest runs to the page about the third, on real servers."""
+"""`make demo-stack`: from two honest runs to an alert about the third and a policy for the fourth."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     interrupt_on_signals()
     try:
-        from demo.stack.story import tell  # half a second, in which one may press Ctrl-C
+        from demo.stack.story import tell  # takes half a second, in which one may press Ctrl-C
 
         check("demo-stack")
         tell(make_console(), options.folder.absolute(), is_kept=options.keep)

@@ -1,4 +1,4 @@
-"""What Jaeger and Alertmanager say, by their own interfaces, asked until they have it."""
+"""Ask Jaeger and Alertmanager, by their own interfaces, until they have a span or an alert."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ Found = TypeVar("Found")
 
 
 class Alert(NamedTuple):
-    """One that fires, as Alertmanager has it."""
+    """An alert that fires, as Alertmanager has it."""
 
     labels: Mapping[str, str]
     annotations: Mapping[str, str]
     seen_at_s: float
-    """When Alertmanager was first seen to have it, in seconds since the epoch."""
+    """When Alertmanager was first seen to have the alert, in seconds since 1970."""
 
 
 class Links(NamedTuple):
-    """Where one looks at a span."""
+    """The URLs at which Jaeger shows a span."""
 
     page: str
-    """For people; a placeholder where Jaeger was built without its interface."""
+    """The URL of a page for people; a placeholder where Jaeger was built without its interface."""
     trace: str
-    """For programs: the whole trace, as JSON."""
+    """The URL of the whole trace as JSON, for programs."""
 
 
 def wait_for_span(jaeger_url: str, span: Span) -> Links:
-    """The links to a span, once both lead somewhere. Raises CiEgressError when they don't."""
+    """Return the links to a span once both work. Raises CiEgressError when they don't in time."""
     links = Links(
         f"{jaeger_url}/trace/{span.trace_id}?uiFind={span.span_id}",
         f"{jaeger_url}/api/traces/{span.trace_id}",
@@ -61,7 +61,10 @@ def wait_for_span(jaeger_url: str, span: Span) -> Links:
 
 
 def wait_for_alert(alertmanager_url: str, destination: Destination, *, is_inhibited: bool) -> Alert:
-    """The alert for a destination, once it fires, or is inhibited. Raises CiEgressError when it isn't."""
+    """Return the alert for a destination once it fires, or is inhibited.
+
+    Raises CiEgressError when it isn't in time.
+    """
     wanted = {
         "alertname": NOVEL_DESTINATION,
         "server_address": destination.host,
@@ -89,7 +92,7 @@ def _wait_for(find: Callable[[], Found | None], what: str) -> Found:
 
 
 def _fetch_json(url: str) -> Any:
-    """What it holds; None for what isn't there."""
+    """Return the JSON at `url`. None: nothing is there."""
     content = _fetch(url)
     return None if content is None else json.loads(content)
 

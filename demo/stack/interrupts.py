@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGHUP at any moment: they end what waits, and disturb nothing that tidies up."""
+"""Handle Ctrl-C, SIGTERM and SIGHUP: they interrupt the demo at any moment, but not its tidying up."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _ENDING = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 
 
 def interrupt_on_signals() -> None:
-    """Let each of them raise KeyboardInterrupt."""
+    """Make SIGINT, SIGTERM and SIGHUP raise KeyboardInterrupt."""
     for number in _ENDING:
         signal.signal(number, signal.default_int_handler)
 
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """A folder that is gone in the end, whenever a signal comes: those that come too early or late wait."""
+    """Yield a temporary folder, and delete it, whenever a signal comes: signals wait meanwhile."""
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
     try:
         with tempfile.TemporaryDirectory(prefix="ci-egress-demo-") as scratch, undisturbed_ending():
@@ -35,9 +35,9 @@ def scratch_folder() -> Iterator[Path]:
 
 @contextmanager
 def undisturbed_ending() -> Iterator[None]:
-    """From the end of this block on, signals wait; put it last into a `with`, since that ends first.
+    """Block signals from the end of this block on; put it last into a `with`, since the last one ends first.
 
-    What is started meanwhile inherits that, so nothing should be.
+    Processes that are started afterwards inherit the blocked signals, so start none.
     """
     try:
         yield
@@ -47,9 +47,9 @@ def undisturbed_ending() -> Iterator[None]:
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Let signals wait for the end of this block, in which something is started.
+    """Delay signals until the end of this block, in which a process is started.
 
-    Unlike a mask, which children inherit, this lets what is started be ended by signals.
+    Unlike with a mask, which children inherit, signals can end the process that is started.
     """
     arrived: list[int] = []
     if threading.current_thread() is not threading.main_thread():

@@ -1,4 +1,4 @@
-"""One server as a process: started, waited for, stopped, killed and started again on the same ports."""
+"""A server as a process: start it, wait for it, stop it, kill it, and start it again on the same ports."""
 
 from __future__ import annotations
 
@@ -24,37 +24,37 @@ _POLL_S = 0.05
 _PROBE_TIMEOUT_S = 2.0
 _LOG_TAIL_LINES = 15
 _ENDS_WITH_THIS_PROCESS = ("setpriv", "--pdeathsig", "KILL", "--")
-"""However that ends, killed or interrupted while it starts a server: none is ever left."""
+"""A prefix for commands: their process ends with this one, however this one ends, so that none is left."""
 
 
 @dataclass
 class Server:
-    """A program that serves until it is stopped. Its ports are its command's, so they outlive a restart."""
+    """A program that serves until it is stopped. Its command has its ports, so a restart keeps them."""
 
     name: str
     command: Sequence[str | Path]
     ready_url: str
-    """What answers 200 once it serves."""
+    """A URL that answers 200 once the server is ready."""
     folder: Path
-    """Where it runs, and keeps its data and its log."""
+    """The folder in which it runs, and keeps its data and its log."""
     environ: Mapping[str, str] = field(default_factory=dict)
-    """Variables beside those of this process."""
+    """Environment variables beside this process's own."""
     configure: Callable[[], None] | None = None
-    """What writes its configuration, each time before it starts."""
+    """Function that writes its configuration; it is called before each start."""
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False, repr=False)
 
     @property
     def log(self) -> Path:
-        """What it wrote on stdout and stderr, restarts included."""
+        """The file with its output on stdout and stderr, also from before restarts."""
         return self.folder / f"{self.name}.log"
 
     @property
     def pid(self) -> int | None:
-        """None while it doesn't run."""
+        """The process id; None while it doesn't run."""
         return self._process.pid if self._process and self._process.poll() is None else None
 
     def launch(self) -> None:
-        """Start it; `wait_until_ready` tells when it serves."""
+        """Start it; `wait_until_ready` waits until it serves."""
         assert self.pid is None, f"{self.name} runs already"
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.configure is not None:
@@ -67,7 +67,7 @@ class Server:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                start_new_session=True,  # a Ctrl-C is for whoever started it, who then stops it in order
+                start_new_session=True,  # Ctrl-C interrupts this process alone, which then stops the server
             )
 
     def start(self) -> None:
@@ -76,7 +76,7 @@ class Server:
         wait_until_ready([self])
 
     def stop(self) -> None:
-        """End it in order: SIGTERM, and SIGKILL for one that stays. One that doesn't run is left alone."""
+        """End it by SIGTERM, or by SIGKILL if it doesn't end in time. Does nothing if it doesn't run."""
         if self._process is None:
             return
         self._process.terminate()
@@ -94,15 +94,16 @@ class Server:
             self._process = None
 
     def log_tail(self) -> str:
-        """The last lines of its log."""
+        """Return the last lines of its log."""
         lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
         return "\n".join(f"    {line}" for line in lines[-_LOG_TAIL_LINES:])
 
 
 def wait_until_ready(servers: Sequence[Server], *, within_s: float = READY_WITHIN_S) -> None:
-    """Wait until all serve. Raises CiEgressError, with the end of its log, as soon as one of them has ended.
+    """Wait until all servers are ready.
 
-    So it does for one that doesn't serve in time.
+    Raises CiEgressError, with the end of its log, as soon as a server has ended, or if one isn't ready in
+    time.
     """
     deadline_s = time.monotonic() + within_s
     waiting = list(servers)

@@ -1,7 +1,7 @@
 """The project's own configuration files, for servers on other ports and with shorter intervals.
 
-The collector and Jaeger take theirs from the environment, so their files are used as they are. Prometheus and
-Alertmanager know no variables: theirs are read, changed where they must be, and written anew.
+The collector and Jaeger read ports from the environment, so their files are used unchanged. Prometheus and
+Alertmanager know no variables: their files are read, changed where they must be, and written anew.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Config = dict[str, Any]
 
 
 def render_prometheus(source: Path, target: Path, *, ports: Mapping[int, int], interval_s: float) -> None:
-    """Write Prometheus's file for other ports, everything scraped and evaluated every `interval_s`.
+    """Write Prometheus's file for other ports, with `interval_s` between scrapes and evaluations.
 
     Raises:
         CiEgressError: a target has a port that isn't in `ports`.
@@ -44,13 +44,13 @@ def render_prometheus(source: Path, target: Path, *, ports: Mapping[int, int], i
 
 
 def render_alertmanager(source: Path, target: Path, *, webhook_url: str | None, interval_s: float) -> None:
-    """Write Alertmanager's file with the same routes, which tell after `interval_s`, and other receivers.
+    """Write Alertmanager's file with the same routes, which notify after `interval_s`, and other receivers.
 
     Each receiver posts to `webhook_url` followed by `/` and its name; without a URL it does nothing.
     """
     config = _load(source)
     config["receivers"] = [_receiver(each["name"], webhook_url) for each in config["receivers"]]
-    config.pop("global", None)  # credentials of the receivers that were
+    config.pop("global", None)  # credentials of the former receivers
     _hurry(config["route"], interval_s)
     _write(target, config)
 
@@ -79,7 +79,7 @@ def _moved(address: str, ports: Mapping[int, int], source: Path) -> str:
 
 
 def _without_intervals(source: Path, target: Path) -> Path:
-    """Copy rules; a group's own interval would be longer than the whole run."""
+    """Copy rules without their groups' own intervals, which are longer than the whole run."""
     rules = _load(source)
     for group in rules["groups"]:
         group.pop("interval", None)

@@ -1,4 +1,4 @@
-"""The sample pipeline, run as often as it takes: each time by another run of the job, in a new network."""
+"""The sample pipeline, which can run several times: each run has ids of its own and a new network."""
 
 from __future__ import annotations
 
@@ -27,63 +27,63 @@ _METRIC_INTERVAL_MS = 1000
 
 
 class Destination(NamedTuple):
-    """Where to, as metrics and baselines have it."""
+    """A destination, as metrics and baselines have it."""
 
     host: str
     port: int
     transport: str
 
     def __str__(self) -> str:
-        """As one would say it."""
+        """Return it as a text for people."""
         return f"{endpoint(self.host, self.port)} ({self.transport})"
 
 
 def destination(told: Mapping[str, Any]) -> Destination:
-    """That of a span, by its attributes."""
+    """Return the destination of a span, given by its attributes."""
     return Destination(told["server.address"], told["server.port"], told["network.transport"])
 
 
 class Novel(NamedTuple):
-    """What a baseline doesn't have."""
+    """A destination that a baseline doesn't have, or has with other chains of processes."""
 
     destination: Destination
     span: Span
-    """The first one."""
+    """The first span to it."""
     is_known_otherwise: bool
-    """Whether the baseline has it, from other chains of processes."""
+    """Whether the baseline has the destination, with other chains of processes."""
 
     @property
     def is_lookup(self) -> bool:
-        """Whether it is what comes before a connect, and is inhibited by that one's alert."""
+        """Whether it is a lookup before a connect: the connect's alert inhibits the lookup's."""
         return self.is_known_otherwise and self.destination.port == names.DNS_PORT
 
 
 @dataclass(frozen=True)
 class Pipeline:
-    """The pipeline whose runs tell a collector, and a folder each."""
+    """The pipeline. Each run sends its telemetry to a collector, and writes it to a folder of its own."""
 
     folder: Path
     scratch: Path
-    """For what nobody wants afterwards."""
+    """A folder for temporary files."""
     collector_port: int
-    """Of this machine's loopback, for OTLP over HTTP."""
+    """The collector's port on this machine's loopback, for OTLP over HTTP."""
 
     @property
     def baseline(self) -> Path:
-        """What `learn` writes."""
+        """The baseline file, which `learn` writes."""
         return self.folder / "baseline.yaml"
 
     @property
     def policy(self) -> Path:
-        """What `export` writes."""
+        """The policy file, which `export` writes."""
         return self.folder / "policy.yaml"
 
     def otlp_dir(self, number: int) -> Path:
-        """Where run `number` leaves what it tells the collector, too."""
+        """Return the folder to which run `number` writes its telemetry."""
         return self.folder / f"run-{number}"
 
     def clear(self) -> None:
-        """Remove what an earlier demo left."""
+        """Remove the files of an earlier demo."""
         for number in RUNS:
             shutil.rmtree(self.otlp_dir(number), ignore_errors=True)
         self.baseline.unlink(missing_ok=True)
@@ -92,7 +92,7 @@ class Pipeline:
     def run(self, number: int, *options: str | Path, beacon: Beacon | None) -> Sequence[Request]:
         """Run it once, under `ci-egress run` with these options; without a beacon nothing is poisoned.
 
-        Returns what the beacon got. Raises CiEgressError when the run fails.
+        Returns the requests that the beacon got. Raises CiEgressError when the run fails.
         """
         run = Run(FIRST_RUN.pipeline_id + number - 1, FIRST_RUN.job_id + number - 1)
         scratch = self.scratch / f"run-{number}"
@@ -109,21 +109,21 @@ class Pipeline:
         return beacon.requests if beacon else ()
 
     def have_baseline(self, command: str, *arguments: str | Path) -> None:
-        """`ci-egress baseline COMMAND`. Raises CiEgressError when it fails."""
+        """Run `ci-egress baseline COMMAND`. Raises CiEgressError when it fails."""
         done = subprocess.run([CI_EGRESS, "baseline", command, *arguments], check=False)
         if done.returncode:
             raise CiEgressError(f"`ci-egress baseline {command}` ended with status {done.returncode}")
 
     def spans(self, number: int) -> list[Span]:
-        """The egress spans of a run."""
+        """Return the egress spans of a run."""
         return [span for span in read_spans(self.otlp_dir(number) / "traces.jsonl") if span.is_egress]
 
     def denied(self, number: int) -> list[Span]:
-        """What a policy denied a run, in the order of its spans."""
+        """Return the spans of a run that a policy denied, in the order of the file."""
         return [span for span in self.spans(number) if span.attributes["egress.verdict"] == "deny"]
 
     def novel(self, number: int) -> list[Novel]:
-        """What a run connected to and the baseline doesn't have: new destinations, then new chains."""
+        """Return the destinations of a run that are novel: new ones first, then ones with new chains."""
         known = {
             (str(entry.host), entry.port, entry.transport) for entry in load_baseline(self.baseline).entries
         }

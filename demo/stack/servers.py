@@ -6,7 +6,7 @@
         stack.collector.kill()
         stack.collector.start()
 
-Everything they keep is in the folder, their logs included. They are stopped when the block ends.
+All their data and logs are in the folder. They are stopped when the block ends.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ DEFAULT_PORTS = {
     "prometheus": 9090,
     "alertmanager": 9093,
 }
-"""Where the files themselves have the servers."""
+"""The ports that the servers have in the project's configuration files."""
 
 
 @dataclass(frozen=True)
 class Binaries:
-    """Where the servers' programs are."""
+    """The paths of the servers' programs."""
 
     otelcol: Path
     jaeger: Path
@@ -65,7 +65,7 @@ class Binaries:
 
 @dataclass(frozen=True)
 class Stack:
-    """The four servers, each with start, stop and kill, and where they listen."""
+    """The four servers, which can be started, stopped and killed, and their ports."""
 
     collector: Server
     jaeger: Server
@@ -76,46 +76,46 @@ class Stack:
 
     @property
     def otlp_http_url(self) -> str:
-        """Where the collector takes OTLP over HTTP."""
+        """The URL at which the collector accepts OTLP over HTTP."""
         return self._url("otlp_http")
 
     @property
     def otlp_grpc_url(self) -> str:
-        """Where the collector takes OTLP over gRPC."""
+        """The URL at which the collector accepts OTLP over gRPC."""
         return self._url("otlp_grpc")
 
     @property
     def collector_metrics_url(self) -> str:
-        """What Prometheus scrapes, of all jobs."""
+        """The URL of the metrics of all jobs, which Prometheus scrapes."""
         return f"{self._url('collector_metrics')}/metrics"
 
     @property
     def collector_self_url(self) -> str:
-        """The collector's metrics of its own."""
+        """The URL of the collector's metrics about itself."""
         return f"{self._url('collector_self')}/metrics"
 
     @property
     def jaeger_url(self) -> str:
-        """Jaeger's interface, for people and for programs."""
+        """The URL of Jaeger's interface, for people and for programs."""
         return self._url("jaeger")
 
     @property
     def prometheus_url(self) -> str:
-        """Prometheus's interface."""
+        """The URL of Prometheus's interface."""
         return self._url("prometheus")
 
     @property
     def alertmanager_url(self) -> str:
-        """Alertmanager's interface."""
+        """The URL of Alertmanager's interface."""
         return self._url("alertmanager")
 
     @property
     def log_records(self) -> Path:
-        """What the collector wrote of log records: OTLP/JSON lines."""
+        """The file to which the collector writes log records, as lines of OTLP/JSON."""
         return self.folder / "collector/logs/ci-egress.jsonl"
 
     def otlp_environ(self, protocol: str = "http/protobuf") -> dict[str, str]:
-        """The variables that lead an exporter's telemetry here."""
+        """Return the variables with which an exporter sends its telemetry to this stack."""
         url = self.otlp_grpc_url if protocol == "grpc" else self.otlp_http_url
         return {"OTEL_EXPORTER_OTLP_ENDPOINT": url, "OTEL_EXPORTER_OTLP_PROTOCOL": protocol}
 
@@ -124,10 +124,10 @@ class Stack:
 
 
 def prepare() -> Binaries:
-    """Find the programs, building and unpacking what is missing: minutes the first time, told on stderr.
+    """Find the programs; build or unpack missing ones, with messages on stderr, which takes minutes.
 
     Raises:
-        CiEgressError: a server can't be had here; what the script said of it.
+        CiEgressError: a server can't be built here; it has the script's messages.
     """
     script = PROJECT / "tools/stack/servers.sh"
     said: list[str] = []
@@ -142,7 +142,7 @@ def prepare() -> Binaries:
             paths = dict(line.split() for line in running.stdout)
         except KeyboardInterrupt:
             os.killpg(running.pid, signal.SIGTERM)
-            running.stderr.read()  # until the last of them has ended
+            running.stderr.read()  # until the script and its last child have ended
             running.wait()
             raise
     if running.returncode:
@@ -162,14 +162,14 @@ def running_stack(
     """Start `servers`, wait until all of them serve, and stop them in the end.
 
     Args:
-        folder: Where they keep what they keep.
-        binaries: Their programs; what `prepare` finds by default.
+        folder: The folder for their data and logs.
+        binaries: Their programs; by default the result of `prepare`.
         interval_s: How often Prometheus scrapes and evaluates, and how long Alertmanager waits for more.
-        webhook_url: Where Alertmanager posts to, followed by `/` and the receiver's name; nowhere by default.
-        servers: Those to start; the others can be started later.
+        webhook_url: The URL, to be followed by `/` and a receiver's name, that Alertmanager posts to, if any.
+        servers: The servers to start; others can be started later.
 
     Raises:
-        CiEgressError: one doesn't start; with the end of its log.
+        CiEgressError: a server doesn't start; it has the end of the server's log.
     """
     programs = binaries or prepare()
     with ExitStack() as stops:
@@ -192,7 +192,7 @@ def make_stack(
     interval_s: float,
     webhook_url: str | None = None,
 ) -> Stack:
-    """The servers on these ports, named as in DEFAULT_PORTS; configured and not started."""
+    """Make the servers, which aren't started yet; `ports` are named as in DEFAULT_PORTS."""
     return Stack(
         collector=_collector(folder / "collector", binaries.otelcol, ports),
         jaeger=_jaeger(folder / "jaeger", binaries.jaeger, ports),
@@ -207,10 +207,10 @@ def make_stack(
 
 @contextmanager
 def free_ports(*names: str) -> Iterator[dict[str, int]]:
-    """A free port of loopback for each name, which nobody else on this machine is given meanwhile.
+    """Yield a free port of loopback for each name, which no other program on this machine gets meanwhile.
 
-    Each is bound, and not listened at: the kernel hands it out to no one who asks for any port, and lets a
-    server that asks for this one have it, as long as that allows for others (SO_REUSEADDR, as servers do).
+    Each port is bound, but nobody listens at it. So the kernel gives it to no program that asks for any port,
+    but to a server that asks for this port with SO_REUSEADDR, as servers do.
     """
     with ExitStack() as stack:
         kept = {name: stack.enter_context(socket.socket()) for name in names}

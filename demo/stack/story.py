@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from demo.trace import Span
 
 _INTERVAL_S = 1.0
-"""Between scrapes and evaluations."""
+"""Seconds between scrapes and evaluations."""
 _NS_PER_S = 1e9
 _TEXT_WIDTH = 102
 _VALUE_MAX = 1000
@@ -64,7 +64,7 @@ ELSEWHERE = """\
 
 
 def tell(console: Console, folder: Path, *, is_kept: bool) -> None:
-    """Tell it on real servers, which end with it. Raises CiEgressError when something isn't as told."""
+    """Run the story on real servers, which end with it. Raises CiEgressError when it goes otherwise."""
     console.print(STARTING)
     with (
         scratch_folder() as scratch,
@@ -133,7 +133,7 @@ def _have_baseline(console: Console, pipeline: Pipeline, command: str, *argument
 def _run(
     console: Console, pipeline: Pipeline, number: int, *options: str | Path, beacon: Beacon | None = None
 ) -> Sequence[Request]:
-    """Returns what the beacon got."""
+    """Run the pipeline, and show its command. Returns the requests that the beacon got."""
     options = (*options, "--otlp-dir", pipeline.otlp_dir(number))
     _show_command(console, "run", *options, "--", COMMAND)
     return pipeline.run(number, *options, beacon=beacon)
@@ -205,4 +205,4 @@ def _head(console: Console, text: str) -> None:
 def _show_command(console: Console, *arguments: str | Path) -> None:
     words = (shown(each) if isinstance(each, Path) else each for each in arguments)
     console.print(f"\n$ ci-egress {' '.join(words)}", style="bold", soft_wrap=True)
-    sys.stdout.flush()  # what it prints comes behind
+    sys.stdout.flush()  # the command's output comes after it

@@ -1,4 +1,4 @@
-"""Read task, run, destination and chain from a span for a baseline, or the reason why it learns nothing."""
+"""Read task, run, destination and chain from a span, or the reason why a baseline learns nothing from it."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def add_span(seen: Seen, span: EgressSpan, repository: str | None = None) -> Non
 
 
 def _add(seen: Seen, span: EgressSpan, repository: str | None) -> None:
-    """Add the span to `seen`. Raises NotLearntError with the reason where nothing is learnt of it."""
+    """Add the span to `seen`. Raises NotLearntError with the reason where nothing is learnt from it."""
     at_ns, attributes, own = span
     if repository is not None and own != repository:
         raise NotLearntError(ELSEWHERE)
@@ -101,7 +101,7 @@ def _where(attributes: dict[str, Any]) -> NamedDestination:
         raise NotLearntError(None)
     if get("egress.verdict") == "deny":
         raise NotLearntError(DENIED)
-    if get("egress.rule") == ANSWER and kind == "udp":  # with tcp, a policy's rule for a host of that name
+    if get("egress.rule") == ANSWER and kind == "udp":  # of tcp, it is a rule for a host `answer`
         raise NotLearntError(ANSWERED)
     return where_of(host, number_of(get("server.port")), kind)
 
@@ -146,7 +146,7 @@ def _identity(
 
 
 def task_of(pipeline: str | None, task: str | None) -> Task:
-    """Return the task as a file can hold it; None or "" stands for a missing name. Raises NotLearntError."""
+    """Return the task as a file can hold it; None or "" means a missing name. Raises NotLearntError."""
     if any(len(name) > _NAME_MAX for name in (pipeline, task) if name):
         raise NotLearntError(NO_NAME)
     return Task(clean(pipeline) if pipeline else None, clean(task) if task else None)

@@ -44,7 +44,7 @@ class Fold(NamedTuple):
 
     @property
     def gained(self) -> list[Lineage] | None:
-        """The chains that none of the names had, sorted. None: the wildcard accepts any, none of them did."""
+        """The chains that none of the names had, sorted. None: the wildcard accepts any, and no name did."""
         known = [entry.lineages for entry in self.names]
         chains = None if None in known else frozenset[Lineage]().union(*(each for each in known if each))
         return _beyond(self.wildcard.lineages, chains)
@@ -115,7 +115,7 @@ def difference_fields(difference: Difference) -> dict[str, object]:
 
 
 def _folds(added: Iterable[Entry], removed: Iterable[Entry]) -> Iterator[Fold]:
-    """Match new wildcards with the removed names below them; a name goes to the first one that covers it."""
+    """Match new wildcards with the removed names below them; a name goes to the first wildcard around it."""
     gone: defaultdict[tuple[Task, int | None, str], list[Entry]] = defaultdict(list)
     for entry in removed:
         gone[entry.task, entry.port, entry.transport].append(entry)

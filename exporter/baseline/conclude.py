@@ -24,7 +24,7 @@ class Learnt(NamedTuple):
 
 
 def conclude(seen: Seen, onto: Baseline | None = None) -> Learnt:
-    """Add recorded runs to `onto`. Raises UsageError where the result is more than a file may hold."""
+    """Add recorded runs to `onto`, if given. Raises UsageError if the result is more than a file may hold."""
     before = BaselineMerge(onto or Baseline())
     made = [
         _made(before, _entry(name, each), each)
@@ -50,7 +50,7 @@ def _histories(seen: Seen, before: BaselineMerge, made: list[Made]) -> dict[str 
     learnt = {
         pipeline: before.history(pipeline, _history(runs, brought.get(pipeline, set())))
         for pipeline, runs in seen.runs.items()
-        if runs.places  # else there was no room for any
+        if runs.places  # else there was no room for its runs
     }
     return {**before.histories, **learnt}
 

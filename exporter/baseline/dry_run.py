@@ -73,7 +73,7 @@ class DryRun:
     """
 
     def __init__(self, policy: Policy, resolvers: Iterable[Address] = ()) -> None:
-        """`resolvers` are the addresses that `resolvers: system` stands for."""
+        """`resolvers` are the addresses that `resolvers: system` means."""
         self.pipelines: dict[str | None, PipelineVerdicts] = {}
         self.left_out: Counter[str] = Counter()
         """Attempts that aren't judged, by reason."""
@@ -84,16 +84,16 @@ class DryRun:
 
     @property
     def number_of_runs(self) -> int:
-        """Runs that are judged."""
+        """The number of runs that are judged."""
         return sum(len(verdicts.runs) for verdicts in self.pipelines.values())
 
     @property
     def number_of_denied(self) -> int:
-        """Runs that the policy would have broken."""
+        """The number of runs that the policy would have broken."""
         return sum(len(verdicts.denied_runs) for verdicts in self.pipelines.values())
 
     def add(self, span: Mapping[str, Any], at_ns: int = 0) -> None:
-        """Take in the attributes of an egress span that began at `at_ns`."""
+        """Add an egress span, given by its attributes, that began at `at_ns` (nanoseconds since 1970)."""
         attempts = number_of(span.get("egress.attempts")) or 1
         try:
             task, run = identity_of(span)

@@ -23,7 +23,7 @@ KEYS = (
     *("lineage", "first_seen", "last_seen", "runs"),
 )
 ANY = "any"
-"""Stands in place of a list of chains: any chain is known."""
+"""The word that a file has in place of a list of chains where any chain is known."""
 
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _COUNT = re.compile(r"0|[1-9][0-9]{0,11}")
@@ -37,7 +37,7 @@ _T = TypeVar("_T")
 
 
 def read_entry(node: Node, problems: Problems) -> Entry | None:
-    """Read the entry at `node`. Returns None where something is wrong; `problems` then have it."""
+    """Read the entry at `node`. Returns None, with a problem reported, where something is wrong."""
     fields = read_fields(node, KEYS, "an entry", problems)
     if fields is None:
         return None

@@ -25,7 +25,7 @@ _TOLD_MAX = 100
 """The most tasks without a section that are named in comments."""
 _SERVERS_MAX = 3
 _KEY_MAX = 1000
-"""The most characters of a key that YAML readers take on one line."""
+"""The most characters of a key that YAML parsers accept on one line."""
 _HEAD = """\
 # Made from a baseline of {size}.
 # What it has of a task is allowed to that task, by whatever program. Read each line, then try it with
@@ -78,7 +78,7 @@ def export(baseline: Baseline) -> Exported:
 
 
 def as_policy(made: Exported) -> Policy:
-    """Parse the made file. Raises UsageError where it is more than a policy, or the kernel, can hold."""
+    """Parse what `export` made. Raises UsageError if it is more than a policy, or the kernel, can hold."""
     text = "".join(f"{line}\n" for line in made.lines)
     try:
         policy = parse_policy(text.encode(), "policy")
@@ -164,7 +164,7 @@ def _allow(rules: _Rules, indent: str) -> Iterator[str]:
 
 
 def _described(entry: Entry) -> str:
-    """Describe how often, when and by which chains it was reached, and by how much its rule is wider."""
+    """Describe how often, when and by which chains `entry` was reached, and why its rule is wider, if so."""
     told = []
     if entry.runs is not None:
         told.append(counted(entry.runs, "run"))

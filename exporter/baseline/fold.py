@@ -1,9 +1,9 @@
 """Fold names that vary from run to run, as a content-delivery network's do, into one wildcard.
 
-That is done only where at least three names of one owner vary for the same task, port and transport. A name
-varies if it was reached in less than half of the runs (in a history in days: of the days). The public suffix
-list shows the owner of a name, its private section included, so that customers of one cloud are never taken
-for one owner. A name that most runs reach isn't there by chance, and stays an entry of its own.
+Names are folded only where at least three of one owner vary for the same task, port and transport. A name
+varies if it was reached in less than half of the runs (or of the days, in a history of days). The public
+suffix list, its private section included, shows the owner of a name, so that customers of one cloud never
+count as one owner. A name that most runs reach isn't there by chance, and stays an entry of its own.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class FoldedEntry(NamedTuple):
     transport: str
     met: Contact
     folded: tuple[str, ...] = ()
-    """The names that a wildcard stands for, sorted."""
+    """The names that a wildcard replaces, sorted."""
 
 
 def fold(task: TaskSeen) -> Iterator[FoldedEntry]:
@@ -59,7 +59,7 @@ def fold(task: TaskSeen) -> Iterator[FoldedEntry]:
 
 
 def folds(names: Sequence[str]) -> Mapping[str, Sequence[str]]:
-    """Group names that vary, all of one owner, below parents whose wildcards stand for them.
+    """Group names that vary, all of one owner, below parents whose wildcards replace them.
 
     A parent is as low as possible: where one has fewer than three branches, each branch is tried by itself.
     So some names may be in no group.
@@ -107,8 +107,8 @@ def _common_parent(names: Sequence[Labels]) -> Labels:
 def _varies(met: Contact, task: TaskSeen) -> bool:
     """Return whether the destination was met in less than half of the task's runs, and of its days.
 
-    Where the task has no runs, or no days, only the other ones count. A destination that was met only in runs
-    that aren't counted doesn't vary.
+    Where the task has no runs, only days count, and the other way round. A destination that was met only in
+    runs that aren't counted doesn't vary.
     """
     if not met.runs and not met.days:
         return False

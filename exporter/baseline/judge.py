@@ -17,7 +17,7 @@ from .model import Task
 
 REMEMBERED_MAX = 65_536
 _UNKNOWN = -1
-"""Stands for an unknown protocol: no protocol has this number."""
+"""The number that means an unknown protocol: no protocol has it."""
 
 
 class Recorded(NamedTuple):
@@ -32,14 +32,14 @@ class Recorded(NamedTuple):
     rule: str | None = None
     """`egress.rule`."""
     chain: Lineage = ()
-    """`egress.lineage`; empty where no rule asks for one."""
+    """`egress.lineage`; empty where no rule requires one."""
 
 
 class Judge:
     """A policy that is asked about recorded attempts of any job."""
 
     def __init__(self, policy: Policy, resolvers: Iterable[Address] = ()) -> None:
-        """`resolvers` are the addresses that `resolvers: system` stands for."""
+        """`resolvers` are the addresses that `resolvers: system` means."""
         self._policy = policy
         self._resolvers = tuple(resolvers)
         self._jobs: dict[Task, JobPolicy] = {}
@@ -48,8 +48,8 @@ class Judge:
     def decision(self, task: Task, act: Recorded, neighbours: tuple[str, ...] = ()) -> Decision | None:
         """Return the policy's decision. None: it is UDP of a kind about which no policy is asked.
 
-        That is UDP to port 0, an answer, or a connect after which nothing was sent. `neighbours` are further
-        names that led to the address: rules that allow them count for it, too, as in the kernel.
+        These are UDP to port 0, an answer, and a connect after which nothing was sent. `neighbours` are
+        further names that led to the address: rules that allow them count for it, too, as in the kernel.
         """
         if act.transport == "udp" and (not act.port or act.rule in (ANSWER, NOTHING_SENT)):
             return None

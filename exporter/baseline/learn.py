@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from multiprocessing.sharedctypes import Synchronized
 
 OnProgress = Callable[[int], object]
-"""Called with the number of bytes that were read since the last call."""
+"""Function that is called with the number of bytes that were read since its last call."""
 
 _ALONE_BYTES = 32 << 20
 """The most bytes that one process reads alone: it is done before others would have started."""
@@ -39,11 +39,11 @@ _POLL_S = 0.1
 _TEXT_MAX = 200
 
 _counter: Synchronized[int] | None = None
-"""In a process that reads for another: the bytes that all of them have read."""
+"""In a process of the pool: the number of bytes that all processes of the pool have read."""
 
 
 def require_jobs(seen: Seen, where: str, repository: str | None = None) -> None:
-    """Raise UsageError where `seen` has no jobs; only those of `repository` were asked for, if given."""
+    """Raise UsageError where `seen` has no jobs; if `repository` is given, only its jobs were read."""
     if not seen.tasks:
         hint = (
             "name what ci-egress wrote of jobs that connect: `run --otlp-dir`, or a collector's file exporter"
@@ -138,7 +138,7 @@ def _begin(counter: Synchronized[int]) -> None:
 
 
 def _end_with_parent() -> None:
-    """End with the parent process: if killed, it can't tell its pool, which would wait for work forever."""
+    """End with the parent process: if it is killed, it can't stop its pool, which would wait for ever."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

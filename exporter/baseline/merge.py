@@ -15,7 +15,7 @@ from .seen import CHAINS_MAX, Contact, First, TaskSeen
 
 
 class BaselineMerge:
-    """The baseline that is added to; an empty one where there is none."""
+    """The baseline to which recorded runs are added; empty where there is none yet."""
 
     def __init__(self, baseline: Baseline) -> None:
         """`baseline` itself isn't changed."""
@@ -23,7 +23,7 @@ class BaselineMerge:
         self.entries = {entry.subject: entry for entry in baseline.entries}
 
     def known(self, name: Task, task: TaskSeen) -> Iterator[FoldedEntry]:
-        """Yield the destinations of `task`, each once: by its existing entry, else as `fold` has it.
+        """Yield the destinations of `task`, each once: in its existing entry, else as `fold` yields it.
 
         No two of them have the same subject.
         """

@@ -70,7 +70,7 @@ class Entry:
     lineages: frozenset[Lineage] | None
     """The chains of programs that reached it; None for `any`."""
     first_seen: date | None = None
-    """The date in UTC; None where the file doesn't tell."""
+    """The date in UTC; None where the file lacks it."""
     last_seen: date | None = None
     runs: int | None = None
     """The number of runs that reached it; None where that isn't known."""

@@ -21,7 +21,7 @@ class Neighbours:
     """The names of addresses, by job, within limits.
 
     A name is known to have led to an address if a span has both, or if a rule for that name decided about the
-    address. A name that was looked up and never connected to leaves no such trace.
+    address. A name that was looked up and never connected to is in no span.
     """
 
     def __init__(self) -> None:

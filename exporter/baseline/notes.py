@@ -23,7 +23,7 @@ class Made(NamedTuple):
     entry: Entry
     met: Contact
     before: Entry | None = None
-    """The entry of the baseline that was learnt onto; None where that had none."""
+    """The entry in the baseline to which the runs are added; None where it had none."""
 
     @property
     def is_news(self) -> bool:

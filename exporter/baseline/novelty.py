@@ -16,11 +16,11 @@ _REMEMBERED_MAX = 4096
 _ORDERING_PORTS = (0, 9, 65535)
 """Ports to which glibc, Go and musl connect a UDP socket only to put a name's addresses in order.
 
-Later versions of Go take 53. That isn't here: datagrams to port 53 would be known, too, so that data could
-leave that way.
+Later versions of Go use 53, which isn't in this list: datagrams to port 53 would be known, too, so that data
+could leave in them.
 """
 _ORDERING = "ordering"
-"""Stands in place of the transport for such a connect."""
+"""The transport under which a connect that only puts addresses in order is looked up."""
 
 _Chains = frozenset[Lineage] | None
 """The chains of an entry; None for `any`."""
@@ -35,7 +35,7 @@ class Novelty:
     """
 
     def __init__(self, baseline: Baseline, task: Task) -> None:
-        """Take the entries of `task`; where `baseline` has none, every destination is novel."""
+        """Keep the entries of `task`; where `baseline` has none, every destination is novel."""
         entries = baseline.tasks.get(task, ())
         self._exact: dict[NamedDestination, _Chains] = {}
         self._below: dict[NamedDestination, _Chains] = {}
@@ -54,11 +54,11 @@ class Novelty:
         """Return whether no entry has the destination with this very chain of executables, or with `any`.
 
         `lineage` is None where the program isn't known: only `any` includes it. The loopback is never novel.
-        `_other`, which stands for destinations that aren't told apart, always is.
+        `_other`, in which further destinations are counted together, always is.
 
         A connect of a UDP socket sends nothing: C libraries connect one to each address of a name that has
-        several, to put them in order. So it is known where a TCP connect to that host is, by the same chain:
-        at the port of TCP and at _ORDERING_PORTS.
+        several, to put them in order. So it is known where a TCP connect to its host by the same chain is
+        known: at the TCP port and at _ORDERING_PORTS.
         """
         if is_connect and destination.transport == "udp":
             ordering = destination._replace(transport=_ORDERING)
@@ -73,7 +73,7 @@ class Novelty:
         return not destination.is_loopback
 
     def has(self, destination: Destination) -> bool:
-        """Return whether the destination is known, if only with other chains."""
+        """Return whether the destination is known, be it with other chains only."""
         return destination.is_loopback or any(True for _ in self._covers(destination))
 
     def _remember(self, destination: Destination) -> tuple[_Chains, ...]:
@@ -83,7 +83,7 @@ class Novelty:
         return found
 
     def _covers(self, destination: Destination) -> Iterator[_Chains]:
-        """Yield the chains of each entry that covers it: one entry for each label of the name, at most."""
+        """Yield the chains of each entry for `destination`: one entry for each label of its name, at most."""
         host, port, transport, _ = destination
         if transport is None:
             return

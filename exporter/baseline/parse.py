@@ -28,7 +28,7 @@ KIND = DocumentKind(
     wildcard="*.registry.example",
     made_of_spans="`ci-egress baseline learn` makes a baseline of spans",
 )
-"""Limits and words for baseline files. 100 pipelines of 50 destinations each take less than a tenth."""
+"""Limits and words for baseline files. 100 pipelines of 50 destinations each need less than a tenth."""
 ENTRIES_MAX = 50_000
 
 TOP_KEYS = ("version", "entries", "pipelines")

@@ -56,7 +56,7 @@ class Draft:
         """Attempts that are in no rule, by reason."""
 
     def add(self, span: Mapping[str, Any]) -> None:
-        """Count the attributes of an egress span."""
+        """Count the attempts of an egress span, given by its attributes."""
         attempts = number_of(span.get("egress.attempts"))
         attempts = 1 if attempts is None else attempts
         self._attempts += attempts

@@ -28,7 +28,7 @@ _LABELS = (
     "egress_novel",
     "egress_lineage",
 )
-# Selects the series that began or grew on a day: those of a daemon go on long after its last attempt. Labels
+# Selects the series that began or grew on a day: a daemon's series go on long after its last attempt. Labels
 # of the runner itself are dropped.
 _ACTIVE = (
     "group by ({labels}) (increase({metric}[1d]) > 0 or "
@@ -144,7 +144,7 @@ def _port(label: str) -> int | None:
 
 
 def _chain(label: str) -> Lineage | None:
-    """Read a chain; None where the label is missing. Raises NotLearntError where it stands for several."""
+    """Read a chain; None where the label is missing. Raises NotLearntError where it is `_other`."""
     if label == OTHER:
         raise NotLearntError(_NO_CHAIN)
     return chain_of(tuple(label.split(_ARROW))) if label else None

@@ -66,7 +66,7 @@ class Prometheus:
     """A Prometheus server, queried with the credentials of its URL, else of the environment."""
 
     def __init__(self, url: str, environ: Mapping[str, str]) -> None:
-        """`url` may hold user and password, else the environment a token. Raises PrometheusError."""
+        """`url` may hold user and password, or else `environ` a token (TOKEN). Raises PrometheusError."""
         parts = _parts(url)
         host = parts.netloc.rpartition("@")[2]
         self.shown = urlunsplit((parts.scheme, host, parts.path.rstrip("/"), "", ""))
@@ -131,7 +131,7 @@ class Prometheus:
 
     def _unreachable(self, error: HTTPError) -> PrometheusError:
         match error:
-            case NewConnectionError():  # to urllib3 that is a timeout, too
+            case NewConnectionError():  # urllib3 derives it from ConnectTimeoutError
                 why, hint = (
                     _reason(error) or "it can't be connected to",
                     "correct the URL, or start Prometheus",

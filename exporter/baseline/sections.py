@@ -1,4 +1,4 @@
-"""Find the section key of a policy's `jobs` that stands for one task, and for no other one."""
+"""Find the section key of a policy's `jobs` that matches one task, and no other one."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class Patterns:
         """Return the pattern that matches `task` and no other task of the baseline. None: there is none.
 
         A pattern is matched with the pipeline, whatever the task, and with pipeline/task. So there is none
-        for the jobs of a pipeline that have no task beside those that have one, or for one of `a/b`, `c` and
-        `a`, `b/c` alone.
+        for jobs without a task where other jobs of their pipeline have one. Nor is there one for `a/b`, `c`
+        where `a`, `b/c` exists, too.
         """
         literal = job_names(*task)[-1]
         if not literal or self._known[literal] > 1:

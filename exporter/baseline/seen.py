@@ -148,7 +148,7 @@ class Runs:
         return found
 
     def in_order(self) -> list[Run]:
-        """Return the runs by the time at which each began to be seen."""
+        """Return the runs by the time at which each was first seen."""
         return sorted(self.places, key=lambda run: (self.first_ns[self.places[run]], run))
 
 
@@ -259,7 +259,7 @@ class Seen:
 
 
 def day_of(at_ns: int) -> int:
-    """Return the ordinal of the date in UTC."""
+    """Return the ordinal of the date, in UTC, of a time in nanoseconds since 1970."""
     return _EPOCH + at_ns // _DAY_NS
 
 

@@ -39,7 +39,7 @@ def baseline_lines(baseline: Baseline) -> Iterator[str]:
 
 
 def readable_lines(baseline: Baseline) -> list[str]:
-    """Return the file's lines. Raises UsageError if they are more than can be read when a job is to run."""
+    """Return the file's lines. Raises UsageError if they are more than `parse_baseline` accepts."""
     lines = [*baseline_lines(baseline)]
     data = "".join(f"{line}\n" for line in lines).encode()
     if len(data) < KIND.nodes_max:  # no value takes less than a byte

@@ -40,7 +40,7 @@ class _Commands(Commands):
     """A group that imports a command only when it is called, since each import takes time."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse as click does, but take `help run` for `run --help`, as git and go do."""
+        """Parse as click does, but read `help run` as `run --help`, as git and go do."""
         if args[:1] == ["help"]:
             args = [*args[1:], "--help"]
         return super().parse_args(ctx, args)
@@ -102,7 +102,7 @@ def main() -> None:
         status = error.exit_code
     except click.ClickException as error:
         if "--json-log" in takewhile(lambda argument: argument != "--", sys.argv):
-            Messages(as_json=True, is_verbose=False)  # it ended before the options were read
+            Messages(as_json=True, is_verbose=False)  # parsing ended before --json-log was read
         status = _fail(_usage_error(error))
     except CiEgressError as error:
         status = _fail(error)
@@ -111,7 +111,7 @@ def main() -> None:
 
 def _fail(error: CiEgressError) -> int:
     Messages.current().fail(error)
-    # `systemctl status` shows it for as long as the service is down, whatever else is in the journal by then.
+    # `systemctl status` shows the error as long as the service is down, whatever else is in the journal.
     notify(f"STATUS={printable(str(error), limit=_STATUS_MAX)}", os.environ)
     return error.exit_status
 

@@ -1,4 +1,4 @@
-"""`ci-egress completion`: let a shell complete what is typed."""
+"""`ci-egress completion`: complete command lines in a shell."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _answer(shell: str) -> str:
 def _lines(shell: ShellComplete) -> str:
     try:
         words, incomplete = shell.get_completion_args()
-        before = [word for word in words if word != "="]  # which bash sets apart from the option
+        before = [word for word in words if word != "="]  # bash makes it a word of its own
         items = shell.get_completions(before, incomplete)
     except (click.ClickException, ValueError):
         return ""

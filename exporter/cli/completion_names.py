@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from exporter.kernel.instances.control import Instance
 
 _PLAIN = re.compile(r"[A-Za-z0-9_./@%+-]+")
-"""Names that a shell takes as they are. No others are offered: a pipeline's author chooses job names."""
+"""Names that a shell doesn't interpret. No others are offered: a pipeline's author chooses job names."""
 
 
 def instance_ids(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:

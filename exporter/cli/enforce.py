@@ -135,7 +135,7 @@ def status(*, as_json: bool, job: str | None, instance_id: str | None) -> int:
 class _Row(NamedTuple):
     instance: Instance
     job: InstanceJob | None
-    """None when its jobs can't be read, since another version of ci-egress made the instance."""
+    """None where the instance's jobs can't be read, since another version of ci-egress made it."""
 
 
 def _rows(pattern: str | None, instance_id: str | None) -> list[_Row]:
@@ -230,7 +230,7 @@ def _failed(why: str) -> bool:
 def _fields(row: _Row) -> dict[str, object]:
     """Return `row` as fields for scripts.
 
-    Null stands for what isn't known, and for the mode of a job without a policy.
+    A field is null where it isn't known; so are the modes of a job without a policy.
     """
     job = row.job
     return {

@@ -52,7 +52,7 @@ class Commands(click.Group):
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
         """Return the commands and options that begin with `incomplete`.
 
-        click would import every command for it; `summaries` needn't.
+        click would import every command for their help; `summaries` needn't.
         """
         from click.shell_completion import CompletionItem
 
@@ -73,7 +73,7 @@ _WITH_COMMANDS_OPTIONS = ("run", "watch", "enforce", "stop", "replay", "report",
 
 
 def hint(error: click.ClickException, path: str, root: click.Group) -> str:
-    """Return how to mend a command line of which `path` was understood."""
+    """Return how to mend a command line; `path` is its beginning that was understood."""
     shows = f"`{path} --help` shows how to use it"
     match error:
         case UnknownCommandError() if path == "ci-egress" and is_program(error.name):

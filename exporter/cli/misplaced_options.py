@@ -17,7 +17,7 @@ _OF_MANY_PROGRAMS = frozenset(
     {"--host", "--record", "--report", "--strict", "--summary", "--user", "--verbose", "-v"}
 )
 _WORTH_TELLING = frozenset({"--record", "--report", "--summary"})
-"""The ones in `_OF_MANY_PROGRAMS` that few programs have: mentioned once COMMAND failed, perhaps for that."""
+"""Those of `_OF_MANY_PROGRAMS` that few programs have: mentioned if COMMAND fails, maybe because of them."""
 _SEPARATOR = "--"
 
 
@@ -27,7 +27,7 @@ class CommandInFront(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse as click does, and note in `ctx.meta` which options of this command COMMAND gets.
 
-        Those under `misplaced` are hardly options of COMMAND, too; those under `doubtful` may be.
+        Options under `misplaced` are hardly ones of COMMAND, too; options under `doubtful` may be.
         """
         given = list(args)
         left = super().parse_args(ctx, args)
@@ -49,7 +49,7 @@ class CommandInFront(click.Command):
 
 
 def a_command(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
-    """Let the shell complete COMMAND: it knows programs, and what their arguments may be."""
+    """Return an item that makes the shell complete COMMAND: it knows programs and their arguments."""
     from click.shell_completion import CompletionItem
 
     return [CompletionItem(incomplete, type="command")]

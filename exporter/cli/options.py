@@ -28,7 +28,7 @@ class _PathType(click.Path):
 
 
 class _NameType(click.types.StringParamType):
-    """A name that was really given, like `_PathType`."""
+    """A name that was really given, in the sense of `_PathType`."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Check the text. Raises BadParameter."""
@@ -49,7 +49,7 @@ def _require_given(
 
 FILE = _PathType(dir_okay=False, path_type=Path)
 DOCUMENT = _PathType(dir_okay=False, readable=False, path_type=Path)
-"""A policy or a baseline; whether it can be read isn't checked here, since its reader says why it can't."""
+"""A policy or a baseline; whether it can be read isn't checked here: reading it reports why it can't."""
 OTLP_PATH = _PathType(readable=False, path_type=Path)
 """A file of spans, or a folder of such files; whether it can be read isn't checked here, either."""
 DIRECTORY = _PathType(file_okay=False, path_type=Path)

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 def progress(what: str, total: int, *, is_bytes: bool) -> Iterator[Callable[[int], object]]:
     """Show a bar on stderr during the block, if that is a terminal.
 
-    Yields a function to be called with how much was done since its last call.
+    Yields a function to be called with the amount that was done since its last call.
     """
     if not sys.stderr.isatty():
         yield lambda _: None

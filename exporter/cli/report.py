@@ -1,4 +1,4 @@
-"""`ci-egress report`: what recorded spans tell, as a page of HTML, or as Markdown."""
+"""`ci-egress report`: what recorded spans show, as a page of HTML, or as Markdown."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def _read(paths: tuple[Path, ...]) -> Report:
 
 @contextmanager
 def _written(path: Path) -> Iterator[CommandUser | None]:
-    """Yield the user whose file it becomes; None for this process's. Raises UsageError if writing fails."""
+    """Yield the user who will own `path`; None: this process's user. Raises UsageError if writing fails."""
     try:
         yield command_user(None, os.environ, euid=os.geteuid())
     except HandingError as error:

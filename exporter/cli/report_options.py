@@ -48,7 +48,7 @@ def _is_link(text: str) -> bool:
 def report_options(summary_default: str = "") -> Callable[[_F], _F]:
     """Return a decorator that adds the options for which documents are written, and where their links lead.
 
-    `summary_default` says, in the help, where the summary goes by itself.
+    `summary_default` is a text for the help: where the summary goes without the option.
     """
     return options(
         click.option(

@@ -144,7 +144,7 @@ def _trace(
         except Exception:
             if given.policy is None or not held.is_started:
                 raise
-            status = _go_on_untraced(config, relay, held)  # in here the programs still enforce the policy
+            status = _go_on_untraced(config, relay, held)  # in this block the policy is still enforced
             _end_what_is_left(kernel)
             return status
 

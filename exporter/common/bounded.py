@@ -1,10 +1,11 @@
-"""Read files of /proc within bounds on size and time: a process chooses both for its own.
+"""Read files of /proc within bounds on size and time: a process has a say in both for its own files.
 
-A reader of a process's memory takes that memory's lock, which the process may hold as long as it likes: a
-file system of its own needn't answer while another of its threads waits for a page of it. A process that
-executes a program holds another lock meanwhile, and whoever reads its state, its links in /proc or its
-descriptors waits for that; it holds it as long as it likes, too, since an exec closes files. Nothing ends
-such a read but the process. So separate threads do the reading, and some of them may be stuck.
+Whoever reads a process's memory takes the lock of this memory, which the process can hold as long as it
+likes: one of its threads waits for a page of a file, and the file system, which is the process's own, doesn't
+answer. A process that executes a program holds another lock meanwhile. Whoever reads its state, its links in
+/proc or its descriptors waits for this lock. The process can hold it as long as it likes, too, since an exec
+closes files. Only the process can end such a read. So separate threads do the reading, and some of them may
+be stuck.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ from threading import Thread
 from typing import Any, TypeVar
 
 PATIENCE_S, IMPATIENCE_S = 0.25, 0.01
-"""The most seconds that a read may take; the second holds for a while after a read took longer."""
+"""The most seconds that a read may take: usually, and for _WHILE_S after a read took longer."""
 _WHILE_S = 10 * PATIENCE_S
-"""Seconds for which that holds: a process that hangs reads again and again costs a tenth of the time."""
+"""Seconds for which IMPATIENCE_S applies: a process that hangs all reads costs a tenth of the time."""
 READERS_MAX = 16
 _PIECE_BYTES = 1 << 16
 _WAITING = "it lets its readers wait"
@@ -67,7 +68,11 @@ class _Reader:
         about: int,
         discard: Callable[[_T], object] | None,
     ) -> _T:
-        """Call `function`. Raises its errors; TimeoutError when it takes longer than `most_s`."""
+        """Call `function` in the thread. Raises its errors; TimeoutError when it takes longer than `most_s`.
+
+        If the thread only waits for a processor, it may take PATIENCE_S. `discard` gets a result that comes
+        too late.
+        """
 
         def discard_result(late: Future[_T]) -> None:
             if discard is not None and late.exception() is None:
@@ -113,10 +118,10 @@ class Readers:
         self._latest = self._all[0]
         self._impatient_until_s = 0.0
         self.held_up_by: tuple[int, ...] = ()
-        """The processes at which all readers were stuck when a call was last refused; empty: none was."""
+        """The processes at which all readers were stuck when a call was last refused; empty if none was."""
 
     def beginning_of(self, path: Path, most_bytes: int) -> bytes:
-        """Read the file's beginning as the function of that name does, but give up in time.
+        """Read the file's first bytes as the function `beginning_of` does, but give up in time.
 
         Raises OSError, also when all readers are stuck.
         """
@@ -127,9 +132,10 @@ class Readers:
     ) -> _T:
         """Call `function`, which may hang, in one of the threads, but give up in time.
 
-        `about` is the pid of the process that may let it hang: as long as a call is stuck there, no other one
-        is made. `discard` gets a result that comes too late. Raises the errors of `function`; OSError when it
-        takes too long, when an earlier call about the process does, or when all readers are stuck.
+        `about` is the pid of the process at which the call may hang: while one call about it is stuck, no
+        other one is made. `discard` gets a result that comes too late. Raises the errors of `function`;
+        OSError when it takes too long, when an earlier call about the process is stuck, or when all readers
+        are.
         """
         if about and self.is_stuck_at(about):
             raise OSError(errno.EBUSY, _WAITING)
@@ -157,7 +163,7 @@ class Readers:
         return any(each.about == pid and not each.is_idle for each in self._all)
 
     def note_stuck(self, pid: int) -> None:
-        """Note which process the latest call, about several of them, got stuck at."""
+        """Note at which process the latest call, which was about several, got stuck."""
         self._latest.about = pid
 
 

@@ -43,12 +43,12 @@ class Rhythm:
     """A timer for work that a loop does every so many seconds. Cheap to ask; for one thread."""
 
     def __init__(self, every_s: float, *, at_once: bool = True) -> None:
-        """It is time `at_once` or after `every_s` seconds, and then `every_s` seconds after it was time."""
+        """It is time at once or after `every_s` seconds, then `every_s` seconds after `is_time` said so."""
         self._every_s = every_s
         self._next_s = 0.0 if at_once else time.monotonic() + every_s
 
     def is_time(self) -> bool:
-        """Whether it is time; the next time begins to count then."""
+        """Whether it is time; if so, the seconds until the next time begin now."""
         now_s = time.monotonic()
         if now_s < self._next_s:
             return False

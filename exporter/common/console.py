@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _PATIENCE_S = 2.0
 _LITTLE_PATIENCE_S = 0.01
-"""Seconds to wait for a stream that was given up, until it takes something again."""
+"""Seconds to wait for a stream that was given up, until it accepts something again."""
 _PAUSE_S = 0.01
 """Seconds between tries when a stream reports room, but too little for the text."""
 _PLAIN_WIDTH = 2000
@@ -104,7 +104,7 @@ def _never_waiting(descriptor: int) -> Iterator[int]:
 def _opened_anew(descriptor: int) -> Iterator[int]:
     try:
         own = open_terminal(descriptor)
-    except OSError:  # another user's, or there is no /proc
+    except OSError:  # the terminal is another user's, or there is no /proc
         yield descriptor
         return
     try:

@@ -12,7 +12,7 @@ from .errors import KernelError
 _MORE_PROCESSES = "raise the limit of processes and threads (ulimit -u, or the container's)"
 _HINTS = {
     os.strerror(errno.EAGAIN): _MORE_PROCESSES,
-    "can't start new thread": _MORE_PROCESSES,  # Python's text for EAGAIN then
+    "can't start new thread": _MORE_PROCESSES,  # Python's text for EAGAIN when it starts one
     os.strerror(errno.EMFILE): "raise the limit of open files (ulimit -n)",
     os.strerror(errno.ENFILE): "raise the machine's limit of open files (sysctl fs.file-max)",
     os.strerror(errno.ENOMEM): "free memory, or raise its limit (ulimit -v, or the container's)",

@@ -1,10 +1,10 @@
 """Files and folders that the traced job, or anyone before it, may have prepared with malice.
 
-No symbolic link is followed at a file, nor, where a docstring says so, at its folder; anything but a regular
-file with a single name is refused, and nothing is waited for.
+No symbolic link is followed at a file, nor, where a docstring says so, at its folder. Anything but a regular
+file with a single name is refused. Opening a file never waits.
 
-Standard library only: this text is also run by itself, by the system's Python with another user's rights (see
-exporter/session/user_files.py).
+Standard library only: this module is also run by itself, by the system's Python with another user's rights
+(see exporter/session/user_files.py).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _EMPTIED = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLO
 FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 """The flags to open a folder that must not be a link."""
 _NAME_KEPT = 50
-"""Characters of the name that the temporary file's name has in it; a name has at most 255 bytes."""
+"""The most characters of a file's name in the name of its temporary file; a name has at most 255 bytes."""
 _NOT_SO = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT)
 """Errors of file systems that have no files without a name, or can't give them one."""
 
@@ -46,8 +46,8 @@ def append(path: str, data: bytes, limit_bytes: int) -> None:
 def replace(path: str, data: bytes) -> None:
     """Write `data` to the file, in place of its contents. Raises OSError.
 
-    Whoever reads it meanwhile gets the old text or the new one. Where files without a name are possible, a
-    killed process leaves no other file behind, except between two system calls.
+    Whoever reads it meanwhile gets the old text or the new one. Where the file system has files without a
+    name, a killed process leaves no temporary file behind, except between two system calls.
     """
     name = Path(path).name
     with folder_of(Path(path)) as directory:
@@ -76,7 +76,7 @@ def folder_of(path: Path) -> Iterator[int]:
     """Open the folder that `path` is in, which must not be a link; yield its descriptor. Raises OSError."""
     try:
         directory = os.open(path.parent, FOLDER)
-    except NotADirectoryError:  # Linux says so of a link to one, too
+    except NotADirectoryError:  # Linux says so of a link to a folder, too
         if path.parent.is_symlink():
             raise _is_link() from None
         raise
@@ -107,7 +107,7 @@ def open_to_append(directory: int, name: str, exact_mode: int | None = None) -> 
 def open_emptied(path: Path, mode: int) -> int:
     """Open a file to be written from its beginning, or make it; return its descriptor. Raises OSError.
 
-    A character device, such as /dev/stdout or /dev/null, is taken, too.
+    A character device, such as /dev/stdout or /dev/null, is opened, too.
     """
     descriptor = os.open(path, _EMPTIED, mode)
     status = os.fstat(descriptor)
@@ -120,13 +120,13 @@ def open_emptied(path: Path, mode: int) -> int:
 
 
 def write_new(path: Path | str, data: bytes, mode: int, directory: int | None = None) -> None:
-    """Write a file that isn't there yet; in `directory`, where that is given. Raises OSError."""
+    """Write a file that doesn't exist yet, in the folder with the descriptor `directory`. Raises OSError."""
     with os.fdopen(os.open(path, _NEW, mode, dir_fd=directory), "wb") as file:
         file.write(data)
 
 
 def reason_of(error: OSError) -> str:
-    """Return for people why a file could not be opened or written."""
+    """Return why a file could not be opened or written, as a text for people."""
     return "a symbolic link stands there" if error.errno == errno.ELOOP else error.strerror or str(error)
 
 
@@ -137,7 +137,7 @@ class UnsafeFolderError(Exception):
 def require_ours_alone(path: Path) -> None:
     """Check that no other user owns `path`, may write to it, or could move it.
 
-    Raises UnsafeFolderError when one does, may or could; OSError when that can't be found out.
+    Raises UnsafeFolderError when another user does, may or could; OSError when `path` can't be examined.
     """
     if path.stat().st_uid != os.geteuid():
         raise UnsafeFolderError("it belongs to another user")
@@ -155,7 +155,8 @@ def require_ours_alone(path: Path) -> None:
 def open_ours_alone(path: Path, limit_bytes: int) -> BinaryIO | None:
     """Open a file for reading. Returns at once, whatever is there.
 
-    Returns None unless it is a regular file of at most `limit_bytes` that is ours alone. Raises OSError.
+    Returns None unless it is a regular file of at most `limit_bytes` that this user owns and nobody else may
+    write to. Raises OSError.
     """
     # Without O_NONBLOCK a FIFO would be waited for.
     file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
@@ -168,7 +169,7 @@ def open_ours_alone(path: Path, limit_bytes: int) -> BinaryIO | None:
 
 
 def _is_open(status: os.stat_result) -> bool:
-    """Whether others can change its contents; the user's own group and root's don't count as others."""
+    """Whether others can change the file or folder; the user's own group and root's don't count as others."""
     is_foreign_group = status.st_gid not in (0, os.getegid())
     mask = stat.S_IWOTH | (stat.S_IWGRP if is_foreign_group else 0)
     return bool(status.st_mode & mask)

@@ -1,4 +1,4 @@
-"""Tell systemd the state of a service of Type=notify by one datagram, see sd_notify(3)."""
+"""Report the state of a service of Type=notify to systemd by one datagram, see sd_notify(3)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _PATIENCE_S = 1.0
 
 
 def notify(state: str, environment: Mapping[str, str]) -> None:
-    """Tell systemd `state` (`READY=1`). Does nothing when systemd didn't start this process.
+    """Send `state` (`READY=1`) to systemd. Does nothing when systemd didn't start this process.
 
     Never raises, and waits for a second at most: no value of NOTIFY_SOCKET may end this process.
     """

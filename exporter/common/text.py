@@ -17,7 +17,7 @@ def clean(text: str) -> str:
 
 
 def cut(text: str, limit_bytes: int = LIMIT_BYTES) -> tuple[str, bool]:
-    """Cut `text` to at most `limit_bytes` of UTF-8, in whole characters; return also if it was longer."""
+    """Cut `text` to at most `limit_bytes` of UTF-8, in whole characters; also return whether it was cut."""
     if len(text) * 4 <= limit_bytes:
         return text, False
     encoded = text.encode()

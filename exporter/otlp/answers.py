@@ -21,7 +21,7 @@ _JSON_COUNT = {
 
 
 def parse_answer(signal: Signal, answer: bytes) -> Receipt | None:
-    """Parse a serialized Export…ServiceResponse (empty when all was accepted). None: it is something else."""
+    """Parse a serialized Export…ServiceResponse (empty when all was accepted). None: it isn't one."""
     try:
         return _PARSERS[signal](answer)
     except DecodeError:
@@ -51,7 +51,7 @@ _PARSERS: dict[Signal, Callable[[bytes], Receipt]] = {
 
 
 def parse_json_answer(signal: Signal, answer: bytes) -> Receipt | None:
-    """Parse the same answer in JSON, which some receivers send even when the request was protobuf."""
+    """Parse an Export…ServiceResponse in JSON, which some receivers send even if the request was protobuf."""
     try:
         partial = json.loads(answer or b"{}").get("partialSuccess") or {}
         return Receipt(max(int(partial.get(_JSON_COUNT[signal], 0)), 0), str(partial.get("errorMessage", "")))

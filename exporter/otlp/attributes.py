@@ -30,7 +30,7 @@ class Layer:
         self._encoded: dict[Callable[..., Any], Any] = {}
 
     def encoded(self, encode: Callable[[Mapping[str, Value]], T]) -> T:
-        """Return the values as `encode` encodes them; it is called once."""
+        """Return the values as `encode` encodes them; `encode` is called once."""
         if encode not in self._encoded:
             self._encoded[encode] = encode(self.values)
         found: T = self._encoded[encode]
@@ -69,7 +69,7 @@ class LayeredSpan(ReadableSpan):
     """A span that shows its encoder which attributes it shares with other spans."""
 
     def __init__(self, *identity: Any, attributes: Layered, **fields: Any) -> None:
-        """`identity` (name, context, parent) and `fields` are those of a ReadableSpan."""
+        """`identity` (name, context, parent) and `fields` are arguments of ReadableSpan."""
         super().__init__(*identity, **fields)
         self._layered = attributes
 
@@ -116,7 +116,7 @@ class Attributes:
         return Layer(self._values, tuple(dict.fromkeys(self.cut_names)))
 
     def upon(self, *layers: Layer) -> Layered:
-        """Return `layers` and all attributes, with `egress.truncated` where something was cut."""
+        """Return `layers` and all attributes; `egress.truncated` has the names of those that were cut."""
         cut_names = [name for layer in layers for name in layer.cut_names] + self.cut_names
         if cut_names:
             self._values["egress.truncated"] = cut_names

@@ -1,7 +1,7 @@
 """Delivery of parcels (encoded requests) to a collector; while it is away, they wait on disk, in order.
 
 A collector that refuses every request (for a wrong header, path or certificate) counts as away, too: a typo
-must not lose the parcels for it. Only a parcel that the collector refuses for its content is lost.
+must not lose parcels. Only a parcel that the collector refuses for its content is lost.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Timer:
 
 @dataclass(frozen=True)
 class Spooling:
-    """The folder and the timer by which telemetry waits for a collector that is away."""
+    """The folder in which telemetry waits for a collector that is away, and the timer for the tries."""
 
     folder: SpoolFolder
     timer: Timer = field(default_factory=Timer)
@@ -101,7 +101,7 @@ class Courier:
         self._thread.start()
 
     def put(self, entries: Sequence[LedgerEntry], payload: bytes) -> None:
-        """Take over a request and the account of its entries. Waits for PATIENCE_S at most, plus the disk."""
+        """Take over a request and the account of its entries. Waits for PATIENCE_S and the disk at most."""
         with self._changed:
             self._number += 1
             parcel = Parcel(self._number, payload, entries)
@@ -142,7 +142,7 @@ class Courier:
 
     def _run(self) -> None:
         with self._changed:
-            if not self._abandoned:  # else nobody would let go of the files again
+            if not self._abandoned:  # else nobody would close the files again
                 self._depot.adopt()
         while parcel := self._next():
             self._bring(parcel)
@@ -230,7 +230,7 @@ class Courier:
             self._timer.wait(self._changed, end_s - self._timer.now_s())
 
     def _is_over(self) -> bool:
-        """Whether sending is over: `finish` has given up, or the second failure since closing began came."""
+        """Whether sending is over: `finish` has given up, or LAST_TRIES failed since closing began."""
         return self._abandoned or self._last_failures >= LAST_TRIES
 
     def _spill(self) -> None:

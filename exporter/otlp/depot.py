@@ -41,7 +41,7 @@ class Waiting(NamedTuple):
     shelf: Shelf
 
     def heaviest(self, number: int) -> ParcelAttempts:
-        """Return the attempts that its `number` heaviest entries stand for."""
+        """Return the attempts of the parcel's `number` entries with the most attempts."""
         from .spool import heaviest
 
         return heaviest(self.weights, number)
@@ -151,7 +151,7 @@ class Depot:
 
     @property
     def own_attempts(self) -> int:
-        """The number of attempts that the waiting parcels of this process stand for."""
+        """The number of attempts in the waiting parcels of this process."""
         return sum(claim.attempts for claim in self._own.claims.values()) if self._own else 0
 
     def adopt(self) -> None:
@@ -170,7 +170,7 @@ class Depot:
             self._expire(file)
 
     def store(self, number: int, entries: Sequence[LedgerEntry], payload: bytes) -> Waiting:
-        """Write a parcel to disk; its claim is settled instead of its entries. Raises SpoolError."""
+        """Write a parcel to disk; from then on, its claim is settled, not its entries. Raises SpoolError."""
         try:
             return self._append(number, entries, payload)
         except SpoolError as error:
@@ -182,7 +182,7 @@ class Depot:
             return self._append(number, entries, payload)
 
     def oldest(self, *, own_only: bool) -> Waiting | None:
-        """Return the parcel to send next: those of dead processes come first, unless `own_only`."""
+        """Return the parcel to send next: parcels of dead processes come first, unless `own_only`."""
         while self._left_over and not own_only:
             if waiting := self._look(self._left_over[0]):
                 return waiting
@@ -205,7 +205,7 @@ class Depot:
             self._on_problem(error)
 
     def close(self) -> None:
-        """Let go of all files; those that hold something stay for a later process."""
+        """Close all files. Empty ones are deleted; the others are unlocked, and stay for a later process."""
         for shelf in (*self._left_over, *([self._own] if self._own else [])):
             if shelf.is_empty:
                 self._discard(shelf)
@@ -231,7 +231,7 @@ class Depot:
         return Waiting(number, payload, weights, claim, self._own)
 
     def _look(self, shelf: Shelf) -> Waiting | None:
-        """Return its oldest parcel. None: it has none, or none can be read any more."""
+        """Return the oldest parcel of `shelf`. None: it has none, or none can be read any more."""
         try:
             return shelf.oldest()
         except SpoolError as error:

@@ -165,7 +165,7 @@ def _check_url(setting: _Setting, url: str) -> None:
 
 
 def _without_credentials(value: str) -> str:
-    """Return `value`, which may be no URL, without what may be a secret: user, password, query, tokens."""
+    """Return `value`, maybe no URL, without the parts that may be secret: user, password, query, tokens."""
     before, at, place = value.rpartition("@")
     scheme = _SCHEME.match(before)
     bare = f"{scheme[0] if scheme else ''}{REDACTED}@{place}" if at else value
@@ -247,7 +247,7 @@ def _headers(environ: Mapping[str, str], setting: _Setting | None) -> Mapping[st
 
 
 def _pairs(environ: Mapping[str, str], variable: str) -> Mapping[str, str]:
-    """Parse key=value,key=value with percent-encoded values. They may be secret: no error shows them."""
+    """Parse key=value,key=value with percent-encoded values. Values may be secret: no error shows them."""
     pairs: dict[str, str] = {}
     for member in environ.get(variable, "").split(","):
         if not member.strip():

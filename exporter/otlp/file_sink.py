@@ -56,7 +56,7 @@ class JsonLines:
         the first time that somebody moved it.
         """
         self._path = path.parent.parent.resolve() / path.parent.name / path.name
-        """Without links: one that comes to stand above the folder isn't followed."""
+        """The path without links: a link that somebody puts above the folder later isn't followed."""
         self._rotation = rotation
         self._lock = threading.Lock()
         self._on_deleted, self._on_moved = on_deleted, on_moved
@@ -178,7 +178,7 @@ def _open(path: Path) -> int:
 
 
 def _open_again(path: Path) -> int:
-    """Open the file where no link is on the way; make its folders if they are gone. Raises OSError."""
+    """Open the file, but follow no link on the way; make its folders if they are gone. Raises OSError."""
     directory = os.open(path.anchor, FOLDER)
     try:
         for name in path.parent.parts[1:]:

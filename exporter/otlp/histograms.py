@@ -31,7 +31,7 @@ class Durations:
         self._series: dict[tuple[str, Outcome], _Series] = {}
 
     def add(self, host: str, outcome: Outcome, duration_s: float, span: SpanContext) -> None:
-        """Count one connect; its span is the exemplar of its bucket until the next one."""
+        """Count one connect; its span is its bucket's exemplar until the bucket's next connect."""
         series = self._series.get((host, outcome))
         if series is None:
             told = {"server.address": host, "egress.outcome": outcome.value}
@@ -51,7 +51,7 @@ class _Latest:
     duration_s: float
     span: SpanContext
     told_ns: int | None = None
-    """When it was first reported. Reported again, it keeps this time, and so is the same exemplar."""
+    """When it was first reported. Later reports keep this time, so that it is the same exemplar."""
 
     def exemplar(self, now_ns: int) -> Exemplar:
         self.told_ns = self.told_ns or now_ns

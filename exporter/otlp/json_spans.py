@@ -12,7 +12,7 @@ from opentelemetry.trace import Link, SpanKind
 from .attributes import Layered
 from .span_groups import Group, flags, grouped, state
 
-# OTLP's numbers are another enumeration than the API's.
+# OTLP has other numbers for the kinds than the API.
 _KINDS = {
     SpanKind.INTERNAL: 1,
     SpanKind.SERVER: 2,

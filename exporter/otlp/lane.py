@@ -21,7 +21,7 @@ BATCH = 512
 
 @dataclass(frozen=True)
 class Cargo:
-    """A kind of telemetry that a lane carries, with the most that may wait, and for how long."""
+    """A kind of telemetry that a lane carries, with the length of its queue."""
 
     what: str
     """Its name in messages."""
@@ -33,7 +33,8 @@ class Cargo:
 
 SPANS = Cargo("spans", 8192, 0.5)
 LOG_RECORDS = Cargo("log records", 8192, 0.1)
-"""The queue has room for all that one job may log at once: alerts.TOLD_MAX denials and as many novelties."""
+"""The queue has room for all records that one job may log at once: TOLD_MAX (exporter/pipeline/alerts.py)
+denials and as many novelties."""
 
 
 class Lane:
@@ -133,7 +134,7 @@ class Lane:
         self._complaints.add((self._cargo.what, "internal"), told)
 
     def _next_batch(self) -> Sequence[LedgerEntry]:
-        """Wait for up to BATCH entries, gathered for a moment. Empty: it is closing, and none is left."""
+        """Wait for up to BATCH entries, gathered for a moment. Empty: the lane closes, and none is left."""
         with self._changed:
             self._changed.wait_for(lambda: self._queue or self._closing.is_set())
             self._changed.wait_for(

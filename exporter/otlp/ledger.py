@@ -23,19 +23,19 @@ class LedgerTotals:
     """
 
     exported: int = 0
-    """Accepted by a collector or written to a file."""
+    """Attempts that a collector accepted or that were written to a file."""
     dropped: Mapping[tuple[str, str], int] = field(default_factory=dict)
     """Attempts lost, by (`egress.stage`, `error.type`)."""
     pending: int = 0
-    """Waiting in a queue or under way."""
+    """Attempts that wait in a queue or are under way."""
     aggregated: int = 0
-    """Accepted or written like the exported ones, but not one by one: an aggregate span stands for them."""
+    """Attempts that were accepted or written, too, but not one by one: in aggregate spans."""
     spooled: int = 0
-    """Waiting on disk for the collector."""
+    """Attempts that wait on disk for the collector."""
 
 
 class ParcelAttempts:
-    """The attempts that one parcel on disk stands for."""
+    """A claim: the number of attempts in one parcel on disk, or in several."""
 
     __slots__ = ("aggregated", "exported", "is_settled")
 
@@ -69,7 +69,7 @@ class LedgerEntry:
         self.attempts = attempts
         self.is_aggregated = is_aggregated
         self.outstanding = outstanding
-        """The number of destinations that may still take it."""
+        """The number of destinations that may still accept it."""
         self.claim: ParcelAttempts | None = None
         """The claim of the parcel on disk that holds it, if any."""
         self.is_settled = False
@@ -78,7 +78,7 @@ class LedgerEntry:
 class Ledger:
     """A thread-safe count of outcomes.
 
-    An entry is exported when one destination takes it, and dropped when all have failed.
+    An entry is exported when one destination accepts it, and dropped when all have failed.
     """
 
     def __init__(self) -> None:
@@ -89,7 +89,7 @@ class Ledger:
         self._spooled = 0
         self._dropped: Counter[tuple[str, str]] = Counter()
         self.has_losses = False
-        """Whether anything got lost, including a span that stands for no attempt, such as a job's."""
+        """Whether anything got lost, including a span without an attempt, such as a job's."""
 
     def open(self, entry: LedgerEntry) -> None:
         """Count an entry as pending."""
@@ -97,9 +97,9 @@ class Ledger:
             self._pending += entry.attempts
 
     def settle(self, entries: Sequence[LedgerEntry], *, rejected: int, error_type: str) -> None:
-        """Account for `entries`, of which a destination took all but `rejected`.
+        """Account for `entries`, of which a destination accepted all but `rejected`.
 
-        Nobody says which ones were rejected. To be safe, those with the most attempts count as rejected.
+        It doesn't say which ones it rejected. To be safe, those with the most attempts count as rejected.
         """
         if rejected:
             self.note_loss()
@@ -110,7 +110,7 @@ class Ledger:
             self._delivered(entry)
 
     def failed(self, entry: LedgerEntry, error_type: str, *, stage: str = EXPORT) -> None:
-        """Note that a destination will never take the entry; the last one to fail names the reason."""
+        """Note that a destination will never accept the entry; the last one to fail gives the reason."""
         with self._lock:
             entry.outstanding -= 1
             if entry.outstanding <= 0 and not entry.is_settled and entry.claim is None:
@@ -142,7 +142,7 @@ class Ledger:
             self._spooled += claim.attempts
 
     def replayed(self, claim: ParcelAttempts, rejected: ParcelAttempts) -> None:
-        """Account for a parcel from disk that a destination took, except for the attempts in `rejected`."""
+        """Account for a parcel from disk that a destination accepted, except the attempts in `rejected`."""
         with self._lock:
             if claim.is_settled:
                 return
@@ -163,7 +163,7 @@ class Ledger:
             self._drop(stage, error_type, claim.attempts)
 
     def note_loss(self) -> None:
-        """Note a loss that stands for no attempt, or for an unknown number of them."""
+        """Note a loss of no attempt, or of an unknown number of them."""
         self.has_losses = True
 
     def account(self) -> LedgerTotals:

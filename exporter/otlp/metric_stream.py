@@ -51,7 +51,8 @@ class MetricStream:
         self._start_ns = time.time_ns()
         threading.Thread(target=self._tick, name="otlp metrics", daemon=True).start()
         self._deadline_s = float("inf")
-        # A thread of its own, whatever the other one waits for; now, since later there may be no room for it.
+        # The last sending has its own thread, since the other one may be waiting. It starts now, since later
+        # there may be no room for a thread.
         self._last = threading.Thread(target=self._finish, name="last otlp metrics", daemon=True)
         self._last.start()
 

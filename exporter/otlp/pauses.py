@@ -1,4 +1,4 @@
-"""The pauses before a collector that didn't take something is tried again."""
+"""The pauses between the tries to send something to a collector."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import random
 from collections.abc import Iterator
 
 LAST_TRIES = 2
-"""Once closing has begun, that many failures end the tries."""
+"""The number of failures that end the tries once closing has begun."""
 LAST_PAUSE_S = 1.0
-"""The pause before a try once closing has begun."""
+"""Seconds between two tries once closing has begun."""
 
 _FIRST_S = 0.5
 _LONGEST_S = 30.0

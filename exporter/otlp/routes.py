@@ -1,4 +1,4 @@
-"""Open the sinks that a route stands for: files and collector clients. Only needed modules are imported."""
+"""Open the sinks of a route: files and collector clients. Only needed modules are imported."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .settings import DEFAULT_TIMEOUT_S, Endpoint, OtlpProtocol, Rotation, Route
 from .sinks import Sink, Transport
 
 _LARGEST_REQUEST = 3_500_000
-"""The most bytes of a request to a collector: gRPC servers take 4 MiB by default."""
+"""The most bytes of a request to a collector: gRPC servers accept 4 MiB by default."""
 _LARGEST_LINE = 16_000_000
 
 
@@ -79,7 +79,7 @@ def _transport(endpoint: Endpoint) -> Transport:
 
 @contextlib.contextmanager
 def _meanwhile(variable: str, value: str) -> Iterator[None]:
-    """Set an environment variable, unless the user has, and only for the block: COMMAND inherits them all."""
+    """Set an environment variable, unless it is set, and only for the block: COMMAND inherits all of them."""
     if variable in os.environ:
         yield
         return

@@ -41,7 +41,7 @@ class Endpoint:
     """Headers, with names in lower case. Values are often secret, so headers are never shown."""
     gzip: bool = False
     certificate: Path | None = None
-    """A PEM file of the authorities to trust. None: the system's."""
+    """A PEM file of the authorities to trust. None: the system's are trusted."""
     client_certificate: Path | None = None
     """A PEM file; set together with `client_key` or not at all."""
     client_key: Path | None = None

@@ -14,7 +14,7 @@ _SHORTEST_TIMEOUT_S = 0.05
 
 
 class SendError(Exception):
-    """The receiver didn't take a payload."""
+    """The receiver didn't accept a payload."""
 
     def __init__(
         self, error_type: str, reason: str, *, fix: str, retryable: bool, retry_after_s: float | None = None
@@ -25,13 +25,13 @@ class SendError(Exception):
         self.reason = reason
         self.fix = fix
         self.retryable = retryable
-        """Whether the receiver may take the same payload later."""
+        """Whether the receiver may accept the same payload later."""
         self.retry_after_s = retry_after_s
         """Seconds for which the receiver asked to be left alone."""
 
 
 class MisdirectedError(SendError):
-    """No payload would be taken: the server isn't the receiver that is meant, or refuses our credentials."""
+    """No payload would be accepted: the server isn't the right receiver, or refuses our credentials."""
 
 
 class SpoolError(Exception):
@@ -45,10 +45,10 @@ class SpoolError(Exception):
 
 
 class Receipt(NamedTuple):
-    """A receiver's answer to a payload that it took, at least in part."""
+    """A receiver's answer to a payload that it accepted, at least in part."""
 
     rejected: int = 0
-    """Spans, data points or log records of the payload that it refused for good."""
+    """The number of spans, data points or log records of the payload that it refused for good."""
     message: str = ""
     """The receiver's own words about the rejection."""
 
@@ -60,7 +60,7 @@ class Transport(Protocol):
         """Deliver `payload`, in about `timeout_s` at most. Raises SendError."""
 
     def close(self) -> None:
-        """Let go of connections and descriptors; a send under way may fail."""
+        """Close connections and descriptors; a send under way may fail."""
 
 
 @dataclass(frozen=True)
@@ -71,12 +71,12 @@ class Sink:
     """The URL or the path, for messages."""
     transport: Transport
     encode: Callable[[Any], bytes]
-    """Makes the payload that `transport` carries of spans, metrics data or log records."""
+    """A function that encodes spans, metrics data or log records as a payload for `transport`."""
     timeout_s: float
     largest_payload: int
-    """The most bytes that the receiver takes in one request."""
+    """The most bytes that the receiver accepts in one request."""
     endpoint: Endpoint | None = None
-    """The endpoint of a collector, which may be away for a while. None: it is a file."""
+    """The endpoint of a collector, which may be away for a while. None: the sink is a file."""
 
     def timeout_until(self, deadline_s: float) -> float:
         """Return the seconds that a sending may take if all must be over by `deadline_s` (monotonic)."""

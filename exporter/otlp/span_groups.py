@@ -1,4 +1,4 @@
-"""Functions that both encoders of spans use."""
+"""Functions that both encoders of spans use: json_spans.py and protobuf_spans.py."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Group(NamedTuple):
 def grouped(spans: Sequence[ReadableSpan]) -> Iterator[Group]:
     """Group `spans` by resource and scope, in their order.
 
-    Resources and scopes are compared by identity: a resource's hash takes a JSON text, made each time, and a
+    Resources and scopes are compared by identity: a resource's hash is made of a JSON text each time, and a
     job has one resource object. Raises ValueError for a span without a context.
     """
     groups: dict[tuple[int, int], Group] = {}

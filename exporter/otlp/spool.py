@@ -1,4 +1,4 @@
-"""An SQLite file of parcels that a collector hasn't taken yet; it survives whatever ends the process."""
+"""An SQLite file of parcels that a collector hasn't accepted yet; it survives whatever ends the process."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Stored(NamedTuple):
 
 
 def heaviest(weights: bytes, number: int) -> ParcelAttempts:
-    """Return the attempts of a parcel's `number` heaviest entries: nobody says which ones were rejected."""
+    """Return the attempts of a parcel's `number` heaviest entries: which ones were rejected isn't known."""
     claim = ParcelAttempts()
     for weight in sorted(array("q", weights), reverse=True)[:number]:
         claim.add(weight >> 1, is_aggregated=bool(weight & 1))
@@ -113,7 +113,7 @@ class Spool:
             return int(pages) * int(size)
 
     def total(self) -> ParcelAttempts:
-        """Return the attempts that all parcels together stand for."""
+        """Return the attempts in all parcels together."""
         with _errors():
             row = self._db.execute("SELECT total(exported), total(aggregated) FROM parcels").fetchone()
         return ParcelAttempts(int(row[0]), int(row[1]))
@@ -126,7 +126,7 @@ class Spool:
             return self._db.execute(query, (self._done_up_to,)).fetchone() is None
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         with _errors():
             self._db.close()
 

@@ -140,7 +140,7 @@ def _orphans(paths: Iterable[Path]) -> Iterator[SpoolFile]:
             if lock := _locked(path.with_suffix(_LOCK)):
                 if path.exists():
                     yield SpoolFile(path, lock)
-                else:  # its owner was quicker
+                else:  # its owner has deleted it meanwhile
                     os.close(lock)
 
 

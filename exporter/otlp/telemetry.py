@@ -1,4 +1,4 @@
-"""The export's front door: it takes spans, log records and measurements, and keeps account of them.
+"""The entrance to the export: it accepts spans, log records and measurements, and keeps account of them.
 
 with Telemetry(resolve_destinations(os.environ, otlp_dir=None), {"cicd.pipeline.name": "build"}) as telemetry:
     telemetry.submit(span, attempts=1)
@@ -66,8 +66,8 @@ class Telemetry:
 
         `resource_attributes` are the identity known so far (`vcs.*`, `cicd.*`), which the environment can't
         change. `queue_capacity` is the most spans that may wait for each destination.
-        With `spooling`, telemetry that a collector doesn't take waits on disk. Spans are written to
-        `transcript`, too, which counts in no account.
+        With `spooling`, telemetry that a collector doesn't accept waits on disk. Spans are written to
+        `transcript`, too, which isn't part of any account.
         """
         self.resource = _resource(destinations, resource_attributes, instance_id or str(uuid.uuid4()))
         """The resource of metrics; for spans, the attributes of their job are merged into it."""
@@ -106,7 +106,7 @@ class Telemetry:
         self._metrics = MetricStream(metrics, self.resource, destinations.metric_interval_s, self._complaints)
 
     def prepare(self) -> None:
-        """Import now the modules needed later: by then, a job may have used up what imports take."""
+        """Import now the modules needed later: a job may use up the resources that imports need."""
         for lane in (*self._lanes, *self._copies, *self._log_lanes):
             lane.prepare()
         self._metrics.prepare()
@@ -119,7 +119,7 @@ class Telemetry:
         return self._metrics.meter
 
     def add_producer(self, producer: Producer) -> None:
-        """Ask `producer`, too, for metrics at each collection: for those that the meter can't hold."""
+        """Call `producer` at each collection for further metrics, such as the meter can't hold."""
         self._metrics.producers.append(producer)
 
     @property
@@ -148,7 +148,7 @@ class Telemetry:
         return min((lane.room for lane in (*self._lanes, *self._copies)), default=self._capacity)
 
     def submit(self, span: ReadableSpan, attempts: int, *, aggregated: bool = False) -> None:
-        """Hand over a finished span that stands for `attempts` kernel events: 0 for a job's or a process's.
+        """Hand over a finished span of `attempts` kernel events: 0 for a job's or a process's.
 
         The attempts of an `aggregated` span count as aggregated, not as exported, once it is delivered.
         Never waits: a span that finds a queue full is counted as dropped there.
@@ -209,8 +209,8 @@ class Telemetry:
     ) -> None:
         """Flush spans, then log records, then metrics, which count lost spans, in `timeout_s` altogether.
 
-        What isn't sent by then is dropped as `timeout`, unless it waits on disk. `before_logs` is called when
-        all spans are settled, and may log how many got lost. Closing again does nothing.
+        Telemetry that isn't sent by then is dropped as `timeout`, unless it waits on disk. `before_logs` is
+        called when all spans are settled, and may log how many got lost. Closing again does nothing.
         """
         if self._closed:
             return
@@ -234,7 +234,7 @@ class Telemetry:
             lane.put(entry)
 
     def _prepared(self, spooling: Spooling | None, destinations: Destinations) -> Spooling | None:
-        """Prepare the folder. None: telemetry can't wait on disk, or need not; the run goes on without."""
+        """Prepare the folder. None: telemetry can't wait on disk, or need not; the run goes on without it."""
         routes = (destinations.traces, destinations.metrics, destinations.logs)
         if spooling is None or not any(route.endpoint for route in routes):
             return None

@@ -1,4 +1,4 @@
-"""A copy of this process's spans for the report at the end, in a file without a name, in no account."""
+"""A copy of this process's spans for the report at the end, in a file without a name. No account has it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From the policy of one job to entries of the kernel's maps, as plain data: the loader adds the job's scope.
+"""Compile the policy of one job to entries of the kernel's maps, as plain data: the loader adds the scope.
 
 compiled = compile_policy(effective(policy, who), system_resolvers())
 compiled.addresses, compiled.names, compiled.ports  # the entries
@@ -25,9 +25,10 @@ Granting is the other half: a question's name, if it is a host's name of at most
 to the mask of each address in the answer. So one hash lookup has the verdicts of all names of an address,
 however many names share it. Rule sets that deny are granted like the others.
 
-Where lookups are refused, the same lookup of a question's name tells whether it may be asked for: `questions`
-says so, or a CNAME of such a name led there. Each pattern is there with each of the searched domains behind
-it, too; this one has no rules of its own, and so the rule set of the wildcard around it, if there is one.
+Where lookups are refused, a question's name is looked up in `questions` in the same way. It may be asked for
+if the entry says so, or if a CNAME of a name that may be asked for led to it. `questions` also has each
+pattern with each search domain behind it. Such a pattern has no rules of its own, and so the rule set of the
+wildcard around it, if there is one.
 
 Why the three lookups suffice. A trie finds only the longest prefix of its class, so shorter ones, in the
 same class, come along as alternatives where they can matter: a deny that is final, or a rule for all chains
@@ -78,7 +79,7 @@ _PORTLESS = {
 
 @dataclass(frozen=True)
 class Compiled:
-    """One job's policy for the kernel, and the rules, to find the one that decided there."""
+    """One job's policy for the kernel, and its rules, to find the rule that decided in the kernel."""
 
     mode: Mode
     rules: tuple[Rule, ...]
@@ -87,11 +88,11 @@ class Compiled:
     """Names and paths in `lineage`, each with its bit's number, from 0. One file may have several."""
     addresses: dict[AddressKey, Choice]
     alternatives: tuple[Choice, ...]
-    """The choices that `following` leads to. `alternatives[0]` is never used, since 0 stands for none."""
+    """The choices that `following` leads to. `alternatives[0]` is never used, since 0 means none."""
     names: dict[NameKey, int]
     """The number of each pattern's rule set, from 0."""
     questions: dict[NameKey, bool]
-    """Whether each pattern may be asked for, those without a rule set included, if lookups are refused."""
+    """Whether each pattern, with a rule set or not, may be asked for; empty unless lookups are refused."""
     ports: dict[PortKey, Step]
     named: NamedRules
     """The rules of each name pattern."""
@@ -149,7 +150,7 @@ def _bits(rules: Iterable[Rule], problems: Problems) -> dict[str, int]:
 
 
 def check_for_kernel(policy: Policy) -> None:
-    """Compile `policy` for a job of no section, and for one of each. Raises PolicyError if one doesn't fit.
+    """Compile `policy` for no section, and for each section alone. Raises PolicyError if one doesn't fit.
 
     A job that matches several sections may still need more than fits: that is reported when the job begins.
     """

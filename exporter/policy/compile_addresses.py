@@ -72,7 +72,7 @@ def _choice(rule: Rule, number: int, needed: int, prefix: _Prefix) -> Choice:
 
 
 def _rank(rule: Rule, number: int, prefix: _Prefix) -> int:
-    """Return a number that is larger for the rule that wins in decide.py; never 0, which stands for none."""
+    """Return a number that is larger for the rule that wins in decide.py; never 0, which means none."""
     parts = prefix.bits << 2 | (rule.ports is not None) << 1 | bool(rule.protocol)
     return (FINAL if rule.is_final else 0) | parts << 20 | (RULES_MAX - number)
 
@@ -80,8 +80,8 @@ def _rank(rule: Rule, number: int, prefix: _Prefix) -> int:
 def _with_wider(table: _Table) -> Iterable[tuple[_Prefix, _Chain]]:
     """Give each prefix all choices that can decide there: its own and those of the prefixes around it.
 
-    Prefixes are taken from short to long, so that the nearest one around already has the choices of the
-    others.
+    Prefixes are visited from short to long, so that the nearest prefix around one already has the choices of
+    the wider prefixes.
     """
     done: _Table = {}
     lengths: list[int] = []

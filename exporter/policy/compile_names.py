@@ -30,7 +30,7 @@ class _Say(NamedTuple):
 _Chain = tuple[_Say, ...]
 """The verdicts of several rules, sorted by precedence: the first one that holds decides."""
 _Behaviour = Mapping[PortClass, _Chain]
-"""The verdicts of a pattern's rules for each port class; a missing class is as the next wider one."""
+"""The verdicts of a pattern's rules for each port class; a missing class has those of the next wider one."""
 _Masks = dict[tuple[int, int], tuple[int, int]]
 """The rule sets that allow and those that deny, by place in the chain and executables needed."""
 
@@ -98,7 +98,7 @@ class NamedRules:
 
 @dataclass(frozen=True)
 class CompiledNames:
-    """The entries of the maps for names and for ports, and the rules that they stand for."""
+    """The entries of the maps for names and for ports, and the rules that they were made of."""
 
     names: dict[NameKey, int]
     questions: dict[NameKey, bool]
@@ -210,7 +210,7 @@ def _chain(wanted: PortClass, rules: Sequence[Rule], needed: Sequence[int]) -> _
 
 
 def _ports(behaviours: Sequence[_Behaviour]) -> dict[PortKey, Step]:
-    """Make entries for each class in which a set differs from the wider class; they hold for all sets."""
+    """Make entries for each class in which some set differs from the wider class; each is for all sets."""
     own: defaultdict[PortClass, dict[int, _Chain]] = defaultdict(dict)
     for number, behaviour in enumerate(behaviours):
         for wanted, chain in behaviour.items():
@@ -226,7 +226,7 @@ def _ports(behaviours: Sequence[_Behaviour]) -> dict[PortKey, Step]:
 
 
 def _merged(wider: _Masks, own: Mapping[int, _Chain]) -> _Masks:
-    """Take the masks of the wider class, but for the sets in `own`, which have other verdicts here."""
+    """Merge the masks of the wider class with the sets in `own`, which have other verdicts in this class."""
     others = ~sum(1 << number for number in own)
     merged = {at: (allow & others, deny & others) for at, (allow, deny) in wider.items()}
     for number, chain in own.items():

@@ -1,4 +1,4 @@
-"""What a policy says to one act: slow, and meant to be obviously right.
+"""Decide by a policy about one act: slowly, and meant to be obviously right.
 
 request = EgressRequest(ip_address("192.0.2.1"), protocol=6, port=443)
 decision = decide(policy, request, names={"api.github.com"})
@@ -40,7 +40,7 @@ class EgressRequest(NamedTuple):
 
     @property
     def plain(self) -> EgressRequest:
-        """The same with IPv4 for IPv4-mapped addresses, icmp for ipv6-icmp, tcp for MPTCP."""
+        """The request with IPv4 for IPv4-mapped addresses, icmp for ipv6-icmp, tcp for MPTCP."""
         address = None if self.address is None else plain_address(self.address)
         return EgressRequest(address, plain_protocol(self.protocol), self.port)
 
@@ -152,7 +152,7 @@ def precedence(rule: Rule) -> tuple[tuple[int, ...], bool, bool, bool]:
 
 
 def is_for(rule: Rule, act: EgressRequest, names: Collection[str]) -> bool:
-    """Whether `rule` names the destination of `act`, whatever else it asks for."""
+    """Whether `rule` names the destination of `act`, whatever else the rule requires."""
     if isinstance(rule.host, Name):
         return any(_names(rule, name) for name in names)
     return act.address is not None and act.address in rule.host

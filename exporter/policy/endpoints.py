@@ -33,7 +33,7 @@ _NO_COMMAS = "write one destination an entry, and with --allowed-endpoints blank
 _PORT = re.compile(r"[0-9]{1,5}")
 _BLANK_BEFORE_PORT = re.compile(r"([^\s:]+|\[\S+\])\s+([0-9]{1,5}|\*)", re.ASCII)
 _HEX = re.compile(r"[0-9a-fA-F]*")
-"""What may be a group of an IPv6 address."""
+"""A text that may be a group of an IPv6 address."""
 _MAPPED = IPv6Network("::ffff:0:0/96")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _PRIVATE_ZONES = frozenset({"example", "internal", "invalid", "local", "localhost", "test"})
@@ -74,10 +74,11 @@ def parse_endpoint(text: str) -> WrittenDestination:
 
 
 def reach(effect: Effect, protocol: Protocol | None, ports: tuple[int, ...] | None) -> Reach:
-    """Fill in protocol and ports that weren't written. Raises InvalidTextError for ports of one without.
+    """Fill in protocol and ports that weren't written.
 
-    An allow without a port means 443, and tcp without a protocol; a deny without a port means every port, and
-    without a protocol, too, everything.
+    An allow without a port is for 443. A deny without a port is for every port, and without a protocol as
+    well for everything. Other rules without a protocol are for tcp. Raises InvalidTextError where a protocol
+    without ports has some.
     """
     if protocol is None:
         protocol = Protocol.ANY if effect is Effect.DENY and ports is None else Protocol.TCP

@@ -24,7 +24,7 @@ class EntryVerdict(IntEnum):
     """The verdict of an entry."""
 
     NONE = wire.VERDICT_NONE
-    """Neither, as if there were no entry: it keeps a wider entry from being found."""
+    """No verdict, as if there were no entry: it keeps a wider entry from being found."""
     ALLOW = wire.VERDICT_ALLOW
     DENY = wire.VERDICT_DENY
 

@@ -40,7 +40,7 @@ class Unfit(NamedTuple):
 
 @dataclass(frozen=True)
 class FoundFiles:
-    """The files that an executable's name or path stands for."""
+    """The files that an executable's name or path means."""
 
     files: tuple[Path, ...] = ()
     """Paths without links in them."""
@@ -52,7 +52,7 @@ class _UnfitError(Exception):
 
 
 def find(executable: str, directories: Sequence[Path] = DIRECTORIES) -> FoundFiles:
-    """Find the files of `executable`, as a rule has it; neither files nor unfit ones: it isn't there."""
+    """Find the files of `executable`, a name or path in a rule. The result is empty if it isn't there."""
     is_path = executable.startswith("/")
     places = [Path(executable)] if is_path else [directory / executable for directory in directories]
     files: dict[Path, None] = {}

@@ -70,7 +70,7 @@ def verdict_line(question: ExplainedAct, mode: Mode, decision: Decision) -> str:
 
 
 def parse_act(destination: str) -> ExplainedAct:
-    """Parse DEST. Raises UsageError when it isn't a single destination."""
+    """Parse the argument DEST. Raises UsageError when it isn't a single destination."""
     try:
         endpoint = parse_endpoint(destination)
         protocol, ports = reach(Effect.ALLOW, endpoint.protocol, endpoint.ports)

@@ -46,7 +46,7 @@ def recorded_host(text: str) -> str | None:
 
 
 def _host_of(url: str) -> str:
-    """Return a URL's host as `: registry.example`; empty where it can't be told."""
+    """Return a URL's host as `: registry.example`; empty where the URL has none."""
     try:
         host = urlsplit(url).hostname
     except ValueError:

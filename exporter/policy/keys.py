@@ -1,7 +1,7 @@
 """Keys of a policy's `jobs`: `pipeline/task`, or `provider:project:pipeline/task`, a pattern in each part.
 
-Each part is matched with a field of its own of a job's claim, so that no name reaches into the next part.
-Colons divide a key, but for those in brackets: `[:]` is a colon of a name.
+Each part is matched with another field of a job's claim, so that no name reaches into the next part. Colons
+divide a key, except in brackets: `[:]` is a colon of a name.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _WILDCARD = re.compile(r"[*?\[]")
 _COLON = "[:]"
 _PARTS = 3
 _OWNED = 2
-"""The number of first parts of a project's path that say whose it is: the server, and the owner."""
+"""How many parts of a project's path, from its beginning, say whose it is: the server and the owner."""
 _COMPARED_MAX = 40
 _COLONS = f"a colon in a name is written as {_COLON}"
 
@@ -66,18 +66,18 @@ class Key(NamedTuple):
 
     @property
     def is_for_names(self) -> bool:
-        """Whether it is for jobs of more than one name."""
+        """Whether the section is for jobs of more than one name."""
         return _has_wildcards(self.names)
 
     @property
     def only_project(self) -> tuple[str, str] | None:
-        """The CI system and the project that it is for; None: for several."""
+        """The CI system and the project that the section is for; None if it is for several."""
         is_for_several = _has_wildcards(self.provider) or _has_wildcards(self.project)
         return None if is_for_several else (self.provider, self.project)
 
     @property
     def doubt(self) -> tuple[str, str] | None:
-        """Why a job that claims to be one of these can't be believed, and how to mend that; None: it can be.
+        """Why a job's claim to match this key can't be believed, and how to mend that; None: it can be.
 
         Even then, system and project have to come from an agent that lets no author change them.
         """
@@ -138,7 +138,7 @@ def divide(text: str) -> list[str]:
 
 
 def parse_claim(text: str) -> Claim:
-    """Parse the one job that `text` names in the form of a key, without patterns, of a protected branch.
+    """Parse `text`, a key without patterns, to the claim of one job, on a protected branch.
 
     Raises InvalidTextError.
     """

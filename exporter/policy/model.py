@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from .keys import Key
 
 ANY_PORT = 0
-"""Stands for every port: a rule can't name port 0."""
+"""The number that means every port: a rule can't name port 0."""
 DEFAULT = "default"
-"""Reported as the rule where none matched."""
+"""The rule that is reported where none matched."""
 ANSWER = "answer"
-"""Reported as the rule where the job's own listener answers whoever asked it."""
+"""The rule that is reported where the job's own listener answers whoever asked it."""
 NOTHING_SENT = "nothing sent"
-"""Reported as the rule where a datagram socket connects, sending nothing, and only TCP may go there."""
+"""The rule that is reported where a datagram socket connects without sending, and only TCP may go there."""
 LOOKUPS = "dns: deny"
-"""Reported as the rule where a resolver was to be asked for a name that no rule allows."""
+"""The rule that is reported where a resolver was to be asked for a name that no rule allows."""
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -56,7 +56,7 @@ class Name(NamedTuple):
     """A host's name, or all names below one."""
 
     text: str
-    """In lower case, without `*.` and the final dot."""
+    """The name in lower case, without `*.` and the final dot."""
     is_wildcard: bool = False
 
     def covers(self, name: str) -> bool:
@@ -84,7 +84,7 @@ def zones(name: str) -> Iterator[str]:
 
 
 class PortClass(NamedTuple):
-    """The ports that one entry of a map is about: a port of a protocol, all of a protocol, or all of all."""
+    """The ports that one entry of a map is about: one of a protocol, all of it, or all of all protocols."""
 
     protocol: int
     """Number of the protocol; 0 for every protocol."""
@@ -125,11 +125,11 @@ class Rule:
 
     @property
     def classes(self) -> tuple[PortClass, ...]:
-        """The port classes that it takes map entries for: one for each port, or one for all of them."""
+        """The port classes for which it has map entries: one for each port, or one for all of them."""
         return tuple(PortClass(self.protocol, port) for port in self.ports or (ANY_PORT,))
 
     def covers(self, wanted: PortClass) -> bool:
-        """Return whether the rule is about that protocol and port of its host."""
+        """Return whether the rule is about the protocol and port `wanted` of its host."""
         is_its_protocol = self.protocol in (Protocol.ANY, wanted.protocol)
         return is_its_protocol and (self.ports is None or wanted.port in self.ports)
 
@@ -150,7 +150,7 @@ class Lookups(NamedTuple):
     are_refused: bool = False
     """Whether only names that a rule allows may be asked for."""
     search: tuple[str, ...] = ()
-    """Domains that programs put behind such a name to find it; in lower case, without the final dot."""
+    """Domains that programs put behind a name to find it; in lower case, without the final dot."""
 
 
 ANY_LOOKUP = Lookups()
@@ -164,7 +164,7 @@ class Section:
     mode: Mode | None = None
     rules: tuple[Rule, ...] = ()
     trusts_names: bool | None = None
-    """Whether names that a job's author chooses count; None: as for the file as a whole."""
+    """Whether names that a job's author chooses count; None: the file's own `trust_names` applies."""
     refuses_lookups: bool = False
     """Whether its jobs may look up only names that rules allow, even if the file lets others look up all."""
     source: str = ""
@@ -229,13 +229,13 @@ class JobPolicy:
 
 
 def plain_address(address: Address) -> Address:
-    """Return IPv4 for an IPv4-mapped IPv6 address: to the policy both are one."""
+    """Return IPv4 for an IPv4-mapped IPv6 address: to a policy, both are the same."""
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return mapped or address
 
 
 def resolvers_rule(source: str, line: int | None, column: int | None) -> Rule:
-    """Make the rule for `resolvers: system`; the machine's addresses are put in later."""
+    """Make the rule for `resolvers: system`; `JobPolicy.all_rules` puts the machine's addresses in."""
     nowhere = IPv4Network((0, 32))
     return Rule(
         "resolvers: system",

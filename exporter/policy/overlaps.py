@@ -51,7 +51,7 @@ class _Rules:
             yield from self._about.get((host, at), ())
 
     def denying(self, network: Network, wanted: PortClass) -> Iterator[Rule]:
-        """Yield the rules that deny `wanted` of all of `network`, for it or for a network around it."""
+        """Yield the rules that deny all of `wanted` to `network`, or to a network around it."""
         for version, length in self._denied_lengths:
             if version == network.version and length <= network.prefixlen:
                 around = network.supernet(new_prefix=length)
@@ -59,7 +59,7 @@ class _Rules:
 
 
 def _check_rule(rule: Rule, groups: tuple[_Rules, ...], problems: Problems) -> None:
-    """Report one problem at most, for the first port of `rule` that another rule takes away."""
+    """Report one problem at most, for the first port for which another rule makes `rule` useless."""
     for wanted in rule.classes:
         for group in groups:
             found = _in_the_way(rule, wanted, group)
@@ -125,7 +125,7 @@ def _is_looser(other: Rule, rule: Rule) -> bool:
 
 
 def _about(rule: Rule, wanted: PortClass) -> str:
-    """Name `wanted` of the rule, as `github.com:443`; by the whole rule where it has no other port."""
+    """Write the part of `rule` for `wanted`, as `github.com:443`; all of it where it has no other port."""
     if rule.ports is None or len(rule.ports) == 1:
         return shown(rule.text)
     host = f"[{rule.host}]" if not isinstance(rule.host, (Name, IPv4Network)) else str(rule.host)

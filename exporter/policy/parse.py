@@ -43,7 +43,7 @@ TOP_KEYS = ("version", "mode", "resolvers", "dns", "search_domains", "allow", "d
 _BASELINE_KEYS = ("entries", "pipelines")
 SECTION_KEYS = ("mode", "dns", "allow", "deny", "protected_ref", "trust_names")
 SEARCH_MAX = 16
-"""The most search domains: each takes as many kernel entries as there are rules for names."""
+"""The most search domains: each needs as many kernel entries as there are rules for names."""
 _WORD = re.compile(r"\S+")
 
 

@@ -1,4 +1,4 @@
-"""The resolvers that this machine is set up to ask: what `resolvers: system` means."""
+"""The resolvers that this machine is set up to ask: `resolvers: system` means these."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ _SIZE_MAX = 1 << 16
 def system_resolvers(path: Path = PATH) -> tuple[Address, ...]:
     """Return the addresses of the `nameserver` lines of `path`, each once; none where it can't be read.
 
-    resolv.conf(5): without such a line the resolver of this machine is asked, which loopback allows.
+    resolv.conf(5): without such a line the resolver of this machine is asked, which the rules for loopback
+    allow.
     """
     try:
         with path.open("rb") as file:

@@ -27,7 +27,7 @@ _T = TypeVar("_T")
 
 
 def read_scalar_rule(node: Scalar, effect: Effect, source: str, problems: Problems) -> Rule | None:
-    """Read the short form. Returns None where something is wrong; `problems` then have it."""
+    """Read the short form. Returns None, with a problem reported, where something is wrong with it."""
     try:
         endpoint = parse_endpoint(node.text)
         protocol, ports = reach(effect, endpoint.protocol, endpoint.ports)
@@ -42,7 +42,7 @@ def read_scalar_rule(node: Scalar, effect: Effect, source: str, problems: Proble
 def read_mapping_rule(
     node: Mapping, fields: Fields, effect: Effect, source: str, problems: Problems
 ) -> Rule | None:
-    """Read the long form, whose values are `fields`. Returns None where something is wrong with it."""
+    """Read the long form, whose values are `fields`. Returns None, with problems reported, if it is wrong."""
     before = len(problems)
     host = protocol = ports = None
     lineage: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""Places of secrets for accounts, devices, coins, files and hashes: the rest of `places.py`."""
+"""Places of secrets for accounts, devices, coins, files and hashes, as data."""
 
 from __future__ import annotations
 
@@ -138,4 +138,4 @@ OF_ACCOUNTS = (
     place("bcrypt hash *"),
     place("bcrypt-cli hash *"),
 )
-"""More rows of SECRET_PLACES."""
+"""More rows of SECRET_PLACES in `places.py`."""

@@ -72,7 +72,7 @@ _OPTION_NAME = re.compile(r"(--?(?!D)[\w.:-]++)=?")
 _BARE_HEADER = re.compile(r"(?i)(?:-H)?[\"']?(?:proxy-)?authorization:")
 
 _ROWS: dict[str, list[tuple[int, SecretOption]]] = {}
-"""The rows of SECRET_OPTIONS by each word that they are about, with their rank: the first row counts."""
+"""The rows of SECRET_OPTIONS by each word that they are about, with their rank: of two, the first counts."""
 for _rank, _about in enumerate(SECRET_OPTIONS):
     for _word in _about.programs | _about.subcommands:
         _ROWS.setdefault(_word, []).append((_rank, _about))
@@ -80,7 +80,8 @@ _PLACES: dict[str, list[SecretPlace]] = {}
 for _row in SECRET_PLACES:
     _PLACES.setdefault(_row.words[0], []).append(_row)
 _PLACES_OF_WORD = {word: list(rows) for word, rows in _PLACES.items()}
-"""The rows of _PLACES and PLACES_OF_ANY, for words that are no path: the latter begin with a subcommand."""
+"""The rows of _PLACES and PLACES_OF_ANY by their first word. A path looks up _PLACES alone: the rows of
+PLACES_OF_ANY begin with a subcommand."""
 for _row in PLACES_OF_ANY:
     _PLACES_OF_WORD.setdefault(_row.words[0], []).append(_row)
 
@@ -124,13 +125,13 @@ class _Before:
         self._is_change = False
         """Whether a subcommand changes a password: then the last argument is the new one, as a rule."""
         self._here: dict[tuple[SecretPlace, int], None] = {}
-        """The places under way, with the position reached, for which any next word counts."""
+        """The places under way whose next word is a placeholder, with the position reached."""
         self._awaited: dict[str, dict[SecretPlace, int]] = {}
         """Other places under way, by the word they wait for: a line full of first words must stay cheap."""
         self._previous = ""
 
     def redacted(self, word: str) -> str:
-        """Return the word without its secret, and take it in as the word before the next one."""
+        """Return the word without its secret, and note it as the word before the next one."""
         quote = quote_around(word)
         bare = word[1:-1] if quote else word
         safe = self._redact(bare)
@@ -257,7 +258,7 @@ class _Before:
         return takes_value(previous) and previous != row.words[at - 1] and "!" not in row.words
 
     def _enter(self, row: SecretPlace, at: int) -> None:
-        """Let `row` wait for the word at position `at` of its way; at the end, it waits for none."""
+        """Make `row` wait for the word at position `at` of its way; behind the end there is none."""
         if at == len(row.words):
             return
         wanted = row.words[at]

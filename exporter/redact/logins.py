@@ -27,7 +27,7 @@ def is_password_of(before: Sequence[str], word: str) -> bool:
 
 
 def changes_password(program: str, word: str) -> bool:
-    """Whether the subcommand `word` changes a password, and `program` before it doesn't ask for it."""
+    """Whether the subcommand `word` changes a password, and `program` before it doesn't prompt for it."""
     return "pass" in word and CHANGES.fullmatch(word) is not None and (name_of(program), word) not in ASKING
 
 

@@ -1,4 +1,4 @@
-"""Options with secrets, of programs for clouds, machines and keys: the rest of `programs.py`."""
+"""Options with secrets, of programs for clouds, machines and keys, as data."""
 
 from __future__ import annotations
 
@@ -215,4 +215,4 @@ OF_MACHINES = (
     option("caddy", "--plaintext -p", after="hash-password"),
     option("cvs", "-d", shape=re.compile(r"(?P<kept>:pserver:[^:@]*:).+@.*")),
 )
-"""More rows of SECRET_OPTIONS."""
+"""More rows of SECRET_OPTIONS in `programs.py`."""

@@ -168,7 +168,7 @@ def quote_around(word: str) -> str:
 
 
 def options_behind_name(word: str) -> tuple[str, str]:
-    """Split `ARGS=--token x` into `ARGS=` and `--token x`, so that the name isn't taken for the option's.
+    """Split `ARGS=--token x` into `ARGS=` and `--token x`, so that `--token` is read as an option.
 
     For a word of another form, the first part is empty.
     """
@@ -178,7 +178,7 @@ def options_behind_name(word: str) -> tuple[str, str]:
 
 
 def without_secret(value: str, shape: re.Pattern[str]) -> str:
-    """Replace `value` by `<redacted>`, except what `shape` keeps, if it has that shape and isn't harmless."""
+    """Replace `value`, except the part that `shape` keeps, by `<redacted>` if it fits and isn't harmless."""
     match = shape.fullmatch(value)
     if match is None or is_harmless(value):
         return value
@@ -210,7 +210,7 @@ def _is_secret_header(header: re.Match[str], value: str, previous: str) -> bool:
 
 
 def redact_assignments(word: str) -> str:
-    """Redact secret values in `name=value`: all the rest if the word begins with it, else to a delimiter."""
+    """Redact secret values in `name=value`: to the end of a word that begins so, else to a delimiter."""
     pieces: list[str] = []
     done = 0
     for key in KEY.finditer(word):

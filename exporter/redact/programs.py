@@ -52,7 +52,7 @@ CHANGES = re.compile(
 )
 """Subcommands that change a password, whatever the program: `bench set-admin-password secret`."""
 ASKING = frozenset({("manage.py", "changepassword"), ("django-admin", "changepassword")})
-"""Programs with such a subcommand that asks for the password instead of taking it as an argument."""
+"""Programs and subcommands that match CHANGES, but prompt for the password: it is no argument."""
 USER_OPTIONS = words("-u -U -user --user --username -username --login -login --email -login-name")
 """Options with a user's name as their value: after one of them, `-p` holds a password in any program."""
 LOGIN_OPTIONS = words("--user --auth --credentials --creds --basic-auth --login")
@@ -126,7 +126,7 @@ SECRET_OPTIONS = (
     option("scrypt", "--passphrase", shape=re.compile(r"(?!dev:|env:|file:).+")),
     option("composer", "--auth", is_flag=True),
     option("occ", "--password-from-env", is_flag=True),
-    # words of their own that are programs, too
+    # with subcommands that are names of programs, too
     option("az", "-p", after="sql postgres mysql vm acr container", shape=re.compile(r"(?![\w.-]+=).+")),
     # transfer
     option("curl", "-u -U", shape=USER_AND_PASSWORD, attached=True, flags="fsSLkvgiIGOJNnq#012346"),

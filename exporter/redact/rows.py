@@ -28,11 +28,11 @@ ECHOED = re.compile(r"(?P<kept>(?:echo|printf)\s(?:-\w+\s|'?%s'?\s)*).+", re.DOT
 
 
 PLACEHOLDERS = ("_", "?", "!", "*", "**")
-"""The symbols in `SecretPlace.words`, which stand for words that aren't spelled out."""
+"""The symbols in `SecretPlace.words`, which match words that aren't spelled out."""
 
 
 class SecretOption(NamedTuple):
-    """An option that holds a secret although its name doesn't say so, or that holds none although it does."""
+    """An option that holds a secret although its name doesn't say so, or none although its name says so."""
 
     programs: frozenset[str]
     options: frozenset[str]
@@ -48,7 +48,7 @@ class SecretOption(NamedTuple):
     flags: str = ""
     """Short options without a value that may stand before this one in a cluster: `-fsSLu`."""
     is_flag: bool = False
-    """Whether the option takes no value, so that the next argument isn't its own."""
+    """Whether the option takes no value, so that the next argument isn't its value."""
 
 
 class SecretPlace(NamedTuple):

@@ -21,8 +21,8 @@ _PORT = r"\d{1,5}(?:[/?#\s\"',;]|\Z)"
 _HOST = r"(?:\[[0-9a-fA-F:.]+\]|[\w-]+(?:\.[\w-]+)+|localhost)(?::\d+)?(?:[/?#\s\"']|\Z)"
 _USER_INFO = re.compile(
     r"(?<![A-Za-z0-9+.-])(?P<scheme>[A-Za-z][A-Za-z0-9+.-]{0,31})://(?:"
-    # A password with @ or / in it, up to a sure host; well-formed user information, with a password or
-    # without; a password with / before any host.
+    # One of three: a password with @ or / in it, up to a sure host; well-formed user information, with a
+    # password or without; a password with / before any host.
     rf"(?P<any>[^\s/?#@:\"']{{0,64}}:(?!{_PORT})[^\s\"']{{1,256}}?)@(?={_HOST})"
     r"|(?P<proper>[^\s/?#\"']*)@"
     rf"|(?P<slashed>[^\s/?#@:\"']{{0,64}}:(?!{_PORT})[^\s@\"']{{1,256}})@)"
@@ -32,7 +32,7 @@ _CUT_USER_INFO = re.compile(
 )
 # user:password@tcp(host:port)/name, as Go's drivers have it.
 _DSN = re.compile(r"(?P<head>(?<![\w-])[\w-]{1,64}:)(?P<value>[^\s@\"'/]{1,256})(?=@(?:tcp|udp|unix)?[(/])")
-# user:password@host, alone
+# user:password@host without a scheme
 _LOGIN = re.compile(
     r"(?P<head>(?<![\w.:/@%+-])(?!(?:mailto|sips?|xmpp|jid|acct|npm|file|ssh|git|workspace|pkg|patch|link|did):)"
     r"[A-Za-z_][\w.-]{0,63}:)(?P<value>(?![\d.]+@)[^\s/:=\"',;]{3,128})"
@@ -44,12 +44,12 @@ _ACCOUNT = re.compile(r"[a-z][a-z._-]{0,15}")
 _AUTHORIZATION = re.compile(r"(?i)(?P<head>authorization[\"']?\s*+:\s*+)(?P<value>[^\"'\r\n]++)")
 _BEARER = re.compile(r"(?i)(?P<head>\bbearer\s++)(?P<value>[\w.~+/=-]{16,})")
 _NUMBER = re.compile(r"(?P<head>\"(?P<name>[\w.-]{1,128})\"\s*+:\s*+)(?P<value>\d{4,})")
-# Q is the quote.
+# `_of_quotes` puts one of both quotes in place of Q.
 _QUOTED = (
     # name = "value", "name": "value", ["name"] = "value", in whatever language
     r"(?P<head>(?<![\w.\"'-])(?P<quote>[\"']?)(?P<name>[\w.-]{1,128}+)(?P=quote)(?:[\]}]?+\s*+(?:=>|[:=])|\])\s*+Q)"
     r"(?P<value>(?:[^Q\\]|\\.)*+)",
-    # the same within a string, where quotes are escaped
+    # name = "value" within a string, where quotes are escaped
     r"(?P<head>(?<![\w.-])(?P<name>[\w.-]{1,128}+)(?:\\Q)?\]?+\s*+[:=]\s*+\\Q)(?P<value>[^Q\\]*+)",
     # PASSWORD 'value' and IDENTIFIED WITH … BY 'value' in SQL, ConvertTo-SecureString 'value' in PowerShell
     r"(?P<head>(?i:\b(?:password|securestring|identified(?:\s{1,4}(?:with|via)\s{1,4}Q?\w{1,40}Q?)?\s{1,4}by)"
@@ -63,7 +63,7 @@ _DECRYPTED = (
     r"(?P<head>(?i:(?:pgp_sym|aes)_(?:en|de)crypt)\(\s?(?:[^Q(),]{1,64}|Q[^Q]{0,128}Q)\s?,\s?Q)"
     r"(?P<value>[^Q]++)"
 )
-# The same, each behind a piece without which there is nothing to find.
+# Further patterns with quotes, each behind a hint: a piece without which there is nothing to find.
 _HINTED_QUOTED = (
     # PASSWORD('value'), set_password('value'), WITH PASSWORD = N'value'
     ("assword", r"(?P<head>(?i:\b(?:set_)?password\s?\(\s?|\bpassword\s?=\s?N)Q)(?P<value>[^Q]++)"),
@@ -141,7 +141,7 @@ _READING_OPTION = (
     r"(?:--password-stdin|--with-token|--passphrase-fd|--stdin|-pass(?:in|out)? stdin"
     r"|\bsudo\s+(?:\S{1,64}\s+)?-S)\b"
 )
-# … of (echo value; echo value) |
+# ; echo value) as in (echo value; echo value) |
 _REST_OF_GROUP = r"(?:;\s*(?:echo|printf)\s[^|;&\n)]{1,80}){0,3};?\s*[)}]"
 # echo value | docker login --password-stdin
 _PIPED = re.compile(
@@ -208,7 +208,7 @@ def _without_cut_password(match: re.Match[str]) -> str:
 
 
 def _without_value(match: re.Match[str]) -> str:
-    """Redact the match's value if it is a secret, under its name if it has one."""
+    """Redact the match's value if it is a secret, judged also by its name if it has one."""
     groups = match.groupdict()
     name, value = groups.get("name") or groups.get("marked") or groups.get("named"), match["value"]
     found = not is_harmless(value) if name is None else is_secret(name, value)

@@ -125,7 +125,7 @@ TOKEN_SHAPES = (
     _token("r8_", r"r8_[A-Za-z0-9]{37}(?![A-Za-z0-9])"),
     _token("pplx-", r"pplx-[A-Za-z0-9]{40,}"),
     _token("xai-", r"xai-[A-Za-z0-9]{70,}"),
-    # of anybody
+    # JSON Web Tokens, whoever issues them
     _token("eyJ", r"eyJ[\w-]{8,1024}\.eyJ[\w-]{8,}\.[\w-]*"),
 )
 """All shapes; texts are searched for the hints first."""

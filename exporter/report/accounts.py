@@ -1,4 +1,4 @@
-"""Read the account of the processes that wrote files of spans, from the metrics that they wrote, too."""
+"""Read the account of the processes that wrote files of spans, from their metrics in the same folders."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Accounts:
         self._room = _SERIES_MAX
 
     def add(self, point: Point) -> None:
-        """Take in a value that an instance reported."""
+        """Add a value that an instance reported."""
         get = point.attributes.get
         stage, result, error = (text_of(get(name)) or "" for name in _ATTRIBUTES)
         key = (point.metric, stage[:NAME_MAX], result[:NAME_MAX], error[:NAME_MAX])
@@ -57,7 +57,7 @@ class Accounts:
             self._last.setdefault(instance, series)[key] = (point.at_ns, point.value)
 
     def account(self, instances: Collection[str]) -> Account | None:
-        """Sum up the account of `instances` and of those that exported nothing. None: no metric has one.
+        """Sum up the account of `instances` and of others that exported nothing. None: no metric has one.
 
         Instances that exported nothing have no spans in the files, so that their losses would show nowhere.
         """
@@ -87,7 +87,7 @@ def _metric_files(files: Iterable[Path]) -> Iterator[Path]:
     for folder in dict.fromkeys(path.parent for path in files):
         try:
             found = sorted(Path(entry.path) for entry in entries_of(folder) if is_named(entry, PATTERNS))
-        except UsageError:  # `files` in it may be readable all the same
+        except UsageError:  # files in it may be readable although it can't be listed
             continue
         yield from (path for path in found if path.is_file())  # a FIFO would wait for its writer
 
@@ -115,5 +115,5 @@ def _account(sums: Counter[Key]) -> Account:
     # An attempt that one instance left on disk and a later one delivered counts as pending and as exported.
     surplus = settled + pending.total() - totals["attempts"]
     pending[_SPOOL] -= min(max(surplus, 0), pending[_SPOOL])
-    attempts = max(totals["attempts"], settled + pending.total())  # any more are of an instance not read here
+    attempts = max(totals["attempts"], settled + pending.total())  # more: of an instance that isn't read here
     return Account(attempts, exported, aggregated, dict(+dropped), dict(pending))

@@ -48,7 +48,7 @@ _NUMBER_MAX = 1 << 53
 
 
 class ActKind(NamedTuple):
-    """The properties that acts must have in common so that one can stand for the other."""
+    """The properties that acts must have in common to be counted as one."""
 
     job: int
     host: str
@@ -94,7 +94,7 @@ class _First:
 class Acts:
     """At most `limit` acts: the first one of each kind, and others of these kinds while there is room.
 
-    An act that finds no room is added to the first one of its kind, which stands for several from then on.
+    An act that finds no room is added to the first one of its kind, which counts several from then on.
     """
 
     def __init__(self, limit: int) -> None:
@@ -107,7 +107,7 @@ class Acts:
         """The number of attempts of kinds that found no room."""
 
     def add(self, job: int, act: ReportedAct) -> None:
-        """Take in an act of the job with the number `job`."""
+        """Add an act of the job with the number `job`."""
         kind = _kind(job, act)
         if kind in self._firsts:
             self._add_other(kind, act)
@@ -177,7 +177,7 @@ def act_of(span: WholeSpan, texts: Texts) -> ReportedAct:
 
 
 def attempts_of(span: WholeSpan) -> int:
-    """Return the number of attempts that an egress span stands for."""
+    """Return the number of attempts in an egress span."""
     attempts = _number(span.attributes.get("egress.attempts"))
     return 1 if attempts is None else attempts
 

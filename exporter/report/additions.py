@@ -20,7 +20,7 @@ from exporter.policy.model import DEFAULT
 from .sheet import Sheet, attempts_of
 
 _COMMAND = "##"
-"""Begins a command to a CI runner, wherever it stands in a line of a log: this text may be printed to one."""
+"""The beginning of a command to a CI runner, anywhere in a line of a log; additions may be printed to one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,7 @@ def _novel(sheet: Sheet) -> tuple[dict[Subject, frozenset[Lineage]], int]:
 
 
 def _learnt(sheet: Sheet, row: SummaryKey) -> tuple[Subject, Lineage] | None:
-    """Return the entry that `baseline learn` would make of `row`. None: it would make none, or was denied."""
+    """Return the entry that `baseline learn` would make of `row`. None: there is none, or it was denied."""
     if row.verdict == DENIED:
         return None
     try:

@@ -10,7 +10,7 @@ from .additions import Additions
 from .inert import fenced, prose, size
 
 Section = Callable[[int], str]
-"""Makes a text of at most so many bytes; it is empty if there is nothing to say, or no room for it."""
+"""Function from a number of bytes to a text of that size at most: empty if there is no text, or no room."""
 
 _NOTES_MAX = 50
 _FRAME_BYTES = 600
@@ -20,7 +20,7 @@ _INLINE_MAX = 4000
 
 
 def fitted(sections: Sequence[Section], limit_bytes: int) -> str:
-    """Join sections, each with a fair share of the room that those before it left."""
+    """Join sections, each with a fair share of the room that the sections before it left."""
     text = []
     for index, section in enumerate(sections):
         share = max(0, limit_bytes // (len(sections) - index))

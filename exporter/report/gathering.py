@@ -1,4 +1,4 @@
-"""Make a report of spans, within limits whatever their number: what is left out is counted, and noted.
+"""Make a report of any number of spans, within limits: parts that are left out are counted, and noted.
 
 gathering = Gathering()
 gathering.add(span)  # for each span that `whole_spans_in` yields
@@ -56,7 +56,7 @@ class Gathering:
         self._has_more_jobs = self._has_more_instances = False
 
     def add(self, span: WholeSpan) -> None:
-        """Take in a span, unless it was read already."""
+        """Add a span, unless it was added already."""
         if not span.trace_id or not span.span_id:
             self._without_ids += 1
             return

@@ -73,7 +73,7 @@ def render(
 
     `trace_url` is the URL of a trace, with `{trace_id}` in it. A `baseline` decides which acts are new, in
     place of the recorded decisions. With a `policy`, the page shows its decision on each act; in it,
-    `resolvers: system` stands for this machine's resolvers.
+    `resolvers: system` means this machine's resolvers.
     """
     from markupsafe import Markup
 
@@ -86,7 +86,7 @@ def render(
         csp=_policy(script, style),
         script=Markup(script),  # noqa: S704 - the project's own
         style=Markup(style),  # noqa: S704
-        data=Markup(embedded(data.fields)),  # noqa: S704 - escaped there
+        data=Markup(embedded(data.fields)),  # noqa: S704 - `embedded` escapes it
         jobs=plain_jobs(data),
         account=data.fields["account"],
         notes=data.fields["notes"],

@@ -60,7 +60,7 @@ def prose(text: str, *, limit: int = 500) -> str:
 
 
 def fenced(text: str, language: str) -> str:
-    """Format a block of code that shows `text` as it is, with a fence as long as that takes."""
+    """Format a block of code that shows `text` as it is, with a fence that is longer than any in it."""
     fence = "`" * max(3, *(len(run) + 1 for run in re.findall("`+", text) or [""]))
     return f"{fence}{language}\n{text.rstrip()}\n{fence}\n"
 

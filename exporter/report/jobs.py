@@ -1,4 +1,4 @@
-"""Jobs under construction, from their spans, in whatever order these come."""
+"""Put jobs together from their spans, in whatever order these come."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def rooted(programs: Mapping[str, ReportedProgram], root: str | None) -> dict[st
 def chosen(
     programs: Mapping[str, ReportedProgram], acts: Iterable[ReportedAct], limit: int
 ) -> dict[str, ReportedProgram]:
-    """Choose at most `limit` of `programs`, which are `rooted`: first those of `acts` and their ancestors."""
+    """Choose at most `limit` of `programs`, which are `rooted`: first the ones with `acts` or above these."""
     wanted: dict[str, None] = {}
     for act in acts:
         _want(programs, act.parent_id, wanted, limit)
@@ -55,7 +55,7 @@ def _want(
 
 
 def hung(acts: Iterable[ReportedAct], programs: Set[str], root: str | None) -> list[ReportedAct]:
-    """Return `acts` by start, with `root` as the parent of those whose parent is none of `programs`."""
+    """Return `acts`, sorted by start; `root` replaces each parent that is none of `programs`."""
     placed = (
         act if act.parent_id in programs or act.parent_id == root else replace(act, parent_id=root)
         for act in acts
@@ -105,7 +105,7 @@ class PartialJob:
     programs: dict[str, ReportedProgram] = field(default_factory=dict)
 
     def meet(self, span: WholeSpan) -> None:
-        """Take in the facts about the job that any of its spans has."""
+        """Note the facts about the job that each of its spans has."""
         if span.started_ns:
             self.started_ns = min(self.started_ns or span.started_ns, span.started_ns)
             self.ended_ns = max(self.ended_ns, span.ended_ns)
@@ -114,7 +114,7 @@ class PartialJob:
             self.mode = (span.started_ns, mode)
 
     def add_part(self, span: WholeSpan) -> None:
-        """Take in the job's own span; a job that is exported in parts has several."""
+        """Note the job's own span; a job that is exported in parts has several."""
         part = (span.started_ns, span.span_id)
         self.first_part = min(self.first_part or part, part)
 
@@ -139,14 +139,14 @@ class PartialJob:
         )
 
     def _named(self) -> str | None:
-        """Return the name of its own span, unless that is the default name."""
+        """Return the name of the job's own span, unless it is the default name."""
         return None if self.name == _UNNAMED else self.name
 
 
 def _root_program(
     programs: Mapping[str, ReportedProgram], span_id: str, acts: Sequence[ReportedAct]
 ) -> str | None:
-    """Return the name of the first program, by which a job is called that no CI system names, as in `run`."""
+    """Return the name of the first program: the title of a job that no CI system names, as in `run`."""
     roots = (each for each in programs.values() if each.parent_id == (span_id or None))
     first = min(roots, key=lambda each: (each.started_ns, each.span_id), default=None)
     if first is not None:

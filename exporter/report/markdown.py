@@ -55,7 +55,7 @@ def _missing(account: Account) -> Iterator[str]:
 
 
 LIMIT_BYTES = 1 << 20
-"""The most bytes that GitHub takes as the summary of a step."""
+"""The most bytes that GitHub accepts as the summary of a step."""
 
 _URGENT_ROWS_MAX = 100
 _ROWS_MAX = 500
@@ -78,7 +78,7 @@ def render(
     notes: Sequence[str] = (),
     limit_bytes: int = LIMIT_BYTES,
 ) -> str:
-    """Render all jobs, the most urgent first; then whether that is all, and `notes`, a line each.
+    """Render all jobs, the most urgent first; then whether the account is complete, and `notes`, a line each.
 
     `account` is None where it isn't known. `trace_url` holds `{trace_id}`. Whole rows and entries that don't
     fit into `limit_bytes` are left out, and the text says so; it is empty if no job fits.

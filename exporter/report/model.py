@@ -1,6 +1,6 @@
 """The data of a report: jobs, each with the programs that ran and their acts (attempts) on the network.
 
-Every text in it may come from an attacker, and none is escaped: whoever writes it somewhere must do that.
+Every text in it may come from an attacker, and none is escaped: whoever writes one somewhere must escape it.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class ReportedAct:
     question: str | None
     """`dns.question.name`: the name that a lookup asked for."""
     attempts: int
-    """1, or the number of attempts that it stands for."""
+    """The number of attempts: 1, unless several were only counted."""
     outcome: str | None
     """`egress.outcome`; None where nothing is known."""
     error: str | None
@@ -126,7 +126,7 @@ class Report:
 
 
 def in_utc(at_ns: int) -> datetime | None:
-    """Return a time in nanoseconds since 1970. None: no calendar has it."""
+    """Convert a time in nanoseconds since 1970 to date and time in UTC. None: no calendar has it."""
     try:
         return datetime.fromtimestamp(at_ns // 10**9, UTC)
     except (OverflowError, OSError, ValueError):

@@ -30,7 +30,7 @@ def previewed(
 
 
 def previewed_job(job: JobReport, held: WhatIf) -> JobReport:
-    """Do the same for one job, with the baseline and the policy in `held`."""
+    """Return `job` with the answers of the baseline and the policy in `held` on each act."""
     if held.to_nothing:
         return job
     mode = (job.mode or _AUDIT) if held.has_policy else job.mode

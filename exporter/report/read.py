@@ -25,8 +25,8 @@ def read(
     """Read a report from the spans in `paths` (files, folders), and the account from the metrics beside them.
 
     Incomplete files are reported to `say`, and in the report's notes, too. `on_read` is called now and then
-    with the bytes read since its last call. Raises UsageError where a path can't be read or holds something
-    else.
+    with the number of bytes read since its last call. Raises UsageError where a path can't be read or holds
+    something other than spans.
     """
     notes: dict[str, None] = {}
 

@@ -36,11 +36,11 @@ class Sheet:
     mode: str | None = None
     """`egress.mode`, audit or enforce; None without a policy."""
     baseline: Baseline | None = None
-    """The baseline that the job was compared with, if at hand: for its entries that have other chains."""
+    """The baseline that the job was compared with, if at hand: additions extend its entries by chains."""
     day: date | None = None
     """The day on which the job ended, in UTC."""
     began_ns: int = field(default=0, compare=False)
-    """The job's start, in nanoseconds since 1970 (UTC); 0 where that isn't needed."""
+    """The job's start, in nanoseconds since 1970 (UTC); 0 where it isn't needed."""
 
     @cached_property
     def has_baseline(self) -> bool:
@@ -68,7 +68,7 @@ class Sheet:
 
     @cached_property
     def attempts(self) -> int:
-        """All attempts, including those that no row counts."""
+        """The number of all attempts, including those that no row counts."""
         return attempts_of(self.tally.rows) + self.tally.uncounted
 
 
@@ -94,7 +94,7 @@ def sheet_of_report(job: JobReport, *, baseline: Baseline | None = None) -> Shee
 
 
 def attempts_of(rows: Iterable[Counted]) -> int:
-    """Return the number of attempts that `rows` stand for."""
+    """Return the number of attempts in `rows`."""
     return sum(traffic.attempts for _, traffic in rows)
 
 

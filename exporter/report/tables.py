@@ -32,7 +32,7 @@ class _Column(NamedTuple):
 def table(rows: Sequence[Counted], limit_bytes: int, *, rows_max: int, marks: Collection[str] = ()) -> str:
     """Return an HTML table of `rows` of at most `limit_bytes`; empty if not even one row fits.
 
-    `marks` says which of NEW and the verdicts are shown in a row that they apply to.
+    `marks` are NEW and verdicts: a row that one of them applies to shows it.
     """
     columns = list(_columns(rows, marks))
     heads = "".join(f"<th{column.attributes}>{column.head}</th>" for column in columns)

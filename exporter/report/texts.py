@@ -65,7 +65,7 @@ class Texts:
         return self._known.setdefault(shown, shown)
 
     def _takes(self, what: object) -> bool:
-        """Whether there is room for `what`; if so, take that room."""
+        """Whether there is room for `what`; if so, subtract it from the room."""
         size = sys.getsizeof(what)
         if size > self._room:
             return False

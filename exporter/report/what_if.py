@@ -28,7 +28,7 @@ class WhatIfAnswer(NamedTuple):
     novel: bool | None
     """Whether it is new to the baseline. None: no baseline was asked, not even when it was recorded."""
     is_known: bool | None
-    """For a novel act, whether its destination is known, if only with other chains. None: not asked."""
+    """For a novel act, whether its destination is known, with other chains. None: not asked."""
     effect: str | None
     """`allow` or `deny`. None: no policy is asked."""
     rule: str | None

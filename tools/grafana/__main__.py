@@ -15,7 +15,7 @@ DIRECTORY = Path(__file__).parents[2] / "dashboards" / "grafana"
 
 
 def generated() -> dict[Path, str]:
-    """The files and what is in them."""
+    """Return the text of each file."""
     boards = {"fleet": fleet, "pipeline": pipeline, "destination": destination, "exporter": exporter}
     return {
         DIRECTORY / f"{name}.json": json.dumps(module.board().built(), cls=JSONEncoder, indent=2) + "\n"

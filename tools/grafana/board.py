@@ -16,7 +16,7 @@ _SCHEMA_VERSION = 41
 
 @dataclass(frozen=True)
 class Section:
-    """A row with what belongs to it."""
+    """A row of a dashboard, with its panels."""
 
     title: str
     panels: list[Panel]
@@ -33,7 +33,7 @@ class Board:
     from_time: str = "now-6h"
 
     def built(self) -> model.Dashboard:
-        """What Grafana reads."""
+        """Build the dashboard as Grafana reads it."""
         title, _ = links.TITLES[self.uid]
         made = (
             dashboard.Dashboard(f"CI/CD egress: {title.lower()}")

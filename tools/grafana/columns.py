@@ -1,4 +1,4 @@
-"""Columns that several tables have, with where they lead to."""
+"""Columns that several tables have, with their links."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from tools.grafana.panels import ATTENTION, BAD, BYTES, COUNT, GOOD, Column, Map
 
 
 def _value_map(options: dict[str, tuple[str, str]]) -> Mapping:
-    """Other words, and a colour, for values."""
+    """Map values to other words, and a colour."""
     listed = {
         value: {"text": text, "color": color, "index": place}
         for place, (value, (text, color)) in enumerate(options.items())
@@ -58,10 +58,10 @@ ATTEMPTS = Column("Value", "Attempts", COUNT)
 
 
 def value(ref_id: str, title: str, unit: str = COUNT, mappings: tuple[Mapping, ...] = ()) -> Column:
-    """What one of several queries gives."""
+    """Make the column of one of several queries."""
     return Column(f"Value #{ref_id}", title, unit, mappings=mappings)
 
 
 def sent_and_received(first: str, second: str) -> list[Column]:
-    """Payload each way."""
+    """Make the columns for payload each way."""
     return [value(first, "Sent", BYTES), value(second, "Received", BYTES)]

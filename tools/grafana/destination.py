@@ -65,7 +65,7 @@ PROGRAM_LINK = links.to_traces(
 
 
 def board() -> Board:
-    """Who connects to one destination."""
+    """Make the dashboard that shows who connects to one destination."""
     return Board(
         uid=links.DESTINATION,
         description=(

@@ -45,7 +45,7 @@ SINCE = "Of exporters seen in the range, since each of them started."
 
 
 def board() -> Board:
-    """Whether everything is accounted for."""
+    """Make the dashboard that shows whether everything is accounted for."""
     return Board(
         uid=links.EXPORTER,
         description=(

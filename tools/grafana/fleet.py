@@ -50,7 +50,7 @@ ALERTS = series("ALERTS", 'alertname=~"CICDEgress.+"', 'alertstate="firing"')
 
 
 def board() -> Board:
-    """What all pipelines connect to."""
+    """Make the dashboard that shows what all pipelines connect to."""
     return Board(
         uid=links.FLEET,
         description=(

@@ -1,4 +1,4 @@
-"""Ways from one dashboard to another, and to the traces."""
+"""Links from one dashboard to another, and to the traces."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ _PLACEHOLDER = re.compile(r"\$\{[^}]*\}")
 
 
 def field(name: str) -> str:
-    """The value of another column of the same row."""
+    """Return a placeholder for the value of another column of the same row."""
     return f"${{__data.fields.{name}:percentencode}}"
 
 
 def label(name: str) -> str:
-    """The value of a label of a series."""
+    """Return a placeholder for the value of a label of a series."""
     return f"${{__field.labels.{name}:percentencode}}"
 
 
 def to_dashboard(title: str, uid: str, **variables: str) -> Link:
-    """To another dashboard, with the same servers and times, and with these variables."""
+    """Make a link to another dashboard, with the same servers and times, and with these variables."""
     given = [f"var-{name}={value}" for name, value in variables.items()]
     kept = ["${prometheus:queryparam}", "${jaeger:queryparam}", "${__url_time_range}"]
     return {"title": title, "url": f"/d/{uid}?{'&'.join([*given, *kept])}"}
 
 
 def to_traces(title: str, tags: dict[str, str]) -> Link:
-    """To Jaeger's traces with a span that has all of these tags, in Explore."""
+    """Make a link to Jaeger's traces with a span that has all of these tags, in Explore."""
     wanted = " ".join(f'{name}="{value}"' for name, value in tags.items())
     source = {"type": "jaeger", "uid": "${jaeger}"}
     search = {
@@ -64,7 +64,7 @@ def to_traces(title: str, tags: dict[str, str]) -> Link:
 
 
 def _quoted(text: str) -> str:
-    """Percent-encoded, but for what Grafana puts values in place of."""
+    """Percent-encode `text`, except Grafana's placeholders."""
     placeholders = _PLACEHOLDER.findall(text)
     parts = [quote(part, safe="") for part in _PLACEHOLDER.split(text)]
     return parts[0] + "".join(
@@ -73,22 +73,22 @@ def _quoted(text: str) -> str:
 
 
 def pipeline_cell() -> Link:
-    """From a pipeline's name to its dashboard."""
+    """Make a link from a pipeline's name to its dashboard."""
     return to_dashboard("What ${__value.raw} connects to", PIPELINE, pipeline=CELL)
 
 
 def destination_cell() -> Link:
-    """From a destination's name to its dashboard."""
+    """Make a link from a destination's name to its dashboard."""
     return to_dashboard("Who connects to ${__value.raw}", DESTINATION, destination=CELL)
 
 
 def built(link: Link) -> dashboard.DashboardLink:
-    """The same for a whole panel."""
+    """Convert a link of a cell to one of a whole panel."""
     return dashboard.DashboardLink(link["title"]).url(link["url"])
 
 
 def to_the_others(uid: str) -> list[dashboard.DashboardLink]:
-    """What stands at the top of a dashboard."""
+    """Make the links at the top of the dashboard `uid`, to all others."""
     return [
         dashboard.DashboardLink(name)
         .type(DashboardLinkType.LINK)

@@ -24,11 +24,11 @@ _EMPTY_CELL = "–"
 _REF_IDS = "ABCDEFGHIJ"
 _STEP_MIN = "1m"
 _BARS = 60
-"""More don't tell more, and each costs Prometheus as much as a number for the whole range."""
+"""The number of bars: more would show no more, and each costs Prometheus as much as the whole range."""
 
 
 class Size(NamedTuple):
-    """In cells of the grid, which is 24 wide."""
+    """The size of a panel in cells of the grid, which is 24 wide."""
 
     width: int
     height: int
@@ -39,10 +39,10 @@ STAT, HALF, WHOLE = Size(3, 4), Size(12, 9), Size(24, 9)
 
 @dataclass(frozen=True)
 class Column:
-    """What a table shows of a field."""
+    """A column of a table, which shows a field."""
 
     name: str
-    """Of the field: a label, `Value`, or `Value #A` with several queries."""
+    """The field's name: a label, `Value`, or `Value #A` with several queries."""
     title: str
     unit: str = TEXT
     links: tuple[Link, ...] = ()
@@ -60,7 +60,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Alarm:
-    """From which value on a number is in another colour."""
+    """The value from which on a number has another colour."""
 
     color: str = NEUTRAL
     above: float = 1
@@ -81,7 +81,7 @@ def number(
     links: tuple[Link, ...] = (),
     mappings: tuple[Mapping, ...] = (),
 ) -> Panel:
-    """One number for the whole time range."""
+    """Make a panel with one number for the whole time range."""
     steps = [model.Threshold(None, alarm.otherwise), model.Threshold(alarm.above, alarm.color)]
     return (
         stat.Panel()
@@ -111,7 +111,7 @@ def rows(
     no_value: str,
     size: Size = HALF,
 ) -> Panel:
-    """A table: a line for each set of labels, a column of values for each query; the first value sorts."""
+    """Make a table: a line for each set of labels, a column for each query; the first value sorts."""
     queries = [
         _instant(ref_id, expr).format(PromQueryFormat.TABLE)
         for ref_id, expr in zip(_REF_IDS, exprs, strict=False)
@@ -136,7 +136,7 @@ def rows(
 def _properties(column: Column) -> list[model.DynamicConfigValue]:
     properties = [
         model.DynamicConfigValue(id_val="unit", value=column.unit),
-        # Else an empty cell says what the whole table says when there is nothing.
+        # Else an empty cell shows the text that the whole table shows when it is empty.
         model.DynamicConfigValue(id_val="noValue", value=_EMPTY_CELL),
     ]
     if column.links:
@@ -159,7 +159,7 @@ def over_time(
     is_stacked: bool = True,
     size: Size = HALF,
 ) -> Panel:
-    """Bars that add up, or else points."""
+    """Make a panel over time, with bars that add up, or else points."""
     panel = (
         timeseries.Panel()
         .title(title)
@@ -214,7 +214,7 @@ class _TraceSearch(Builder[Dataquery], Dataquery):
         return self
 
     def to_json(self) -> dict[str, object]:
-        """As the data source reads it; tags are in logfmt."""
+        """Return the query as the data source reads it; tags are in logfmt."""
         return {
             "refId": "A",
             "datasource": {"type": JAEGER.type_val, "uid": JAEGER.uid},
@@ -226,7 +226,7 @@ class _TraceSearch(Builder[Dataquery], Dataquery):
 
 
 def traces(title: str, description: str, tags: str, *, no_value: str) -> Panel:
-    """The latest traces in which one span has all the tags; a trace's id opens it."""
+    """Make a table of the latest traces in which one span has all the tags; a trace's id opens it."""
     panel = _table(title, description, no_value, HALF).datasource(JAEGER).with_target(_TraceSearch(tags))
     for name, unit in (("Trace ID", TEXT), ("Start time", "dateTimeAsIso"), ("Duration", "µs")):
         panel.override_by_name(name, [model.DynamicConfigValue(id_val="unit", value=unit)])

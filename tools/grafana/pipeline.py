@@ -1,4 +1,4 @@
-"""One pipeline: what it connects to, what of that is new or against its policy, and in which traces."""
+"""One pipeline: its destinations, which of them are new or against its policy, and in which traces."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ TO_COLUMNS = [columns.TASK, DESTINATION, columns.PORT, columns.TRANSPORT]
 
 
 def board() -> Board:
-    """What one pipeline connects to."""
+    """Make the dashboard that shows what one pipeline connects to."""
     return Board(
         uid=links.PIPELINE,
         description=(

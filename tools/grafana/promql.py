@@ -1,4 +1,4 @@
-"""PromQL of the dashboards, made for counters that live as long as one job and for those of daemons alike."""
+"""PromQL of the dashboards, for counters that live as long as one job and for counters of daemons alike."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ IS_DENIED = f'{VERDICT}="deny"'
 WOULD_BE_DENIED = f'{VERDICT}="audit"'
 IS_AGAINST_POLICY = f'{VERDICT}=~"deny|audit"'
 IS_REMOTE = f'{HOST}!~"127[.].+|::1|localhost"'
-"""Loopback is traced like the rest, and is nobody's destination."""
+"""Excludes loopback, which is traced like other destinations, but is of no interest here."""
 
 _REMEMBERED = "1h"
-"""For how long a counter may be away (a collector that restarts) without counting from zero again."""
+"""How long a counter may be missing (while a collector restarts) without counting from zero again."""
 
 
 def series(metric: str, *matchers: str) -> str:
-    """A selector."""
+    """Return a selector of series."""
     return f"{metric}{{{', '.join(matchers)}}}"
 
 
 def added(selector: str, window: str = RANGE) -> str:
-    """What each counter gained in the window.
+    """Return a query for what each counter gained in the window.
 
-    Not `increase`: that takes a counter's first sample as where it starts. The counters of a runner that
-    lives for one job are complete when they are first seen, and are zero before. Every exporter's start
-    makes counters of their own, so none is ever reset.
+    It isn't `increase`, which takes a counter's first sample as its start: the counters of a runner that
+    lives for one job are complete when they are first seen, and are zero before. Every start of an exporter
+    makes counters of its own, so none is ever reset.
     """
     now = f"max_over_time({selector}[{window}])"
     before = f"max_over_time({selector}[{_REMEMBERED}] offset {window})"
@@ -50,47 +50,48 @@ def added(selector: str, window: str = RANGE) -> str:
 
 
 def added_by(labels: tuple[str, ...], selector: str, window: str = RANGE) -> str:
-    """The same, summed up by labels; without what gained nothing."""
+    """Return a query for what counters gained, summed up by labels; sums of zero are left out."""
     return f"sum by ({', '.join(labels)}) ({added(selector, window)}) > 0"
 
 
 def total(selector: str) -> str:
-    """What all of them gained together; 0 when there is none."""
+    """Return a query for what all counters gained together; 0 when there is none."""
     return f"sum({added(selector)}) or vector(0)"
 
 
 def number_of(labels: tuple[str, ...], selector: str, *, by: str | None = None) -> str:
-    """How many different sets of labels gained something, in all or by one label."""
+    """Return a query for the number of sets of labels that gained something, in all or by one label."""
     grouping = f" by ({by})" if by else ""
     return f"count{grouping} ({added_by(labels, selector)})"
 
 
 def zero_where(selector: str, *, by: str | None = None) -> str:
-    """0 where there are such series in the range, and nothing where there are none."""
+    """Return a query for 0 where there are such series in the range, and for nothing where there are none."""
     grouping = f" by ({by})" if by else ""
     return f"0 * count{grouping} (present_over_time({selector}[{RANGE}]))"
 
 
 def latest(selector: str) -> str:
-    """The last value in the range of each series: of an exporter that is gone, the one it ended with."""
+    """Return a query for each series' last value in the range; a gone exporter's is the one it ended with."""
     return f"last_over_time({selector}[{RANGE}])"
 
 
 def latest_sum(selector: str) -> str:
-    """Their sum; 0 when there is none."""
+    """Return a query for the sum of the latest values; 0 when there is none."""
     return f"(sum({latest(selector)}) or vector(0))"
 
 
 def quantile(ratio: float, labels: tuple[str, ...], *matchers: str) -> str:
-    """Of how long connects took, by labels, over time."""
+    """Return a query for a quantile of the time that connects took, by labels, over time."""
     buckets = added(series(f"{CONNECT_DURATION}_bucket", *matchers), INTERVAL)
     return f"histogram_quantile({ratio}, sum by ({', '.join(['le', *labels])}) ({buckets}))"
 
 
 def new_by_history(labels: tuple[str, ...], *matchers: str) -> str:
-    """Attempts in the range at what wasn't seen in the `$window` before it, by pipelines that were.
+    """Return a query for attempts at what wasn't seen in the `$window` before the range.
 
-    What was denied wasn't seen: nothing went there, and no baseline learns it.
+    Pipelines without metrics of that time are left out. A denied attempt doesn't count as seen: nothing went
+    there, and no baseline learns it.
     """
     selector = series(CONNECTIONS, *matchers)
     listed = ", ".join(labels)

@@ -1,4 +1,4 @@
-"""Panels that several dashboards have, each of the series that it is about."""
+"""Panels that several dashboards have, each for the series of one dashboard."""
 
 from __future__ import annotations
 
@@ -33,31 +33,31 @@ class Scope:
     matchers: tuple[str, ...]
 
     def connections(self, *more: str) -> str:
-        """Attempts."""
+        """Return a selector of attempts."""
         return series(CONNECTIONS, *self.matchers, *more)
 
     def io(self, direction: str) -> str:
-        """Payload, one way."""
+        """Return a selector of payload, one way."""
         return series(IO, *self.matchers, f'{DIRECTION}="{direction}"')
 
     @property
     def sent(self) -> str:
-        """Payload that left."""
+        """A selector of payload that left."""
         return self.io("transmit")
 
     @property
     def received(self) -> str:
-        """Payload that came."""
+        """A selector of payload that came."""
         return self.io("receive")
 
 
 def sums(label: str, selector: str, *, has_exemplars: bool = False) -> Curve:
-    """What counters gained in each interval, a curve for each value of a label."""
+    """Make curves of what counters gained in each interval, one for each value of a label."""
     return Curve(f"sum by ({label}) ({added(selector, INTERVAL)})", f"{{{{{label}}}}}", has_exemplars)
 
 
 def novel(scope: Scope, title: str, description: str, expr: str) -> Panel:
-    """A number of what is novel; none where there is no baseline."""
+    """Make a number of novel attempts or destinations; it is empty where there is no baseline."""
     return number(
         title,
         f"{description} Empty as long as no exporter runs with --baseline.",
@@ -68,7 +68,7 @@ def novel(scope: Scope, title: str, description: str, expr: str) -> Panel:
 
 
 def denied(scope: Scope) -> list[Panel]:
-    """How much was denied, and how much would be."""
+    """Make the numbers of attempts that were denied, and that would be."""
     return [
         number(
             "Denied",
@@ -86,12 +86,12 @@ def denied(scope: Scope) -> list[Panel]:
 
 
 def attempts(scope: Scope) -> Panel:
-    """How much was tried."""
+    """Make the number of attempts."""
     return number("Attempts", "Connects and datagram sends.", total(scope.connections()))
 
 
 def payload(scope: Scope) -> list[Panel]:
-    """How much went each way."""
+    """Make the numbers of payload each way."""
     told = "Payload of TCP and UDP that is over."
     return [
         number("Sent", told, total(scope.sent), unit=BYTES),
@@ -100,7 +100,7 @@ def payload(scope: Scope) -> list[Panel]:
 
 
 def novel_rows(scope: Scope, title: str, labels: tuple[str, ...], where: list[Column]) -> Panel:
-    """A line for each novel destination; `where` are the columns of `labels`."""
+    """Make a table with a line for each novel destination; `where` are the columns of `labels`."""
     return rows(
         title,
         "Attempts at what the baseline doesn't have. A destination leads to the traces that have it: "
@@ -112,7 +112,7 @@ def novel_rows(scope: Scope, title: str, labels: tuple[str, ...], where: list[Co
 
 
 def denied_rows(scope: Scope, labels: tuple[str, ...], where: list[Column]) -> Panel:
-    """A line for each destination that a policy is against; `where` are the columns of `labels`."""
+    """Make a table of the destinations that a policy is against; `where` are the columns of `labels`."""
     return rows(
         "Denied, or would be",
         "Attempts that a policy is against.",
@@ -130,7 +130,7 @@ def attempts_over_time(
     links: tuple[Link, ...] = (),
     colors: dict[str, str] | None = None,
 ) -> Panel:
-    """Attempts by a label, with exemplars."""
+    """Make a panel of attempts over time by a label, with exemplars."""
     return over_time(
         title,
         "Attempts in each interval, a counter's first value included. Points are exemplars: the latest "

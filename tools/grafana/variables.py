@@ -1,4 +1,4 @@
-"""What one chooses at the top of a dashboard."""
+"""The variables that one sets at the top of a dashboard."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ JAEGER = model.DataSourceRef(type_val="jaeger", uid="${jaeger}")
 
 
 def common() -> list[Variable]:
-    """Which servers to ask, on every dashboard."""
+    """Make the variables of every dashboard: the servers to ask."""
     sources = [
         build.DatasourceVariable(kind)
         .type(kind)
@@ -39,7 +39,7 @@ def common() -> list[Variable]:
 
 
 def window() -> Variable:
-    """How far back a destination must be unknown to count as new by history."""
+    """Make the variable for how far back a destination must be unknown to count as new by history."""
     return (
         build.CustomVariable("window")
         .label("Known for")
@@ -50,34 +50,34 @@ def window() -> Variable:
 
 
 def pipelines() -> Variable:
-    """Some pipelines, or all."""
+    """Make the variable for some pipelines, or all."""
     return _several("pipeline", "Pipelines", "Pipelines that connected to something", CONNECTIONS, PIPELINE)
 
 
 def pipeline() -> Variable:
-    """One pipeline."""
+    """Make the variable for one pipeline."""
     return _one("pipeline", "Pipeline", "The pipeline to look at", PIPELINE)
 
 
 def tasks() -> Variable:
-    """Some tasks of the pipeline, or all."""
+    """Make the variable for some tasks of the pipeline, or all."""
     of_pipeline = series(CONNECTIONS, f'{PIPELINE}="$pipeline"')
     return _several("task", "Tasks", "Its tasks (CI jobs)", of_pipeline, TASK)
 
 
 def destination() -> Variable:
-    """One destination."""
+    """Make the variable for one destination."""
     return _one("destination", "Destination", "The name or address to look at", promql.HOST)
 
 
 def pipelines_of_destination() -> Variable:
-    """Some of the pipelines that connected to it, or all."""
+    """Make the variable for some of the pipelines that connected to the destination, or all."""
     to_it = series(CONNECTIONS, f'{promql.HOST}="$destination"')
     return _several("pipeline", "Pipelines", "Pipelines that connected to it", to_it, PIPELINE)
 
 
 def more_tags() -> Variable:
-    """What else a span must have."""
+    """Make the variable for further tags that a span must have."""
     return (
         build.TextBoxVariable("tags")
         .label("More span tags")
@@ -91,7 +91,7 @@ def _one(name: str, title: str, description: str, label: str) -> Variable:
 
 
 def _several(name: str, title: str, description: str, metric: str, label: str) -> Variable:
-    # `.*` and not a list of all: what has no such name is among all, too.
+    # `.*`, not a list of all values: series without this label are among all, too.
     every = model.VariableOption(text=["All"], value=["$__all"])
     return (
         _query(name, title, description, metric, label)

@@ -26,14 +26,14 @@ from tools.kernels.unpacked import Kernel, fetch
 
 OUTCOMES = RESULTS / "results.json"
 _SHORT = (THIS_MACHINE, *(stock.name for stock in KERNELS if stock.is_too_old))
-"""What takes a minute: it begins last, so that all end at about the same time."""
+"""The kernels that take a minute: they begin last, so that all end at about the same time."""
 _JOBS = (os.cpu_count() or 1) + 1
 """A machine keeps one processor busy; with one machine more, none is idle while the last two run."""
 _TABLE_WIDTH = 250
 
 
 def main() -> int:
-    """Returns the exit status."""
+    """Try the kernels; return the exit status."""
     extras = [stock.name for stock in KERNELS if stock.is_extra]
     names = [stock.name for stock in KERNELS if not stock.is_extra]
     parser = argparse.ArgumentParser(prog="python -m tools.kernels", description=__doc__)
@@ -65,7 +65,7 @@ def main() -> int:
 def _prepare(
     pool: ThreadPoolExecutor, chosen: Sequence[Stock]
 ) -> tuple[Made, dict[Stock, Kernel | UnavailableError]]:
-    """Roots, kernels, programs."""
+    """Prepare roots, kernels, checkouts and programs."""
     began_s = time.monotonic()
     roots = dict(zip(("bookworm", "trixie"), pool.map(make_root, ("bookworm", "trixie")), strict=True))
     kernels = dict(zip(chosen, pool.map(_fetched, chosen), strict=True))
@@ -79,7 +79,7 @@ def _prepare(
 
 
 def _all_tried(pool: ThreadPoolExecutor, jobs: Mapping[str, Callable[[], Outcome]]) -> list[Outcome]:
-    """Side by side; what came of each, in their order."""
+    """Run the jobs side by side; return their outcomes in the order of `jobs`."""
     begun = {name: pool.submit(jobs[name]) for name in sorted(jobs, key=lambda name: name in _SHORT)}
     return [begun[name].result() for name in jobs]
 

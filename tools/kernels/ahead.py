@@ -1,4 +1,4 @@
-"""What is made before a kernel boots, since after that it takes minutes: bytecode, test programs."""
+"""Make bytecode and test programs before a kernel boots: in the machine it would take minutes."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ print(Path("/results/ahead/bytecode/{compiler}.json").read_text())
 
 
 def offsets_in(btf: bytes) -> dict[str, int]:
-    """Where that kernel has what the programs read. Raises KernelError."""
+    """Return the offsets of what the programs read, in the kernel with this BTF. Raises KernelError."""
     return Btf(btf).offsets(MEMBERS)
 
 
 def compile_for(offsets: Mapping[str, int], root: Root) -> str:
-    """Our programs for a kernel with these offsets, by the root's compiler, as that prints it.
+    """Compile our programs for a kernel with these offsets, by the root's compiler; return its output.
 
     Raises KernelError.
     """
@@ -50,7 +50,7 @@ def _moved(flag: str, folder: Path) -> str:
 
 
 def test_programs(root: Root) -> Path:
-    """The folder of those that the tests run; they are static, and so run with any root."""
+    """Make the folder of programs that the tests run; they are static, and so run with any root."""
     sources = sorted(path for path in _PROGRAMS.iterdir() if path.is_file())
     target = CACHE / f"programs-{digest(*sources)}"
     with made_once(target) as unfinished:
@@ -68,7 +68,7 @@ def test_programs(root: Root) -> Path:
 
 
 def put(folder: Path, programs: Path, bytecode: Mapping[str, str]) -> None:
-    """Into a folder for `--made-ahead` of the tests; `bytecode` by the name of its compiler."""
+    """Put both into a folder for `--made-ahead` of the tests; `bytecode` is by the name of its compiler."""
     shutil.copytree(programs, folder / "programs")
     (folder / "bytecode").mkdir(parents=True)
     for compiler, answer in bytecode.items():
@@ -76,12 +76,12 @@ def put(folder: Path, programs: Path, bytecode: Mapping[str, str]) -> None:
 
 
 def put_compiler(folder: Path, compiler: str) -> None:
-    """Put there what stands in for exporter/kernel/compilation/compiler.py there: it prints what that did."""
+    """Put a stand-in for exporter/kernel/compilation/compiler.py there; it prints that one's output."""
     (folder / "compiler.py").write_text(_STAND_IN.format(compiler=compiler))
 
 
 def keep_for_the_next_start(cache: Path, offsets: Mapping[str, int], answer: str) -> None:
-    """Put bytecode where ci-egress looks for it first, as an earlier start would have."""
+    """Put bytecode where ci-egress looks for it first, as an earlier start would have left it."""
     folder = bpf_directory()
     request = Request(source_text(folder), compiler_flags(folder, dict(offsets)), folder)
     Cache(cache).put(request.digest(), json.loads(answer))

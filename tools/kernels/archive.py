@@ -19,9 +19,9 @@ from tools.kernels.folders import CACHE, UnavailableError, locked, made_once
 
 DEBIAN_KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 UBUNTU_KEYRING = "usr/share/keyrings/ubuntu-archive-keyring.gpg"
-"""In the package ubuntu-keyring, of Ubuntu and of Debian 13, below the root."""
+"""The file's path below the root; the package ubuntu-keyring of Ubuntu and of Debian 13 has it."""
 _KERNEL = re.compile(r"linux-(image|base|binary|modules)-\d")
-"""Packages that are one kernel: what boots, and its modules."""
+"""Packages that belong to one kernel: its image, and its modules."""
 _FIELD = re.compile(r"^(Package|Version): (.+)$", re.MULTILINE)
 
 
@@ -33,22 +33,22 @@ class Package(NamedTuple):
 
     @property
     def file(self) -> str:
-        """How apt names what it downloads; an epoch's colon is escaped there."""
+        """A pattern for the name of the file that apt downloads, in which an epoch's colon is escaped."""
         return f"{self.name}_{self.version.replace(':', '%3a')}_*.deb"
 
 
 @dataclass(frozen=True)
 class Archive:
-    """Where a distribution's packages are."""
+    """The archive of a distribution's packages."""
 
     name: str
     url: Callable[[], str]
     keyring: Callable[[], Path]
-    """Keys of those who sign it. Raises UnavailableError."""
+    """Function that returns the file of its signers' keys. Raises UnavailableError."""
 
 
 def debian_url() -> str:
-    """The mirror that this machine's apt uses, if it is a Debian; `DEBIAN_MIRROR` names another."""
+    """Return the mirror that this machine's apt uses, if it is a Debian; `DEBIAN_MIRROR` names another."""
     format_ = "$(ORIGIN) $(REPO_URI)"
     command = ["apt-get", "indextargets", "--format", format_, "Identifier: Packages"]
     lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
@@ -58,13 +58,13 @@ def debian_url() -> str:
 
 
 def ubuntu_url() -> str:
-    """Ubuntu's own; `UBUNTU_MIRROR` names another."""
+    """Return Ubuntu's own archive; `UBUNTU_MIRROR` names another."""
     return os.environ.get("UBUNTU_MIRROR") or "http://archive.ubuntu.com/ubuntu"
 
 
 @lru_cache
 def ubuntu_keyring() -> Path:
-    """Ubuntu's own on Ubuntu; elsewhere Debian's package of it, whose signature Debian's keyring checks."""
+    """Return Ubuntu's keyring: on Ubuntu the installed one, else the one of Debian's signed package."""
     installed = Path("/", UBUNTU_KEYRING)
     if installed.exists():
         return installed
@@ -109,10 +109,10 @@ Signed-By: {keyring}
 
 
 class Index:
-    """What suites of an archive have, kept from one run to the next; apt can't be asked twice at once."""
+    """The packages of suites of an archive, kept from one run to the next; apt can't run twice at once."""
 
     def __init__(self, archive: Archive, suites: Sequence[str]) -> None:
-        """Nothing is asked yet. Raises UnavailableError without the archive's keys."""
+        """Ask the archive nothing yet. Raises UnavailableError without the archive's keys."""
         self._url = archive.url()
         self._folder = folder = CACHE / "apt" / f"{archive.name.lower()}-{suites[0]}"
         sources = _SOURCES.format(url=self._url, suites=" ".join(suites), keyring=archive.keyring())
@@ -132,7 +132,7 @@ class Index:
             raise UnavailableError(f"{self._url} can't be used: {last}") from None
 
     def newest_kernel(self, package: str) -> list[Package]:
-        """What `package` needs that is part of one kernel. Raises UnavailableError where there is none."""
+        """Return the packages of the kernel that `package` needs. Raises UnavailableError without one."""
         lines = self._run("apt-cache", "depends", "--recurse", "--important", package).splitlines()
         names = sorted({line for line in lines if _KERNEL.match(line)})
         if not names:
@@ -140,13 +140,13 @@ class Index:
         return self.newest(names)
 
     def newest(self, names: Sequence[str]) -> list[Package]:
-        """The versions that would be installed."""
+        """Return the versions that would be installed."""
         shown = self._run("apt-cache", "--no-all-versions", "show", *names)
         found = [dict(_FIELD.findall(paragraph)) for paragraph in shown.split("\n\n")]
         return [Package(each["Package"], each["Version"]) for each in found if each]
 
     def download(self, packages: Sequence[Package], folder: Path) -> list[Path]:
-        """Their files, in `folder`. Raises UnavailableError."""
+        """Download packages to `folder`; return their files. Raises UnavailableError."""
         folder.mkdir(parents=True, exist_ok=True)
         wanted = [f"{package.name}={package.version}" for package in packages]
         try:

@@ -1,4 +1,4 @@
-"""The archive that a kernel takes as its first file system (Documentation/driver-api/early-userspace)."""
+"""The archive that a kernel reads as its first file system (Documentation/driver-api/early-userspace)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _ALIGNED_BYTES = 4
 
 
 class Entry(NamedTuple):
-    """A file or folder, root's."""
+    """A file or folder, which belongs to root."""
 
     name: str
     mode: int
@@ -20,17 +20,17 @@ class Entry(NamedTuple):
 
     @classmethod
     def folder(cls, name: str) -> Entry:
-        """An empty one."""
+        """Make an empty folder."""
         return cls(name, stat.S_IFDIR | 0o755, b"")
 
     @classmethod
     def program(cls, name: str, data: bytes) -> Entry:
-        """A file that may be executed."""
+        """Make a file that may be executed."""
         return cls(name, stat.S_IFREG | 0o755, data)
 
 
 def archived(entries: Iterable[Entry]) -> bytes:
-    """All of them, uncompressed: reading it costs more than its size."""
+    """Archive the entries, uncompressed: unpacking would cost more than the size."""
     return b"".join(part for number, entry in enumerate(_ended(entries)) for part in _parts(number, entry))
 
 
@@ -40,7 +40,7 @@ def _ended(entries: Iterable[Entry]) -> Iterator[Entry]:
 
 
 def _parts(number: int, entry: Entry) -> Iterator[bytes]:
-    """The header, 13 fields of 8 digits; the name and its end; the data."""
+    """Yield the header, 13 fields of 8 digits, with the name and its end; then the data."""
     name = entry.name.encode() + b"\0"
     links, owner, group, changed, devices, sum_ = 1, 0, 0, 0, (0, 0, 0, 0), 0
     sizes = len(entry.data), *devices, len(name), sum_

@@ -1,4 +1,4 @@
-"""Where what is made is kept: under a name of what made it, whole or not at all."""
+"""Folders of files that are made once: named after what they are made of, and there whole or not at all."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "ci-egress/kernels")
-"""May be deleted at any time."""
+"""The folder that holds them; it may be deleted at any time."""
 RESULTS = CHECKOUT / "build/kernels"
 
 
 class UnavailableError(Exception):
-    """What another machine has can't be had now."""
+    """Something that another machine has can't be fetched now."""
 
 
 def digest(*made_of: object) -> str:
-    """Of values, and of the contents of files."""
+    """Return a digest of values, and of the contents of files."""
     sha = hashlib.sha256()
     for part in made_of:
         sha.update(part.read_bytes() if isinstance(part, Path) else repr(part).encode())
@@ -31,7 +31,7 @@ def digest(*made_of: object) -> str:
 
 @contextmanager
 def locked(target: Path) -> Iterator[None]:
-    """During the block nobody else makes `target`."""
+    """Keep others from making `target` during the block."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with target.with_name(f"{target.name}.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -40,7 +40,7 @@ def locked(target: Path) -> Iterator[None]:
 
 @contextmanager
 def made_once(target: Path) -> Iterator[Path | None]:
-    """A folder to fill, `target` at the end of a block that raises nothing; None where that is there."""
+    """Yield a folder to fill, which becomes `target` if the block raises nothing; None if `target` exists."""
     with locked(target):
         if target.exists():
             os.utime(target)

@@ -1,7 +1,7 @@
 #!/bin/busybox sh
 # shellcheck shell=dash
-# The first process: from what was packed with the kernel into the root. Once there is /proc, busybox's shell finds
-# its own tools by name.
+# The first process: it leads from the file system that was packed with the kernel into the root. Once there is /proc,
+# busybox's shell finds its own tools by name.
 /bin/busybox mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev

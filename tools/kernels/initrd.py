@@ -15,7 +15,7 @@ _MODULES = ("virtio_pci", "virtio_blk", "ext4", "9pnet_virtio", "9p")
 
 
 def initrd(kernel: Kernel, busybox: Path) -> bytes:
-    """What the kernel sees first: what it takes to reach its root, and folders of the host."""
+    """Make the first file system: all that the kernel needs to reach its root, and folders of the host."""
     return archived(_entries(kernel, busybox))
 
 
@@ -29,7 +29,7 @@ def _entries(kernel: Kernel, busybox: Path) -> Iterator[Entry]:
 
 
 def _needed(kernel: Kernel) -> list[Path]:
-    """Files of the modules and of what they need, in the order in which they go in."""
+    """Return the files of the modules and of others that they need, in the order to insert them."""
     where = ["--dirname", str(kernel.folder), "--set-version", kernel.release]
     command = ["modprobe", *where, "--show-depends", "--all"]
     told = subprocess.run([*command, *_MODULES], capture_output=True, text=True, check=True).stdout

@@ -1,6 +1,6 @@
 """A virtual machine of one kernel: boots, runs a job, and powers off, or is ended when it takes too long.
 
-Nothing of it stays: what it writes to the root is lost with it.
+It leaves nothing behind: what it writes to the root is lost with it.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from tools.kernels.roots import Root
 from tools.kernels.unpacked import Kernel
 
 ACCELERATION = os.environ.get("KERNELS_ACCEL", "tcg,thread=single")
-"""Of qemu. By its own emulation every kernel boots on any host; with `kvm` it takes a tenth of the time."""
+"""Qemu's accelerator. Emulated, every kernel boots on any host; with `kvm` it takes a tenth of the time."""
 CLOCK = () if ACCELERATION.startswith("kvm") else ("-icount", "shift=0")
-"""By the emulated processor's instructions, a nanosecond each. So a machine notices nothing of a busy host:
-no limit of time in it is reached sooner on one."""
+"""The clock counts the emulated processor's instructions, a nanosecond each. So a machine notices nothing of
+a busy host: no time limit in it is reached sooner."""
 CPU = os.environ.get("KERNELS_CPU", "kvm64,+rdrand")
-"""What distributions build for, and no more. What a newer one has costs more in emulation than it saves: five
-levels of page tables, checks of accesses to user memory, and copies byte by byte, which kernel and libc take
-for the quick way where ERMS says so."""
+"""The processor that distributions build for. Features of newer ones cost more in emulation than they save:
+five levels of page tables, checks of accesses to user memory, and copies byte by byte, which kernel and libc
+use as the quick way where ERMS says so."""
 LIMIT_S = 3000
-"""Until it counts as hung: it gets what others leave of the processors. Alone, it takes two minutes."""
+"""Seconds until it counts as hung: it only gets the processors' idle time. Alone, it needs two minutes."""
 MEMORY_MIB = 2048
 # no_timer_check: on a busy host Ubuntu's kernels take the emulated timer for broken, and stop.
 # The second line is for speed: emulated, clearing memory and waiting for RCU take a fifth of the time.
@@ -42,16 +42,16 @@ _TAIL_LINES = 40
 
 @dataclass(frozen=True)
 class Boot:
-    """One that is over."""
+    """A boot that is over."""
 
     results: Path
-    """Folder: what `qemu` said, `console`, `log` of the job, and what the job left."""
+    """The folder with `qemu`'s output, the `console`, the job's `log`, and the files that the job left."""
     status: int | None
-    """The job's; None when it didn't come to an end."""
+    """The job's exit status; None when it didn't come to an end."""
     seconds: float
 
     def story(self) -> str:
-        """What the console and the job's log say last."""
+        """Return the last lines of qemu's output, the console and the job's log."""
         parts = (_tail(self.results / name) for name in ("qemu", "console", "log"))
         return "\n".join(part for part in parts if part)
 
@@ -69,13 +69,13 @@ python3 -m compileall -q . >&2
 }}
 tar --create .
 """
-"""Given the sources and .venv, one tar file behind the other: Python compiles all of it, pytest its tests."""
+"""Reads the sources and .venv, one tar file behind the other: Python compiles all of it, pytest its tests."""
 
 
 def pack_checkout(root: Root, tests: Sequence[str], target: Path) -> None:
-    """The checkout as it is, but for what git ignores, as a tar file, its Python compiled by that root's.
+    """Pack the checkout, except what git ignores, as a tar file, its Python compiled by the root's.
 
-    `tests` are the files of those that are to run: pytest has a way of its own to compile them.
+    `tests` are the test files that are to run: pytest has a way of its own to compile them.
     """
     plain = target.with_suffix(".plain")
     _pack_sources(plain)
@@ -96,13 +96,13 @@ def _pack_sources(target: Path) -> None:
 
 
 def boot(kernel: Kernel, root: Root, checkout: Path, results: Path, job: str) -> Boot:
-    """Boot it, and have it run `job`, a shell's text, which finds `results` at /results."""
+    """Boot the kernel, and run `job` there, a shell script, which finds `results` at /results."""
     (results / "job").write_text(job)
     (results / "initrd").write_bytes(initrd(kernel, root.busybox))
     began_s = time.monotonic()
     command = _command(kernel, root, checkout, results)
     with suppress(subprocess.TimeoutExpired), (results / "qemu").open("w") as said:
-        # However that ends: a job that came to its end has a status.
+        # However qemu ends: a job that came to its end has written its status.
         subprocess.run(command, stdout=said, stderr=said, timeout=LIMIT_S, check=False)
     seconds = time.monotonic() - began_s
     status = results / "status"

@@ -1,4 +1,4 @@
-"""Which kernels are tried: what their archives call them, and the root that each boots with."""
+"""The kernels that are tried: their names in the archives, and the root that each boots with."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ class Stock:
     """A kernel that a distribution ships: the newest of its series, whatever that is today."""
 
     name: str
-    """Of the distribution, as people say it; and of the folder with the results."""
+    """The distribution's name, as people say it; also the name of the folder with the results."""
     series: str
-    """How its release begins; empty where that is whatever is newest."""
+    """The beginning of its release; empty where it is whatever is newest."""
     archive: Archive
     suites: tuple[str, ...]
     package: str
-    """The one that depends on the newest."""
+    """The package that depends on the newest kernel."""
     root: str
-    """Suite of the Debian root that it boots with."""
+    """The suite of the Debian root that it boots with."""
     is_too_old: bool = False
-    """It is to be refused, and nothing else is tried."""
+    """Whether it is to be refused, and nothing else is tried."""
     is_required: bool = True
     """Whether it is a failure that its archive can't be reached."""
     is_compiled_on: bool = False
-    """Whether `doctor` compiles on it, which takes a minute; elsewhere it gets what was compiled ahead."""
+    """Whether `doctor` compiles on it, which takes a minute; on others it gets what was compiled ahead."""
     is_extra: bool = False
-    """It is tried only where it is asked for."""
+    """Whether it is tried only where it is asked for."""
 
 
 KERNELS = (

@@ -1,7 +1,7 @@
-"""docs/kernels.md, from the results of the last run that were taken into docs/kernels.json.
+"""Make docs/kernels.md from docs/kernels.json, which has the results of the last run of each kernel.
 
-`python -m tools.kernels.page` makes the page, and with `--check` fails where it isn't what is made;
-`--take` first takes what the last run left in build/kernels.
+`python -m tools.kernels.page` makes the page, and with `--check` fails where it isn't up to date; `--take`
+first copies the results of the last run from build/kernels.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ missing.
 
 
 def page(outcomes: list[dict[str, Any]]) -> str:
-    """The page's text."""
+    """Return the page's text."""
     titles = [f"{_title(outcome)}" for outcome in outcomes]
     lines = [_row("", titles), _row("---", ["---"] * len(outcomes))]
     lines.append(_row("Release", [_release(outcome) for outcome in outcomes]))
@@ -104,7 +104,7 @@ def _row(first: str, rest: list[str]) -> str:
 
 
 def taken() -> list[dict[str, Any]]:
-    """What the last run tried, and of other kernels what is known already; all in the order of the table."""
+    """Return the outcomes of the last run, and known ones of other kernels, in the order of the table."""
     known = json.loads(DATA.read_text()) if DATA.exists() else []
     by_name = {outcome["name"]: outcome for outcome in (*known, *json.loads(TAKEN.read_text()))}
     never = [
@@ -114,7 +114,7 @@ def taken() -> list[dict[str, Any]]:
 
 
 def main() -> int:
-    """Returns the exit status."""
+    """Make the page; return the exit status."""
     if sys.argv[1:] == ["--take"]:
         del sys.argv[1:]
         DATA.write_text(json.dumps(taken(), indent=1) + "\n")

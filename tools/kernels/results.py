@@ -1,4 +1,4 @@
-"""What came of a kernel's tests, feature by feature."""
+"""The results of a kernel's tests, feature by feature."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ FEATURES = {
 """Rows of the table; each test that carries `everywhere` names one."""
 ON_A_KERNEL_TOO_OLD: tuple[str, ...] = ("refusal",)
 ON_OTHERS = tuple(feature for feature in FEATURES if feature not in ON_A_KERNEL_TOO_OLD)
-"""All stock kernels take a program where packet sockets send; one that took none would fail here."""
+"""The features of all other kernels. All stock ones take a program where packet sockets send: one that took
+none would fail here."""
 WITHOUT_BOOT = ("offsets",)
 
 
@@ -46,32 +47,32 @@ class Check:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one kernel."""
+    """The results of one kernel."""
 
     name: str
     release: str
-    """Empty where there is none to say."""
+    """The kernel's release; empty where it isn't known."""
     checks: tuple[Check, ...] = ()
     not_run: str = ""
-    """Why nothing was tried."""
+    """Why nothing was tried; empty where something was."""
     compilers: tuple[str, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
-    """By stage."""
+    """The seconds that each stage took."""
 
     @property
     def failed(self) -> list[Check]:
-        """Those that aren't ok."""
+        """The checks that aren't ok."""
         return [check for check in self.checks if not check.ok]
 
     def cell(self, feature: str) -> str:
-        """What the table says."""
+        """Return the text for `feature` in the table."""
         found = [check.ok for check in self.checks if check.feature == feature]
         if not found:
             return "not run"
         return "yes" if all(found) else f"no ({found.count(False)} of {len(found)} failed)"
 
     def as_json(self) -> dict[str, Any]:
-        """For the page."""
+        """Return the outcome as fields, for the page."""
         cells = {feature: self.cell(feature) for feature in FEATURES}
         return {
             "name": self.name,
@@ -85,7 +86,7 @@ class Outcome:
 
 
 def checks_in(junit: Path) -> Iterator[Check]:
-    """Those that pytest wrote; a test that was left out is none that is ok."""
+    """Yield the checks in the file that pytest wrote; a test that was skipped isn't ok."""
     for case in ElementTree.parse(junit).getroot().iter("testcase"):  # noqa: S314 - our own pytest's
         features = [each.get("value") for each in case.iter("property") if each.get("name") == "feature"]
         bad = next((each for kind in ("failure", "error", "skipped") for each in case.iter(kind)), None)
@@ -95,7 +96,7 @@ def checks_in(junit: Path) -> Iterator[Check]:
 
 
 def unseen(checks: Iterable[Check], expected: Iterable[str]) -> Iterator[Check]:
-    """A failure for each feature that nothing was tried of: what isn't tried isn't known to work."""
+    """Yield a failure for each feature without a check: what isn't tried isn't known to work."""
     seen = {check.feature for check in checks}
     for feature in expected:
         if feature not in seen:

@@ -1,4 +1,4 @@
-"""What the kernels boot with: a Debian, with the packages of Python that the tests need, as an image."""
+"""The images that the kernels boot with: a Debian, with the packages of Python that the tests need."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ PACKAGES = (
     ),
     *("make", "procps", "sudo"),
 )
-"""What `make setup` installs, what the tests call, and what makes image, programs and initrd."""
+"""Packages that `make setup` installs, that the tests call, and that make image, programs and initrd."""
 _HERE = Path(__file__).parent
 _PYPROJECT = CHECKOUT / "pyproject.toml"
 _READ_BY_PIP = ("build-system", "project")
-"""Tables of pyproject.toml; the others are for tools that aren't in there."""
+"""The tables of pyproject.toml that pip reads; the others are for tools that aren't in the image."""
 _IMAGE, _VENV = "root.ext4", "venv.tar"
 
 
@@ -39,23 +39,23 @@ class Root:
 
     suite: str
     folder: Path
-    """As debian-root.sh made it; its BCC is one of the compilers."""
+    """The root as debian-root.sh made it; its BCC is one of the compilers."""
     image: Path
-    """The same with .venv."""
+    """The image of the root, with .venv."""
     venv: Path
-    """That alone, as a tar file."""
+    """.venv alone, as a tar file."""
 
     @property
     def busybox(self) -> Path:
-        """It stands alone."""
+        """The program busybox, which needs no other file."""
         return self.folder / "bin/busybox"
 
     def command(self, *command: str) -> list[str]:
-        """COMMAND in it, on this kernel, with the checkout at /src."""
+        """Return a command line that runs `command` in it, on this kernel, with the checkout at /src."""
         return in_root(self.folder, *command)
 
     def llvm(self) -> str:
-        """The LLVM that its BCC is linked with, as `LLVM 19`."""
+        """Return the LLVM that its BCC is linked with, as `LLVM 19`."""
         database = f"--admindir={self.folder}/var/lib/dpkg"
         query = ["dpkg-query", database, "--show", "--showformat=${Package} "]
         done = subprocess.run([*query, "libllvm*"], capture_output=True, text=True, check=True)
@@ -64,20 +64,20 @@ class Root:
 
 
 def in_root(folder: Path, *command: str, kept: Path | None = None) -> list[str]:
-    """COMMAND by in-root.sh; what it writes is lost, or `kept`."""
+    """Return a command line that runs `command` by in-root.sh; written files are lost, or go to `kept`."""
     keeping = ["--keep", str(kept)] if kept else []
     return [str(CHECKOUT / "tools/in-root.sh"), *keeping, str(folder), *command]
 
 
 def recipe(pyproject: Path = _PYPROJECT) -> tuple[object, ...]:
-    """All that the image is made from, but for the root: with a change of it, the image is another one."""
+    """Return all that the image is made from, except the root: a change of it makes another image."""
     project = tomllib.loads(pyproject.read_text())
     scripts = (_HERE / name for name in ("image.sh", "guest.sh"))
     return *scripts, CHECKOUT / "constraints.txt", *(project[table] for table in _READ_BY_PIP)
 
 
 def make_root(suite: str) -> Root:
-    """Some minutes the first time."""
+    """Make a root and its image, which takes some minutes the first time."""
     script = CHECKOUT / "tools/debian-root.sh"
     done = subprocess.run([script, suite, *PACKAGES], stdout=subprocess.PIPE, text=True, check=True)
     folder = Path(done.stdout.strip())

@@ -1,4 +1,4 @@
-"""One kernel from its BTF to its results."""
+"""Try one kernel, from its BTF to its results."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from tools.kernels.unpacked import Kernel
 
 THIS_MACHINE = "this machine"
 _TEST_LIMIT_S = 300
-"""For each: ten times what it takes without emulation."""
+"""The most seconds for each test: ten times what it takes without emulation."""
 _HERE_LIMIT_S = 1800
-"""On this machine it takes a minute, but for other tests that want to be alone (tests/conftest.py)."""
+"""The most seconds on this machine: a minute, and waiting for tests that run alone (tests/conftest.py)."""
 _COMPILERS = {"bookworm": "llvm14", "trixie": "llvm19"}
-"""By the root whose BCC it is."""
+"""The names of the compilers, by the root whose BCC it is."""
 _JOB = """\
 test ! -e /results/cache || cp -r /results/cache /var/cache/ci-egress
 exec {command}
@@ -38,16 +38,16 @@ exec {command}
 
 @dataclass(frozen=True)
 class Made:
-    """What all kernels are tried with."""
+    """The files that all kernels are tried with."""
 
     roots: Mapping[str, Root]
     checkouts: Mapping[str, Path]
-    """By suite, as tar files."""
+    """The checkouts as tar files, by suite."""
     programs: Path
 
 
 def test_files() -> list[str]:
-    """Those that have tests for every kernel, from the checkout on."""
+    """Return the files that have tests for every kernel, by their paths in the checkout."""
     return [
         str(path.relative_to(CHECKOUT))
         for path in sorted((CHECKOUT / "tests").rglob("test_*.py"))
@@ -56,7 +56,7 @@ def test_files() -> list[str]:
 
 
 def in_a_machine(kernel: Kernel, made: Made) -> Outcome:
-    """Offsets, both compilers, and then all tests in one boot; one that is too old has to be refused."""
+    """Find offsets, compile with both compilers, run all tests in one boot; one too old must be refused."""
     stock, results = kernel.stock, _empty(RESULTS / kernel.stock.name)
     began_s = time.monotonic()
     checks, wanted = list[Check](), ON_A_KERNEL_TOO_OLD
@@ -74,7 +74,7 @@ def in_a_machine(kernel: Kernel, made: Made) -> Outcome:
 
 
 def on_this_machine(made: Made) -> Outcome:
-    """The same with the kernel that runs, without a virtual machine."""
+    """Try the kernel that runs in the same way, but without a virtual machine."""
     began_s = time.monotonic()
     results = _empty(RESULTS / "this-machine")
     checks = _made_ahead(VMLINUX.read_bytes(), made, results, "bookworm")
@@ -107,7 +107,7 @@ def _outcome(
 
 
 def _made_ahead(btf: bytes, made: Made, results: Path, own_root: str) -> list[Check]:
-    """Put into `results` what the tests find made; whether the kernel has all that the programs read."""
+    """Put bytecode and programs into `results`; check that the kernel has all that the programs read."""
     try:
         offsets = offsets_in(btf)
     except KernelError as error:
@@ -119,7 +119,7 @@ def _made_ahead(btf: bytes, made: Made, results: Path, own_root: str) -> list[Ch
 
 
 def _pytest(python: str, results: Path, *, is_too_old: bool) -> str:
-    """The tests that carry `everywhere`: on a kernel that is to be refused those of that, else the others."""
+    """Return the command for tests that carry `everywhere`: the refusal's if it is too old, else others."""
     refused = "everywhere(feature='refusal')"
     which = refused if is_too_old else f"everywhere and not {refused}"
     return (
@@ -130,7 +130,7 @@ def _pytest(python: str, results: Path, *, is_too_old: bool) -> str:
 
 
 def _checks(results: Path, status: int | None, story: str) -> list[Check]:
-    """What pytest wrote, and that it came to its end."""
+    """Return the checks that pytest wrote, and a failure if it didn't come to its end."""
     junit = results / "tests.xml"
     checks = list(checks_in(junit)) if junit.exists() else []
     is_told = any(not check.ok for check in checks)

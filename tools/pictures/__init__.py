@@ -1,4 +1,4 @@
 """Pictures of the real thing for the documentation: what a terminal showed, what a server answered.
 
-Tests make them into build/pictures; `make pictures` takes them into docs/pictures.
+Tests make them in build/pictures; `make pictures` copies them to docs/pictures.
 """

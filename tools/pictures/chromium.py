@@ -13,14 +13,14 @@ from playwright.sync_api import Browser, expect, sync_playwright
 FOLDER = Path(__file__).resolve().parents[2] / "build" / "pictures"
 CHROMIUM = Path(shutil.which("chromium") or "/usr/bin/chromium")
 WAIT_MS = 60_000
-"""For what comes at once, unless the machine stalls: who waits that long sees something that failed."""
+"""Time to wait for what comes at once, unless the machine stalls: after it, something has failed."""
 _WIDE_PX = 4000
 _LINE_PX = 100
 
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """It runs as long as the block; as root it has no sandbox, so it is for documents of one's own."""
+    """Run Chromium during the block. It has no sandbox, as for root, so it is for documents of one's own."""
     expect.set_options(timeout=WAIT_MS)
     with (
         sync_playwright() as playwright,
@@ -30,7 +30,7 @@ def chromium() -> Iterator[Browser]:
 
 
 def picture(browser: Browser, svg: str, name: str, *, width_px: int = 1500) -> Path:
-    """`svg` as FOLDER/`name`.png, so many pixels wide; returns where it is."""
+    """Draw `svg` as FOLDER/`name`.png, so many pixels wide; returns its path."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     path = FOLDER / f"{name}.png"
     page = browser.new_page(viewport={"width": _WIDE_PX, "height": 800})
@@ -44,7 +44,7 @@ def picture(browser: Browser, svg: str, name: str, *, width_px: int = 1500) -> P
 
 
 def is_picture(path: Path, *, width_px: int) -> bool:
-    """Whether it is a PNG that wide, and higher than a line."""
+    """Whether the file is a PNG of this width, and higher than a line."""
     head = path.read_bytes()[:24]
     width, height = struct.unpack(">II", head[16:24])
     return head.startswith(b"\x89PNG") and width == width_px and height > _LINE_PX

@@ -27,7 +27,7 @@ class _Line(NamedTuple):
 
 
 def waterfall(trace: JsonObject, query: str) -> Group:
-    """An element of `data` of what `query` was answered with."""
+    """Draw `trace`, an element of `data` in the answer to `query`."""
     spans = trace["spans"]
     began_us = min(span["startTime"] for span in spans)
     took_us = max(span["startTime"] + span["duration"] for span in spans) - began_us

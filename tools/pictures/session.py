@@ -1,4 +1,4 @@
-"""What a command writes on a terminal of a certain size."""
+"""Record what a command writes on a terminal of a certain size."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ _THEME = TerminalTheme(
 
 
 def terminal_svg(shown: str | RenderableType, *, title: str, columns: int) -> str:
-    """`shown`, which may have a terminal's colours, in a window of so many `columns`."""
+    """Draw `shown`, which may have a terminal's colours, in a window of so many `columns`."""
     console = Console(
         record=True,
         width=columns,
@@ -59,6 +59,6 @@ def terminal_svg(shown: str | RenderableType, *, title: str, columns: int) -> st
 
 
 def _format() -> str:
-    """Rich's own, whose font would come from a server elsewhere."""
+    """Return Rich's own format, but with another font: its own would come from a server elsewhere."""
     local = re.sub(r"@font-face \{\{.*?\}\}\s*", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
     return local.replace("Fira Code", _FONT)

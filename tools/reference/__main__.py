@@ -21,7 +21,7 @@ PAGES = {
 
 
 def generated() -> dict[Path, str]:
-    """The pages and what is in them."""
+    """Return the text of each page."""
     return {DIRECTORY / f"{name}.md": module.text() for name, module in PAGES.items()}
 
 

@@ -13,13 +13,13 @@ _EXPORTER = Path(__file__).parents[2] / "exporter"
 _NAMESPACES = "cicd|container|dns|egress|error|host|network|process|security_rule|server|service|vcs"
 _NAME = re.compile(rf"\"((?:{_NAMESPACES})\.[a-z][a-z_.]*[a-z])\"")
 _MAKERS = ("pipeline/spans.py", "otlp/attributes.py", "jobs/attributes.py", "otlp/telemetry.py")
-"""Modules of which every such name in quotes is an attribute of a span or of its resource."""
+"""Modules in which every name in quotes that _NAME matches is an attribute of a span or of its resource."""
 
 STRING, INT, BOOL, STRINGS = "string", "int", "bool", "string[]"
 
 
 class Attribute(NamedTuple):
-    """One of spans."""
+    """An attribute of spans."""
 
     name: str
     type: str
@@ -36,7 +36,7 @@ JOB = (
         "egress.job.attempt", STRING, "which attempt at the run it is, where the CI system counts them", "2"
     ),
 )
-"""On every span of a job, as far as the CI system tells them."""
+"""Attributes of every span of a job, as far as the CI system names them."""
 
 PROGRAM = (
     Attribute(
@@ -103,7 +103,7 @@ PROGRAM = (
         "process.command_line",
     ),
 )
-"""On spans of programs and of what they did."""
+"""Attributes of the spans of programs and of what they did."""
 
 PROGRAM_ALONE = (
     Attribute("process.exit.code", INT, "as a shell counts it: 128+n when signal n ended it", "0"),
@@ -202,7 +202,7 @@ EGRESS = (
         "egress.novel", BOOL, "with a baseline: whether the job's task isn't known to do that", "false"
     ),
 )
-"""On spans of what programs did."""
+"""Attributes of the spans of what programs did."""
 
 RESOURCE = (
     Attribute("service.name", STRING, "`ci-egress`, or OTEL_SERVICE_NAME", "ci-egress"),
@@ -228,13 +228,13 @@ RESOURCE = (
     Attribute("vcs.ref.head.type", STRING, "`branch` or `tag`", "branch"),
     Attribute("vcs.ref.head.revision", STRING, "the commit", "5f0c3bd8…"),
 )
-"""On the resource, beside those of `JOB` and of OTEL_RESOURCE_ATTRIBUTES."""
+"""Attributes of the resource, beside those of `JOB` and of OTEL_RESOURCE_ATTRIBUTES."""
 
 ALL = (*JOB, *PROGRAM, *PROGRAM_ALONE, *EGRESS, *RESOURCE)
 
 
 def in_code() -> frozenset[str]:
-    """The names that the exporter gives to attributes of spans and resources."""
+    """Return the names that the exporter gives to attributes of spans and resources."""
     texts = ((_EXPORTER / maker).read_text(encoding="utf-8") for maker in _MAKERS)
     return frozenset(name for text in texts for name in _NAME.findall(text))
 

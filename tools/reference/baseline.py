@@ -38,7 +38,7 @@ _HISTORY = {
 
 
 def text() -> str:
-    """The page. Raises SystemExit where the code has keys that nobody described."""
+    """Return the page. Raises SystemExit where the code has keys that nobody described."""
     size = f"{parse.KIND.size_max >> 20} MiB and {parse.ENTRIES_MAX:,} entries at most"
     return page(
         "Baseline",

@@ -43,7 +43,7 @@ VARIABLES = {
 
 
 def text() -> str:
-    """The page."""
+    """Return the page."""
     sections = [section for command, context in walk() for section in _section(command, context)]
     variables = table(["variable", ""], [[code(name), plain(meaning)] for name, meaning in VARIABLES.items()])
     samplers = "Samplers and span limits of `OTEL_…` don't count: evidence is not sampled."
@@ -51,12 +51,12 @@ def text() -> str:
 
 
 def commands() -> dict[str, click.Command]:
-    """All of them by what one types, groups included."""
+    """Return all commands, groups included, by what one types."""
     return {context.command_path: command for command, context in walk()}
 
 
 def walk() -> Iterator[tuple[click.Command, click.Context]]:
-    """Each command that `--help` shows, groups included, from the top down."""
+    """Yield each command that `--help` shows, groups included, from the top down."""
     yield from _walk(cli, click.Context(cli, info_name="ci-egress", **cli.context_settings))
 
 
@@ -82,7 +82,7 @@ def _section(command: click.Command, context: click.Context) -> Iterator[str]:
 
 
 def _paragraphs(text: str) -> Iterator[str]:
-    """Those of click's help: one that begins with a backspace is kept as it is, and here is examples."""
+    """Yield the paragraphs of click's help; one that begins with a backspace is kept as it is: examples."""
     for paragraph in re.split(r"\n\s*\n", cleandoc(text)):
         if paragraph.startswith("\b"):
             yield block(cleandoc(paragraph.removeprefix("\b")), "bash")

@@ -18,7 +18,7 @@ class Record(NamedTuple):
     name: str
     meaning: str
     attributes: tuple[str, ...]
-    """Its own; empty where it has those of an egress span."""
+    """Its own attributes; empty where it has those of an egress span."""
 
     @property
     def severity(self) -> Severity:
@@ -92,7 +92,7 @@ _KINDS = {
 
 
 def text() -> str:
-    """The page. Raises SystemExit where the code has kinds that nobody described."""
+    """Return the page. Raises SystemExit where the code has kinds that nobody described."""
     _check()
     records = [
         [

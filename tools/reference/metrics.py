@@ -37,7 +37,7 @@ ATTRIBUTES = {
     "cicd.egress.exporter.pending": ("egress.stage",),
     "cicd.egress.exporter.unattributed": ("error.type",),
 }
-"""Of each metric's series, in the order of the page."""
+"""The attributes of each metric's series, in the order of the page."""
 _NOTES = {
     "cicd.egress.connections": "Aggregated attempts count, too. `egress.novel` is there with a baseline, "
     "`egress.lineage` (joined with `>`) with `--metric-lineage`. Exemplars have the egress span's trace.",
@@ -78,7 +78,7 @@ class Instrument(NamedTuple):
 
 
 class _Listing(NoOpMeter):
-    """Notes what is made of it."""
+    """A meter that lists the instruments that are made with it."""
 
     def __init__(self) -> None:
         super().__init__("reference")
@@ -106,7 +106,7 @@ class _Listing(NoOpMeter):
 
 
 def instruments() -> dict[str, Instrument]:
-    """Those that the exporter makes, by name."""
+    """Return the instruments that the exporter makes, by name."""
     meter, ignore = _Listing(), _ignore
     Metrics(meter, ignore, lambda: Account(0, 0, 0))
     durations = Durations({})
@@ -117,11 +117,11 @@ def instruments() -> dict[str, Instrument]:
 
 
 def _ignore(_: Producer) -> None:
-    """Nothing is read."""
+    """Do nothing: the producer is never called."""
 
 
 def text() -> str:
-    """The page. Raises SystemExit where the code has metrics that nobody described."""
+    """Return the page. Raises SystemExit where the code has metrics that nobody described."""
     made = instruments()
     if made.keys() != ATTRIBUTES.keys() or made.keys() != _NOTES.keys():
         different = sorted(made.keys() ^ ATTRIBUTES.keys()) or sorted(made.keys() ^ _NOTES.keys())

@@ -57,7 +57,7 @@ _DECIDES = (
 
 
 def text() -> str:
-    """The page. Raises SystemExit where the code has keys that nobody described."""
+    """Return the page. Raises SystemExit where the code has keys that nobody described."""
     _check()
     head = ["rule", "in `allow`", "in `deny`"]
     examples = [[code(rule), _meaning(rule, Effect.ALLOW), _meaning(rule, Effect.DENY)] for rule in _EXAMPLES]

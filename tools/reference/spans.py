@@ -72,7 +72,7 @@ _RULES = (
 
 
 def text() -> str:
-    """The page. Raises SystemExit where the code has names that nobody described."""
+    """Return the page. Raises SystemExit where the code has names that nobody described."""
     attributes.check()
     undescribed = set(Outcome) - set(_OUTCOMES)
     if undescribed:

@@ -21,7 +21,7 @@ _MEANINGS = {
 
 
 def text() -> str:
-    """The page. Raises SystemExit where the code has a status that nobody described."""
+    """Return the page. Raises SystemExit where the code has a status that nobody described."""
     known = {name: value for name, value in vars(errors).items() if name.endswith("_STATUS")}
     if known.keys() != _MEANINGS.keys():
         raise SystemExit(

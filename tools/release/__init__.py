@@ -1,1 +1,1 @@
-"""What a release is made of, the same bytes from the same commit: `make release`."""
+"""Build the files of a release, the same bytes from the same commit: `make release`."""

@@ -66,7 +66,7 @@ def release(checkout: Checkout, output: Path) -> None:
 
 
 def package(checkout: Checkout, output: Path) -> None:
-    """Make `output` anew, with what is installed, of what is in the checkout now. Raises ReleaseError."""
+    """Make `output` anew, with the packages to install, from the checkout as it is. Raises ReleaseError."""
     if changed := checkout.changes():
         print(f"package: with changes that are in no commit: {changed}", file=sys.stderr)
     if not _has_dpkg():
@@ -76,9 +76,9 @@ def package(checkout: Checkout, output: Path) -> None:
 
 
 def build(checkout: Checkout, output: Path) -> None:
-    """Build what is installed, and the bill of it, in `output`, which is made anew.
+    """Build the packages to install, and their bill of materials, in `output`, which is made anew.
 
-    Where there is no dpkg-deb, only what PyPI takes. Raises ReleaseError.
+    Where there is no dpkg-deb, build only the distributions for PyPI. Raises ReleaseError.
     """
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir(parents=True)
@@ -100,7 +100,7 @@ def _build(checkout: Checkout, output: Path, work: Path) -> None:
 
 
 def publish(checkout: Checkout, notes_file: Path) -> None:
-    """Tag the commit with the notes and push the tag: what watches the tags uploads the files."""
+    """Tag the commit with the notes and push the tag: whatever watches the tags uploads the files."""
     tag = f"v{checkout.version()}"
     checkout.git("tag", "--annotate", tag, "--file", str(notes_file.resolve()))
     checkout.git("push", "origin", f"refs/tags/{tag}")
@@ -111,7 +111,7 @@ def _has_dpkg() -> bool:
 
 
 def _finish(output: Path, target: str) -> None:
-    """Add the checksums, and say what there is."""
+    """Add the checksums, and print the paths of all files."""
     lines = [
         f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in sorted(output.iterdir())
     ]

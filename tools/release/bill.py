@@ -1,4 +1,4 @@
-"""The bill of materials (CycloneDX) of what the Debian package holds."""
+"""Write the bill of materials (CycloneDX) of the Debian package's contents."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def write(python: Path, project: Path, output: Path) -> None:
-    """Write that of the environment of `python` to `output`. It holds neither times nor random numbers.
+    """Write the bill of the environment of `python` to `output`, without times and random numbers.
 
     `project` is what `static_project` wrote.
     """

@@ -1,4 +1,4 @@
-"""What is released: a commit of this checkout, with nothing beside it."""
+"""The checkout that is released: one commit, without changes to it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 
 _VERSION = re.compile(r'^__version__ = "(?P<version>[^"]+)"$', re.MULTILINE)
 _RELEASED = re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*)){2}")
-"""What Python, Debian and registries of images write and sort alike; dpkg has 1.0.0rc1 above 1.0.0."""
+"""Versions that Python, Debian and registries of images sort alike; dpkg sorts 1.0.0rc1 above 1.0.0."""
 
 
 class ReleaseError(Exception):
-    """Why there is no release: one line of what is wrong, and how to mend it."""
+    """The reason why there is no release: one line of what is wrong, and how to mend it."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Checkout:
     root: Path
 
     def version(self) -> str:
-        """That of the package. Raises ReleaseError."""
+        """Return the version of the package. Raises ReleaseError."""
         found = _VERSION.search((self.root / "exporter/__init__.py").read_text(encoding="utf-8"))
         if found is None:
             raise ReleaseError('exporter/__init__.py has no line `__version__ = "…"`')
@@ -33,11 +33,14 @@ class Checkout:
         return version
 
     def committed_s(self) -> int:
-        """When its commit was made (Unix time): the time of every file in what is built of it."""
+        """Return when its commit was made (Unix time): the time of every file that is built of it."""
         return int(self.git("log", "-1", "--format=%ct"))
 
     def changes(self) -> str:
-        """What differs from the commit, or isn't known to git, as `README.md and 2 more`; empty: nothing."""
+        """Return the files that differ from the commit or are unknown to git, as `README.md and 2 more`.
+
+        The text is empty if there are none.
+        """
         names = [line[3:] for line in self.git("status", "--porcelain").splitlines()]
         return f"{names[0]} and {len(names) - 1} more" if len(names) > 1 else "".join(names)
 
@@ -47,7 +50,7 @@ class Checkout:
             raise ReleaseError(f"the checkout has changes: {changed}; commit them, or take them away")
 
     def git(self, *arguments: str) -> str:
-        """What git says. Raises ReleaseError."""
+        """Run git; return its output. Raises ReleaseError."""
         done = subprocess.run(  # noqa: S603 - of our own
             ["git", "-C", str(self.root), *arguments],  # noqa: S607
             capture_output=True,

@@ -14,9 +14,10 @@ DISTRIBUTION = "ci-egress-exporter"
 
 
 def runtime_requirements(constraints: Path) -> list[str]:
-    """`name==version` of each, sorted, without ci-egress itself.
+    """Return `name==version` of each package, sorted, without ci-egress itself.
 
-    What needs what is read from this environment. Raises ReleaseError where it isn't that of `constraints`.
+    Requirements are read from this environment. Raises ReleaseError where a version isn't the one of
+    `constraints`.
     """
     pinned = _pinned(constraints)
     needed = {name: distribution(name).version for name in _closure(DISTRIBUTION) - {DISTRIBUTION}}
@@ -34,7 +35,7 @@ def _pinned(constraints: Path) -> dict[str, str]:
 
 
 def _closure(root: str) -> set[str]:
-    """Canonical names of all that `root` needs, itself included."""
+    """Return the canonical names of all packages that `root` needs, itself included."""
     found: set[str] = set()
     waiting = [canonicalize_name(root)]
     while waiting:

@@ -1,8 +1,8 @@
 """The Debian package: all that ci-egress needs but the distribution's Python and BCC, in /opt/ci-egress.
 
 It is a virtual environment for each Python of the distributions that the package is for, made where they
-are not installed: `lib/python3.11` and so on, of which /usr/bin/python3 takes its own. What is the same for
-several is in the package once, as a hard link. dpkg knows every file, so removing it leaves none.
+are not installed: `lib/python3.11` and so on, of which /usr/bin/python3 uses its own. A file that is the same
+for several is in the package once, as a hard link. dpkg knows every file, so removing it leaves none.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from tools.release.closure import DISTRIBUTION
 
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
-"""Of Debian 12, Ubuntu 24.04, Debian 13 and what comes after them."""
+"""The Pythons of Debian 12, Ubuntu 24.04, Debian 13 and what comes after them."""
 _HOME = Path("opt/ci-egress")
 _SHARED = {
     "bash-completion/completions": "bash-completion/completions",
@@ -26,7 +26,7 @@ _SHARED = {
     "man/man1": "man/man1",
     "zsh/site-functions": "zsh/vendor-completions",
 }
-"""Folders below share/ of a wheel, and those of Debian."""
+"""Folders below share/ of a wheel, each with Debian's own for the same files."""
 _LIBRARY = ("is_watching.py", "loads.py", "same_programs.py")
 _SCRIPTS = ("postinst", "prerm", "postrm")
 _ENTRY = """\
@@ -43,13 +43,13 @@ _GLIBC = ("manylinux_2_28", "manylinux_2_17", "manylinux2014")
 
 @dataclass(frozen=True)
 class Contents:
-    """What goes into the package."""
+    """The parts from which the package is built."""
 
     source: Path
     """A checkout."""
     wheel: Path
     requirements: Sequence[str]
-    """`name==version` of what the wheel needs."""
+    """`name==version` of each package that the wheel needs."""
     version: str
     made_s: int
     """The time of every file (Unix)."""
@@ -74,13 +74,13 @@ def build(contents: Contents, output: Path, work: Path) -> Path:
 
 
 def python_range() -> str:
-    """What the package depends on: under any other Python it would find none of its modules."""
+    """Return the package's dependency: under any other Python it would find none of its modules."""
     major, last = map(int, PYTHONS[-1].split("."))
     return f"python3 (>= {PYTHONS[0]}), python3 (<< {major}.{last + 1}~)"
 
 
 def installed_python(root: Path) -> Path:
-    """The environment's Python, of a package that was laid out below `root`."""
+    """Return the environment's Python, of a package that was laid out below `root`."""
     return root / _HOME / "bin/python3"
 
 
@@ -101,7 +101,7 @@ def _lay_environment(contents: Contents, home: Path) -> None:
 
 
 def _install(contents: Contents, python: str, target: Path) -> None:
-    """By pip, for a Python that needn't be here; only what is imported, no commands."""
+    """Install by pip for a Python that needn't be here: only modules, no commands."""
     platforms = [f"--platform={glibc}_{os.uname().machine}" for glibc in _GLIBC]
     version = contents.wheel.name.split("-")[1]
     subprocess.run(  # noqa: S603 - of our own
@@ -127,7 +127,7 @@ def _share(given: Path, target: Path) -> None:
 
 
 def _link_once(path: Path, packages: Path, seen: dict[tuple[Path, bytes], Path]) -> None:
-    """Let a file be the one that another Python's has at its place, where they are the same."""
+    """Replace a file by a hard link if another Python's environment has the same file at its place."""
     first = seen.setdefault((path.relative_to(packages), path.read_bytes()), path)
     if first != path:
         path.unlink()
@@ -135,7 +135,7 @@ def _link_once(path: Path, packages: Path, seen: dict[tuple[Path, bytes], Path])
 
 
 def _lay_files(deploy: Path, root: Path) -> None:
-    """All but the environment."""
+    """Lay out all files but the environment and DEBIAN/."""
     _copy(deploy / "systemd/ci-egress.service", root / "usr/lib/systemd/system/ci-egress.service")
     _copy(deploy / "debian/environment", root / "etc/ci-egress/environment", 0o600)
     for script in _LIBRARY:
@@ -168,7 +168,7 @@ def _lay_control(contents: Contents, root: Path) -> None:
 
 
 def _settle(root: Path, made_s: int) -> None:
-    """The same times and modes, whoever builds it."""
+    """Set the same times and modes, whoever builds the package."""
     for path in sorted(root.rglob("*"), reverse=True):
         if not path.is_symlink():
             is_open = path.is_dir() or os.access(path, os.X_OK)

@@ -1,4 +1,4 @@
-"""Source distribution and wheel, by the backend of pyproject.toml in the version of constraints.txt."""
+"""Build source distribution and wheel, by the backend of pyproject.toml in the version of constraints.txt."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import NamedTuple
 
 
 class Distributions(NamedTuple):
-    """What PyPI takes."""
+    """The files for PyPI."""
 
     sdist: Path
     wheel: Path
 
 
 def build(source: Path, output: Path, committed_s: int) -> Distributions:
-    """Build both in `output`, the wheel from the source distribution.
+    """Build source distribution and wheel in `output`, the wheel from the source distribution.
 
-    Every file in them is of the time `committed_s` (Unix).
+    Every file in them has the time `committed_s` (Unix).
     """
     output.mkdir(parents=True, exist_ok=True)
     make_manual(source, committed_s)
@@ -30,7 +30,7 @@ def build(source: Path, output: Path, committed_s: int) -> Distributions:
 
 
 def make_manual(source: Path, committed_s: int) -> None:
-    """Make the manual's pages, which are built into both, of that time."""
+    """Make the manual's pages, which both contain, with the date `committed_s`."""
     _python(["-m", "tools.manual"], source, committed_s)
 
 

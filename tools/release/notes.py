@@ -10,7 +10,7 @@ _HEADING = re.compile(r"^## \[(?P<version>[^]]+)\](?: - (?P<date>\d{4}-\d{2}-\d{
 
 
 def section(changelog: str, version: str) -> str:
-    """What CHANGELOG.md says of `version`, without the heading. Raises ReleaseError."""
+    """Return the section of `version` in CHANGELOG.md, without its heading. Raises ReleaseError."""
     headings = list(_HEADING.finditer(changelog))
     for heading, following in zip(headings, [*headings[1:], None], strict=True):
         if heading["version"] != version:
@@ -29,7 +29,7 @@ def section(changelog: str, version: str) -> str:
 
 
 def notes(changelog: str, version: str, files: list[str]) -> str:
-    """The whole text: what changed, and what the release's files are for. Raises ReleaseError."""
+    """Return the whole text: what changed, and the names of the release's files. Raises ReleaseError."""
     told = "\n".join(f"- `{name}`" for name in sorted(files))
     return (
         f"# ci-egress {version}\n\n{section(changelog, version)}\n\n### Files\n\n{told}\n\n"

@@ -1,4 +1,4 @@
-"""That everything which names the version of ci-egress names the same one."""
+"""Check that all files that name the version of ci-egress name the same one."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _MENTIONS = (
     ("docs/**/*.md", re.compile(r"/ci-egress:v?(?P<version>\d[\w.]*)")),
     ("**/action.y*ml", re.compile(r"ci-egress-exporter==(?P<version>\d[\w.]*)")),
 )
-"""Where it stands, and how."""
+"""The files that name the version, and the form in which they do."""
 
 
 def mentions(root: Path) -> dict[str, str]:
-    """Each version that is named, by `file:line`."""
+    """Return each version that is named, by `file:line`."""
     found = {}
     for files, pattern in _MENTIONS:
         for path in sorted(root.glob(files)):

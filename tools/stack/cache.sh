@@ -1,4 +1,4 @@
-# Sourced: where what is built or unpacked is kept, and how these scripts speak.
+# Sourced: the folder for files that are built or unpacked, and the function for messages.
 # shellcheck shell=bash
 
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/ci-egress

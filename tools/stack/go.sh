@@ -1,4 +1,4 @@
-# Sourced after cache.sh: how to come by Go, and by programs of the Go module proxy.
+# Sourced after cache.sh: functions that find or install Go, and build programs of the Go module proxy.
 # shellcheck shell=bash
 
 recent_enough() {

@@ -3,8 +3,8 @@
 #
 #   tools/stack/servers.sh [NAME…]      otelcol jaeger prometheus promtool alertmanager amtool; default: all
 #
-# Minutes the first time (the Collector, Jaeger and Alertmanager are built), then at once. Prometheus is the one on
-# PATH if it is recent enough. Nothing is installed or started.
+# It takes minutes the first time (the Collector, Jaeger and Alertmanager are built), then it returns at once. Prometheus
+# is the one on PATH if it is recent enough. Nothing is installed or started.
 # Debian 12 and 13, Ubuntu 24.04.
 set -Eeuo pipefail
 

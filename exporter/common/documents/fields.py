@@ -17,7 +17,7 @@ _KINDS = {Scalar: "a text", Listing: "a list", Mapping: "a mapping"}
 _EMPTY = ("", "~", "null")
 _T = TypeVar("_T")
 _COMPARED_MAX = 100
-"""The most characters that are compared: the time it takes grows with their square."""
+"""The most characters of a word that are compared with known words: the time grows with their square."""
 
 
 def read_fields(node: Node, known: tuple[str, ...], what: str, problems: Problems) -> Fields | None:
@@ -37,7 +37,7 @@ def read_fields(node: Node, known: tuple[str, ...], what: str, problems: Problem
 
 
 def is_another(node: Node, own: Collection[str], others: Collection[str]) -> bool:
-    """Whether this is another kind of file: with keys of `others`, and none of `own` except the version."""
+    """Whether the file is of another kind: it has keys of `others`, and none of `own` except the version."""
     if not isinstance(node, Mapping):
         return False
     keys = {key.text for key, _ in node.pairs if isinstance(key, Scalar)} - {"version"}

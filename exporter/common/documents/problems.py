@@ -65,7 +65,7 @@ class InvalidTextError(ValueError):
     """A text that isn't valid, be it of a file or of an option: what is wrong with it, and how to fix it."""
 
     def __init__(self, what: str, fix: str) -> None:
-        """Both texts are one line."""
+        """`what` and `fix` are one line each."""
         super().__init__(what)
         self.what = what
         self.fix = fix
@@ -78,7 +78,7 @@ class DocumentError(FileError):
     """The kind of file, as in "not a valid policy"."""
 
     def __init__(self, source: str, problems: Iterable[Problem], hint: str | None = None) -> None:
-        """`source` is the file, or the option that has its text."""
+        """`source` names the file, or the option whose value is its text."""
         self.problems = tuple(problems)
         number = len(self.problems)
         told = self.problems[:TOLD_MAX]

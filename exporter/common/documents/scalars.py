@@ -1,4 +1,4 @@
-"""Write text as YAML: plain where every reader takes it for that text, else quoted, with escapes."""
+"""Write text as YAML: plain where every parser reads it as this text, else quoted, with escapes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from exporter.common.text import clean
 
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./+@-]*")
 _WORDS = frozenset({"null", "true", "false", "yes", "no", "on", "off", "y", "n"})
-"""Words that YAML 1.1 or 1.2 takes, in upper or lower case, for something else than text."""
+"""Words that YAML 1.1 or 1.2 reads, in upper or lower case, as something else than text."""
 _NOT_ASCII = re.compile(r"[^ -~]")
 _BEYOND_BMP = 0x10000
 _KEPT_MAX = 16_384

@@ -1,6 +1,6 @@
-"""Say what is wrong with a file that isn't YAML: the parser's messages, with the cause where it is known.
+"""Find out what is wrong with a file that isn't YAML: the parser's message, or its cause where it is known.
 
-The parser names the place where it could not go on. What is wrong often stands further up.
+The parser names the place where it could not go on. The error often stands further up.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _INDENTATION = (
 _CONFLICT = re.compile(r"^(<{7}|={7}|>{7})(?=[ \r\n]|\Z)", re.MULTILINE)
 """Marks that a version control system leaves where two changes met."""
 _LINE_END = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
-"""What the parser counts as the end of a line."""
+"""The characters that end a line for the parser."""
 _VALUE = re.compile(r"\s*(?:- +)*(?:[^\s:\"']+: +)?(.?)")
 """The beginning of a line, up to the first character of its value."""
 _PLAIN = re.compile(r"(?!- |#|[\"'])(?!.*:(?: |$)).+")
@@ -76,7 +76,7 @@ class _Failure:
         self._mark: Any = getattr(error, "problem_mark", None)
         """Where the parser could not go on."""
         self._context_mark: Any = getattr(error, "context_mark", None)
-        """Where that began which it could not read to its end."""
+        """Where the part begins that the parser could not read to its end."""
         self._text = text
         self._lines = _LINE_END.split(text)
 
@@ -106,7 +106,7 @@ class _Failure:
 
     @property
     def line_before(self) -> str:
-        """The part of the line that was read."""
+        """The part of the line in front of `place`."""
         return self.line_at(self.place.line)[: self.place.column - 1]
 
     def line_at(self, number: int) -> str:
@@ -123,7 +123,7 @@ def _place(mark: Any) -> Place:
 
 
 def _refused(failure: _Failure, kind: DocumentKind) -> Diagnosis | None:
-    """Return what such a file may not have although it may be YAML."""
+    """Diagnose a part that may be YAML, but that this kind of file may not have."""
     if failure.context == "while scanning an alias":
         return Diagnosis(failure.context_place, "`*` without quotes is an alias in YAML", kind.in_quotes)
     if failure.problem == "exceeded maximum nesting depth":  # before any of the brackets is an event
@@ -150,7 +150,7 @@ def _conflict(text: str) -> Diagnosis | None:
 
 
 def _stray_line(failure: _Failure, roots: Sequence[Node]) -> Diagnosis | None:
-    """Return the line that is neither a key nor an item; the parser takes the next one for its other half."""
+    """Diagnose a line that is neither a key nor an item: the parser reads on, and reports the next line."""
     if failure.context == "while scanning a simple key":
         number = failure.context_place.line
     elif failure.problem == "mapping values are not allowed in this context":
@@ -168,7 +168,7 @@ def _stray_line(failure: _Failure, roots: Sequence[Node]) -> Diagnosis | None:
 
 
 def _first_plain_line(failure: _Failure) -> int:
-    """Return the number of the first of the plain lines right above the failure, or else the failure's."""
+    """Return the number of the first of the plain lines right above the failure, or else of its own line."""
     first = number = failure.place.line
     while number > 1:
         number -= 1

@@ -1,8 +1,8 @@
 """Read a YAML file, which may be hostile, into a small tree in which every node knows its place.
 
-The file is read as a stream of events, so that nothing is built of parts without a use: anchors and aliases
-(a few of them can stand for a billion nodes), tags, further documents, deep nesting. All values stay
-text; the reader of the tree decides what they mean, so that `no` and `1_0` aren't misread.
+The file is read as a stream of events, so that parts that no such file needs are never built: anchors and
+aliases (a few of them can make a billion nodes), tags, further documents, deep nesting. All values stay text;
+the reader of the tree decides what they mean, so that `no` and `1_0` aren't misread.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class DocumentKind:
     smaller: str
     """How to fix a file that is too large."""
     wildcard: str
-    """A wildcard as such a file may have it, without quotes."""
+    """An example of a wildcard in such a file, without quotes."""
     made_of_spans: str
     """How to make such a file from spans, for somebody who gave a file of spans instead."""
 
@@ -164,7 +164,7 @@ class _Builder:
     def tell_extras(self) -> bool:
         """Report anchors, aliases and tags; return whether there were any.
 
-        Each sort has one line, since thousands of them are as quickly written as one.
+        Each sort has one line, since a file may have thousands of each.
         """
         for sort, first in self._extras.items():
             others = self._extras_found[sort] - 1

@@ -35,7 +35,7 @@ _TRANSPORTS = {
     262: "tcp",
 }
 _PLAIN = {58: 1, 262: 6}
-"""The protocols that policies take for others."""
+"""The protocols that policies treat as another one, with the other one's number."""
 _WITH_PORTS = frozenset({6, 17, 33, 132, 136, 262})
 _TRANSPORTS_WITH_PORTS = frozenset(_TRANSPORTS[number] for number in _WITH_PORTS)
 _NUMBERS = {keyword: number for number, keyword in reversed(_TRANSPORTS.items())}
@@ -50,7 +50,7 @@ class Address(NamedTuple):
     network_type: str
     """`ipv4` or `ipv6`; an IPv4-mapped address is IPv4."""
     is_loopback: bool
-    """Whether it stays on this machine: connecting to 0.0.0.0 or :: means the loopback, too."""
+    """Whether its traffic stays on this machine: connecting to 0.0.0.0 or :: means the loopback, too."""
 
 
 @lru_cache(maxsize=4096)
@@ -88,7 +88,7 @@ def transport(protocol: int) -> str | None:
 
 
 def plain_protocol(protocol: int) -> int:
-    """Return the protocol that policies take it for: icmp for ipv6-icmp, tcp for MPTCP."""
+    """Return the number of the protocol that policies treat it as: icmp for ipv6-icmp, tcp for MPTCP."""
     return _PLAIN.get(protocol, protocol)
 
 

@@ -1,6 +1,6 @@
 """Parse DNS messages, whose sender may be hostile: a breach of RFC 1035 is refused, never interpreted.
 
-dnspython reads the names; it is imported with the first message, since many jobs ask nothing.
+dnspython reads the names; it is imported with the first message, since many jobs look up no name.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def _question(message: bytes, parser: Parser) -> tuple[Question, Name]:
 
 
 def _records(parser: Parser, number: int, *, is_cut: bool) -> list[_Record]:
-    """Return the answer's relevant records, of the first few: a sane answer has no more."""
+    """Return the relevant ones of the answer's first _RECORDS_MAX records: a sane answer has no more."""
     from dns.exception import DNSException
 
     records = []

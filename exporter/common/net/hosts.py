@@ -29,17 +29,17 @@ class HostsFile:
     """The hosts file as it is now: checked again after a second, and read again when it has changed."""
 
     def __init__(self, path: Path = PATH) -> None:
-        """Nothing is read before the first name is asked for."""
+        """Read nothing yet: `name_of` reads the file when the first name is asked for."""
         self._path = path
         self._version: _Version | None = None
         self._looked_ns: int | None = None
         self._names: dict[bytes, str] = {}
 
     def name_of(self, peer: bytes, at_ns: int) -> str | None:
-        """Return the first name on the first line of `peer` (16 bytes); None without one.
+        """Return the first name on the first line for `peer` (16 bytes); None if there is no such line.
 
-        The loopback has none. `at_ns` is the time now, by any clock in nanoseconds that goes on; it shows how
-        old the last check is.
+        The loopback has no name. `at_ns` is the time now, by any clock in nanoseconds that never stops; it
+        shows how old the last check is.
         """
         if self._looked_ns is None or abs(at_ns - self._looked_ns) >= _INTERVAL_NS:
             self._looked_ns = at_ns

@@ -45,7 +45,7 @@ def dns_obstacles(of: NameService = NameService()) -> list[Obstacle]:  # noqa: B
 
 
 def others_that_ask(of: NameService = NameService()) -> Iterator[Obstacle]:  # noqa: B008 - immutable
-    """Yield daemons that look up names for others: `dns: deny` is about packets of the job's own."""
+    """Yield daemons that look up names for others: `dns: deny` is only about packets that the job sends."""
     for daemon, path, ways in (("systemd-resolved", of.resolved, " and by D-Bus"), ("nscd", of.nscd, "")):
         if _listens(path):
             yield Obstacle(

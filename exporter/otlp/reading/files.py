@@ -22,7 +22,7 @@ from .spans import EgressSpan, WholeSpan, read_egress_spans, read_whole_spans
 LINE_MAX = 64 << 20
 """The most bytes of a line; a request has some megabytes at most."""
 NODES_MAX = 4 << 20
-"""The most objects and arrays in a line. Each takes 64 bytes: a packed file of 64 kB could fill memory."""
+"""The most objects and arrays in a line. Each takes 64 bytes: 64 kB of gzip could fill memory."""
 PATTERNS = ("traces*.jsonl", "traces*.jsonl.gz")
 """The names of files of spans, including rotated files."""
 SPANS_HINT = "name files or folders that `ci-egress run --otlp-dir` wrote"
@@ -89,11 +89,11 @@ def read_file(
     say: Callable[[str], object],
     on_read: Callable[[int], object] = lambda _: None,
 ) -> Iterator[T]:
-    """Yield the items that `read_line` finds in each line of `path`; it raises LineError for another kind.
+    """Yield the items that `read_line` finds in each line of `path`.
 
-    An unfinished last line is left out, and reported to `say`: its writer may still be at work. `on_read` is
-    called now and then with the bytes of the file read since its last call. Raises UsageError, which names
-    the line that is wrong.
+    `read_line` raises LineError for a line of another kind. An unfinished last line is left out, and reported
+    to `say`: its writer may still be at work. `on_read` is called now and then with the number of bytes of
+    the file read since its last call. Raises UsageError, which names the line that is wrong.
     """
     try:
         for number, line in enumerate(_lines(path, on_read), 1):
@@ -161,7 +161,7 @@ def _files_of_spans(folder: Path) -> list[Path]:
         what = f"{folder} has no {' or '.join(PATTERNS)}, nor has a folder below it"
         raise UsageError(what, hint=SPANS_HINT)
     for path in found:
-        if not path.is_file():  # whoever can write to the folder could let its reader wait
+        if not path.is_file():  # as a FIFO, at which whoever can write to the folder could make us wait
             raise UsageError(f"{path} is no file", hint=SPANS_HINT)
     return found
 

@@ -31,7 +31,7 @@ class LineError(ValueError):
 def read_either(
     line: bytes, in_request: Callable[[bytes], Iterable[T]], in_any: Callable[[bytes], Iterable[T]]
 ) -> list[T]:
-    """Return all that `in_request` reads in a well-formed line; in any other, all that `in_any` reads.
+    """Return the items that `in_request` reads in a well-formed line, or `in_any` in any other line.
 
     `in_request` raises msgspec's errors where the line isn't JSON or a type isn't OTLP's; `in_any` leaves out
     values of a wrong type, and raises LineError.
@@ -59,7 +59,8 @@ def texts_of(value: object) -> tuple[str, ...]:
     return tuple(value)
 
 
-# Only what is used, so that the rest is skipped, not built; gc=False, since JSON has no circles.
+# These types have only the fields that are used: others are skipped, not built. gc=False, since JSON has no
+# circles.
 class Value(msgspec.Struct, gc=False, rename="camel"):
     """An attribute's value: one of the fields is set."""
 
@@ -131,7 +132,7 @@ def integer(value: int | str) -> int | None:
 
 
 def time_ns(text: object) -> int:
-    """Parse a time, in nanoseconds since 1970 (UTC). Returns 0 if `text` is none."""
+    """Parse a time, in nanoseconds since 1970 (UTC). Returns 0 if `text` is no time."""
     return int(text) if isinstance(text, str) and _TIME.fullmatch(text) else 0
 
 
@@ -160,7 +161,7 @@ def members(value: object, name: str) -> list[Any]:
 
 
 def attributes_of(owner: object, names: Collection[str] | None = None) -> Attributes:
-    """Convert attributes as `plain_of` does; `owner` is any JSON, meant as a span, data point or resource."""
+    """Convert the attributes of a span, data point or resource as `plain_of` does; `owner` is any JSON."""
     pairs = (
         (pair.get("key"), _any_value(pair.get("value")))
         for pair in members(owner, "attributes")

@@ -42,7 +42,7 @@ class Point(NamedTuple):
     value: int
 
 
-# Only what is used, as in json.py: most of a line are destinations.
+# Only the fields that are used, as in json.py. `sum` and `gauge` stay raw: most metrics aren't read.
 class _Point(msgspec.Struct, gc=False, rename="camel"):
     attributes: list[Pair] = []
     time_unix_nano: str = ""
@@ -78,7 +78,7 @@ _read_data_points = msgspec.json.Decoder(_Points).decode
 
 
 def read_points(line: bytes, kinds: Mapping[str, str]) -> list[Point]:
-    """Return the points of the metrics in `kinds`, which says of each if it is a `sum` or a `gauge`.
+    """Return the points of metrics; `kinds` has their names, each with `sum` or `gauge`.
 
     Raises LineError.
     """

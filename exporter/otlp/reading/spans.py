@@ -81,7 +81,7 @@ def read_egress_spans(line: bytes, names: Collection[str] | None = None) -> list
 
 
 def read_whole_spans(line: bytes, names: Collection[str]) -> list[WholeSpan]:
-    """Return the spans of this program, with their and their resources' attributes in `names`.
+    """Return the spans of this program, with the attributes in `names`, their own and their resources'.
 
     Raises LineError.
     """
@@ -89,13 +89,13 @@ def read_whole_spans(line: bytes, names: Collection[str]) -> list[WholeSpan]:
 
 
 def repository_of(resource: Attributes) -> str | None:
-    """Return the repository that a job's resource names, as in `EgressSpan.repository`. None: it has none."""
+    """Return the repository that a job's resource names, as in `EgressSpan.repository`, or None."""
     owner, name, url = (text_of(resource.get(key)) for key in REPOSITORY)
     repository = f"{owner}/{name}" if owner and name else name or url
     return repository if repository and len(repository) <= _REPOSITORY_MAX else None
 
 
-# Only what is used, as in json.py.
+# Only the fields that are used, as in json.py.
 class _ScopeSpans(msgspec.Struct, Generic[SpanT], gc=False):
     scope: Scope = Scope()
     spans: list[SpanT] = []
@@ -123,7 +123,7 @@ class _Request(msgspec.Struct, Generic[SpanT], gc=False, rename="camel"):
 def _own_of_any(line: bytes, names: Collection[str]) -> Iterator[tuple[Attributes, Iterator[dict[str, Any]]]]:
     """Do the same as `_Request.own` for any JSON, leaving out values of wrong types. Five times as slow.
 
-    Raises LineError where it is no request of spans.
+    Raises LineError if `line` is no request of spans.
     """
     for group in groups_of(line, "resourceSpans"):
         resource = group.get("resource") if isinstance(group, dict) else None

@@ -32,7 +32,7 @@ ENDPOINTS_MAX = 200
 TEXT_MAX = 4000
 """The most characters of a text."""
 TEXTS_MAX = 32_000_000
-"""The bytes of all texts from which on each further text has `_SHORT_MAX` characters at most."""
+"""When all texts have this many bytes, each further one is cut to `_SHORT_MAX` characters."""
 _SHORT_MAX = 80
 _WORD_MAX, _STEP_MAX = 20, 120
 """The most characters of a text that is one of few words, and of a step's name."""

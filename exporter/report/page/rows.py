@@ -33,7 +33,7 @@ class RowKey(NamedTuple):
 
     @property
     def is_against(self) -> bool:
-        """Whether it is new, was denied, or would be: such rows come first."""
+        """Whether the acts of the row are new, were denied, or would be: such rows come first."""
         return self.seen.novel is True or self.verdict != ALLOWED or self.seen.is_denied
 
 
@@ -71,7 +71,7 @@ Table = dict[RowKey, RowCounts]
 
 
 def table_of(acts: Iterable[ReportedAct], held: WhatIf) -> Table:
-    """Count acts in rows, in the order of reading: new or denied, failed, then by bytes and attempts.
+    """Count acts in rows, sorted for reading: new, denied, then failed ones, then by bytes and attempts.
 
     Loopback comes last, and among rows that are equally new and denied, lookups of names come last.
     """

@@ -1,6 +1,6 @@
 """The tree of programs of one job: parents before children, whatever parents the files name.
 
-Where an act's program has no span (`--process-spans none`), the programs that its lineage names stand in.
+Where an act's program has no span (`--process-spans none`), the tree has the programs that its lineage names.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from exporter.report.model import JobReport, ReportedAct, ReportedProgram
 
 NONE = -1
-"""The place that stands for no parent, or no program."""
+"""The place that means no parent, or no program."""
 
 _Lineage = tuple[int, str, str]
 """A parent's place, an executable's name and its command line: a program that only acts name."""
@@ -54,7 +54,8 @@ class Tree:
 
     def _stand_in(self, act: ReportedAct) -> int:
         """Return the last program of the act's lineage; add it, and those above it, where they are new."""
-        # Both begin at the job's root; where they differ in length, nobody knows which line is whose.
+        # Lines and chain both begin at the job's root; if they differ in length, nobody knows which line is
+        # whose.
         lines: Sequence[str] = (*act.ancestors, act.command_line)
         if len(lines) != len(act.chain):
             lines = ("",) * (len(act.chain) - 1) + (act.command_line,)
@@ -84,7 +85,7 @@ class Tree:
 
 
 def tree_of(job: JobReport, limit: int) -> Tree:
-    """Make a tree of at most `limit` programs with spans. One that is its own ancestor has no parent."""
+    """Make a tree of at most `limit` programs with spans. A program above itself gets no parent."""
     made = Tree()
     programs = {program.span_id: program for program in job.programs[:limit]}
     children: dict[str, list[ReportedProgram]] = {}

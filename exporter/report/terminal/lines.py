@@ -68,7 +68,7 @@ class Lines:
         self._has_said_full = False
 
     def met(self, _job: Job, attempt: Attempt) -> None:
-        """Take in an act."""
+        """Queue the line of an act, if the act is the first of its kind."""
         first = self._known.first(attempt)
         if first is not None and first.is_shown:
             lane = self._of_note if first.is_of_note else self._others

@@ -36,7 +36,7 @@ class First(NamedTuple):
 
     @property
     def is_shown(self) -> bool:
-        """Whether it is worth a line: an act that stays on this machine is only if it is of note."""
+        """Whether it is worth a line: an act on loopback has one only if it is of note."""
         return self.is_of_note or not self.where.is_loopback
 
     def line(self) -> Text:

@@ -24,7 +24,7 @@ def around_stops(leave: Callable[[], object], enter: Callable[[], object]) -> It
 
     def stop(*_: object) -> None:
         leave()
-        os.kill(os.getpid(), signal.SIGSTOP)  # it is stopped before this returns
+        os.kill(os.getpid(), signal.SIGSTOP)  # this process is stopped before the call returns
         enter()
 
     before = signal.signal(signal.SIGTSTP, stop)
@@ -93,14 +93,14 @@ class Screen:
         self._size = (0, 0)
 
     def changed(self, job: Job, *, is_over: bool) -> None:
-        """Take in that a job began, or is over."""
+        """Note that a job began, or is over."""
         now_s = self._clock_s()
         self._forget(now_s)  # also while the terminal takes nothing, and so nothing is drawn
         self._of(job).over_s = now_s if is_over else None
         self._has_news = True
 
     def met(self, job: Job, attempt: Attempt) -> None:
-        """Take in an act of a job, or several that are alike."""
+        """Count an act of a job, or several that are alike."""
         shown, said, attempts = self._of(job), attempt.ruling, attempt.attempts
         shown.attempts += attempts
         shown.novel += attempts if said.is_novel else 0
@@ -123,7 +123,7 @@ class Screen:
 
     @contextmanager
     def shown(self) -> Iterator[None]:
-        """Take the terminal for the block; afterwards it is as it was, whatever happened."""
+        """Occupy the terminal during the block; afterwards it is as it was, whatever happened."""
         with around_stops(self._leave, self._enter):
             self._enter()
             try:
@@ -151,7 +151,7 @@ class Screen:
     def _of(self, job: Job) -> _Shown:
         key = job.ids.derive_from or job.ids.job_span_id
         if job.provider == HOST:
-            key = 0  # one row for all, whichever trace they are in
+            key = 0  # one row for all acts of no job, whichever trace they are in
         shown = self._jobs.get(key)
         if shown is None:
             now_s = self._clock_s()

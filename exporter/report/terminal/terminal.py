@@ -52,7 +52,7 @@ class Terminal:
 
     @property
     def is_taken(self) -> bool:
-        """Whether a program has taken the terminal: an editor, a pager, a shell that waits for a command."""
+        """Whether a program occupies the terminal: an editor, a pager, a shell that waits for a command."""
         try:
             return not termios.tcgetattr(self._descriptor)[_LOCAL_FLAGS] & termios.ICANON
         except termios.error:

@@ -1,4 +1,4 @@
-/* Signals: each has a sign and a word, so that none is told by its colour alone. */
+/* Signals: each has a sign and a word, so that none is only a colour. */
 
 const ASKED_SHOWN = 3;
 const SIGNS = { allow: "✓", audit: "◐", deny: "✕" };
@@ -19,20 +19,20 @@ function effectBadge(effect) {
   return effect === "deny" ? badge("deny", "denies", SIGNS.deny) : badge("allow", "allows", SIGNS.allow);
 }
 
-/** What is to be said of a row besides where it goes; nothing of what is allowed and known. */
+/** Badges of a row: new, denied or would be, denied by the reader's policy. None if it is allowed and known. */
 function signals(row) {
   const denies = row.effect === "deny" && row.verdict === "allow" && badge("deny", "your policy denies", SIGNS.deny);
   return [row.novel === true && newBadge(), row.verdict !== "allow" && verdictBadge(row.verdict), denies].filter(Boolean);
 }
 
-/** What lookups asked for. */
+/** The names that lookups asked for. */
 function askedText(names) {
   if (!names.length) return null;
   const more = names.length - ASKED_SHOWN;
   return h("span", { class: "asked" }, "asks for ", h("span", { class: "destination" }, names.slice(0, ASKED_SHOWN).join(", ")), more > 0 && ` and ${number(more)} more`);
 }
 
-/** Who did it, from the job's root on. */
+/** The chain of programs from the job's root to the one that acted. */
 function chainText(chain) {
   if (!chain.length) return h("span", { class: "muted" }, "unknown");
   const parts = chain.flatMap((name, place) => [

@@ -1,7 +1,7 @@
-/* What was recorded, as objects. Columns stay columns where there are many. */
+/* The recorded data as objects. Acts and programs stay in columns, since there are many. */
 
-const SUMS = ["attempts", "news", "against", "sent", "received"]; // of a program and all below it
-const ASKED_MAX = 1000; // names that are kept of one program's lookups
+const SUMS = ["attempts", "news", "against", "sent", "received"]; // sums over a program and all programs below it
+const ASKED_MAX = 1000; // the most names that are kept of one program's lookups
 const report = JSON.parse(document.getElementById("data").textContent);
 
 const plain = new Intl.NumberFormat("en");
@@ -9,7 +9,7 @@ const number = (value) => plain.format(value);
 const counted = (value, what, plural = `${what}s`) => `${number(value)} ${value === 1 ? what : plural}`;
 const textAt = (place) => (place < 0 ? "" : report.texts[place]);
 
-/** Bytes; nothing where nothing is known to have been transferred. */
+/** Formats bytes; empty for none, and where they aren't known. */
 function size(bytes) {
   if (!bytes) return "";
   const units = ["B", "kB", "MB", "GB", "TB"];
@@ -22,7 +22,7 @@ function size(bytes) {
   return `${unit === 0 || value >= 100 ? Math.round(value) : value.toFixed(1)} ${units[unit]}`;
 }
 
-/** Of microseconds. */
+/** Formats a number of microseconds. */
 function duration(us) {
   if (us < 1000) return `${us} µs`;
   if (us < 1e6) return `${(us / 1000).toFixed(us < 1e4 ? 1 : 0)} ms`;
@@ -36,7 +36,7 @@ function duration(us) {
 const VERDICTS = { allow: "allowed", audit: "would be denied", deny: "denied" };
 const verdictText = (verdict) => VERDICTS[verdict] ?? verdict;
 
-/** One line of the table of destinations. */
+/** Decodes one row of the table of destinations. */
 function rowOf(raw, index) {
   const chain = raw.chain.map(textAt);
   const row = {
@@ -58,7 +58,7 @@ function rowOf(raw, index) {
   return row;
 }
 
-/** One job, decoded when it is asked for. */
+/** One job; its parts are decoded when they are first read. */
 class Job {
   #rows = null;
   #actsOfRows = null;
@@ -71,13 +71,13 @@ class Job {
     Object.assign(this, fields);
   }
 
-  /** Rows of destinations; what to look at first comes first, loopback last. */
+  /** Rows of destinations, the most urgent first, loopback last. */
   get rows() {
     this.#rows ??= this.#raw.map(rowOf);
     return this.#rows;
   }
 
-  /** Places of a row's acts. */
+  /** The indices of a row's acts. */
   actsOf(row) {
     if (!this.#actsOfRows) {
       this.#actsOfRows = this.rows.map(() => []);
@@ -86,13 +86,13 @@ class Job {
     return this.#actsOfRows[row.index];
   }
 
-  /** The tree of programs, with what they did as leaves. */
+  /** The tree of programs, with their acts as leaves. */
   get tree() {
     this.#tree ??= new Tree(this);
     return this.#tree;
   }
 
-  /** What an attempt came to; lookups are only known to have been sent. */
+  /** The outcome of an attempt; of a lookup without one, only that it was sent is known. */
   outcome(act) {
     return textAt(this.acts.outcome[act]) || (textAt(this.acts.question[act]) ? "asked" : "unknown");
   }
@@ -101,7 +101,7 @@ class Job {
     return report.failures.includes(textAt(this.acts.outcome[act]));
   }
 
-  /** Who did it, as it was called. */
+  /** The command line of the program that did the act. */
   lineOf(act) {
     const program = this.acts.program[act];
     return textAt(this.acts.line[act]) || (program < 0 ? "" : this.tree.line(program));
@@ -116,7 +116,7 @@ class Job {
   }
 }
 
-/** Programs, and on each how much is below it. A parent's place is always before its children's. */
+/** The programs, each with the sums over all below it. A parent's index is lower than its children's. */
 class Tree {
   constructor(job) {
     const { parent } = job.programs;

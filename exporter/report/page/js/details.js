@@ -1,4 +1,4 @@
-/* All that is known of one row. */
+/* The details of one row. */
 
 const ACTS_SHOWN = 20;
 const SHARED = ", which is for another name of the address";
@@ -8,7 +8,7 @@ function detailsOf(job, row) {
   return h("div", { class: "detail" }, h("dl", {}, ...factList(factsOf(job, row))), acts.length ? actsList(job, acts) : null);
 }
 
-/** Names and values; what there is none of is left out when they are listed. */
+/** Pairs of name and value; `factList` leaves out the pairs without a value. */
 function factsOf(job, row) {
   const rule = row.rule && h("code", {}, row.rule);
   const would = row.effect && [effectBadge(row.effect), " by ", ruleText(row)];

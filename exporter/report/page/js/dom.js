@@ -1,14 +1,14 @@
-/* Elements. What was recorded becomes text nodes and attribute values: nothing of it is ever parsed. */
+/* Elements. Recorded texts become text nodes and attribute values: none is ever parsed. */
 
 const OPTION_MAX = 60;
 const SVG = "http://www.w3.org/2000/svg";
 
-/** An element: `on…` are listeners, null and false are left out, true is an attribute without a value. */
+/** Makes an element: attributes `on…` are listeners, null and false are left out, true is an attribute without a value. */
 function h(tag, attributes = {}, ...children) {
   return filled(document.createElement(tag), attributes, children);
 }
 
-/** The same of SVG. */
+/** Makes an element of SVG, as `h` makes one of HTML. */
 function s(tag, attributes = {}, ...children) {
   return filled(document.createElementNS(SVG, tag), attributes, children);
 }
@@ -23,17 +23,17 @@ function filled(made, attributes, children) {
   return made;
 }
 
-/** A table, which scrolls by itself where it is too wide. */
+/** A box in which a table that is too wide scrolls. */
 function tableBox(table) {
   return h("div", { class: "table-box" }, table);
 }
 
-/** Says it to who doesn't see that something changed. */
+/** Has screen readers say `text`, for readers who don't see a change. */
 function announce(text) {
   document.getElementById("announced").textContent = text;
 }
 
-/** A button that copies what `text` gives. */
+/** A button that copies the result of `text()`. */
 function copyButton(text, label, what) {
   const button = h("button", { type: "button", class: "copy", "aria-label": `Copy ${what}` }, label);
   const asItWas = settled(() => (button.textContent = label), 2000);
@@ -46,7 +46,7 @@ function copyButton(text, label, what) {
   return button;
 }
 
-/** Whether `text` is in the clipboard. Pages from disk may lack the newer way, so that the older one follows. */
+/** Copies `text`; returns whether it worked. Pages from disk may lack the newer API, so the older one is tried, too. */
 async function copied(text) {
   try {
     await navigator.clipboard.writeText(text);
@@ -64,7 +64,7 @@ async function copied(text) {
   }
 }
 
-/** Calls `act` when nothing more came for a moment. */
+/** A function that calls `act` once it hasn't been called itself for `wait` milliseconds. */
 function settled(act, wait = 120) {
   let timer = 0;
   return () => {
@@ -88,14 +88,14 @@ function field(label, box, look) {
   return h("div", { class: look }, h("label", { for: box.id }, label), box);
 }
 
-/** A labelled box to search by. What another box took the place of since searches no more. */
+/** A labelled search box. A box that has been replaced meanwhile searches no more. */
 function searchBox(label, onchange) {
   const box = h("input", { type: "search", autocomplete: "off", spellcheck: "false" });
   box.addEventListener("input", settled(() => box.isConnected && onchange(box.value)));
   return field(label, box, "field grow");
 }
 
-/** A labelled box to tick. */
+/** A labelled checkbox. */
 function checkBox(label, isChecked, onchange) {
   const box = h("input", { type: "checkbox", checked: isChecked, onchange: () => onchange(box.checked) });
   return h("label", { class: "check" }, box, h("span", {}, label));

@@ -1,4 +1,4 @@
-/* What one reads first: which job, whether this is everything, how much, and what to look at. */
+/* The head of the page: the job, whether the account is complete, sums, and the destinations to look at first. */
 
 const LOOK_MAX = 6;
 
@@ -32,7 +32,7 @@ function traceOf(job) {
   return h("span", { class: "trace" }, link || ["trace ", id], copyButton(() => job.trace, "Copy id", "the trace id"));
 }
 
-/** Of the exporter that wrote the files, so of all jobs together. */
+/** The account of the exporter that wrote the files, so of all jobs together. */
 function completeness(job) {
   const { account } = report;
   if (!account) {
@@ -60,7 +60,7 @@ function whereTo(job, what = "") {
   return inside ? `${number(away)}${what} off this machine + ${number(inside)} on loopback` : "";
 }
 
-/** Without a baseline and a policy nothing is wrong, and nothing is right. */
+/** A note where there is neither a baseline nor a policy: nothing was judged. */
 function unjudged(job) {
   if (job.is_judged || report.has_policy || knowsNews(job) || !job.remote.length) return null;
   const link = (view, text) => h("a", { class: "link", href: `#${view}`, onclick: (event) => openView(event, view) }, text);
@@ -118,7 +118,7 @@ function tile(value, label, more, kind, onclick) {
   return h("li", {}, onclick && value ? h("button", { type: "button", class: look, onclick }, ...inside) : h("div", { class: look }, ...inside));
 }
 
-/** What is new or denied, the first of it. */
+/** The first destinations that are new or denied. */
 function lookAt(job, show) {
   const rows = job.remote.filter((row) => row.novel || row.isAgainst);
   if (!rows.length) return null;

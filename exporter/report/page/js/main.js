@@ -1,8 +1,8 @@
-/* The page: a job is chosen, its head and its views follow. */
+/* The page: a choice of jobs, then the head and the views of the chosen one. */
 
 let tabs = null;
 
-/** `#tree`, `#tree/2`: the view, and from 1 on which job. */
+/** Reads view and job from the address: `#tree`, `#tree/2`; jobs count from 1. */
 function chosen() {
   const [view, job] = location.hash.slice(1).split("/");
   const place = Number.parseInt(job ?? "1", 10) - 1;
@@ -47,7 +47,7 @@ function bar(place) {
 }
 
 function start() {
-  if (!jobs.length) return; // what the page has without a script says so
+  if (!jobs.length) return; // the page without a script says that there are none
   const app = document.getElementById("app");
   const { view, place } = chosen();
   app.append(bar(place), h("main", { class: "page", id: "job" }), h("div", { id: "announced", class: "hidden", role: "status" }));

@@ -1,4 +1,4 @@
-/* What is drawn of time: marks with labels where there is room, and round times above them. */
+/* Parts of the timeline: marks, with labels where there is room, and round times above them. */
 
 const BINS = 120;
 const TICKS_MAX = 6;
@@ -7,7 +7,7 @@ const NICE_US = [
   ...[10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400].map((seconds) => seconds * 1e6),
 ];
 const LABEL_MAX = 40; // characters
-const [LETTER_PX, MARK_PX, WIDTH_PX] = [7, 10, 900]; // of a label's type; around a mark; where none is known yet
+const [LETTER_PX, MARK_PX, WIDTH_PX] = [7, 10, 900]; // a letter of a label; the room around a mark; a lane of unknown width
 const KINDS = [
   { name: "deny", text: "denied", is: (row) => row.verdict === "deny", path: "M-4.5-4.5 4.5 4.5M4.5-4.5-4.5 4.5" },
   { name: "audit", text: "would be denied", is: (row) => row.verdict === "audit", path: "M0-6 6 5-6 5Z" },
@@ -17,7 +17,7 @@ const KINDS = [
 
 const kindText = (kind, job) => (kind.name === "allow" && !job.is_judged ? "not judged" : kind.text);
 
-/** Acts of a kind that would be drawn over each other are one. */
+/** Makes marks: acts of a kind that would be drawn over each other share one. */
 function marksOf(job, acts, whole) {
   const marks = new Map();
   for (const act of acts) {
@@ -38,11 +38,11 @@ function marksOf(job, acts, whole) {
   return [...marks.values()].sort((a, b) => a.at - b.at || (a.kind.name < b.kind.name ? -1 : 1));
 }
 
-/** Where marks are labelled: where the next one, or the end, leaves room. Each is {mark, text, part}, in parts of the lane. */
+/** Labels for the marks that have room up to the next mark, or the end: {text, from, width}, in parts of the lane. */
 function labelsOf(marks, whole, widthPx) {
   const lane = widthPx || WIDTH_PX;
   const labels = [];
-  let taken = 0; // pixels, up to where labels are
+  let taken = 0; // pixels that labels occupy so far
   marks.forEach((mark, place) => {
     const at = (lane * mark.at) / whole;
     const end = place + 1 < marks.length ? (lane * marks[place + 1].at) / whole - MARK_PX : lane;
@@ -57,14 +57,14 @@ function labelsOf(marks, whole, widthPx) {
   return labels;
 }
 
-/** Where it went; of lookups alone, what they asked for. */
+/** The destinations of a mark; for a mark of lookups alone, the names that they asked for. */
 function labelText({ asked, reached }) {
   const names = [...(reached.size ? reached : asked)];
   const more = names.length > 1 ? ` +${number(names.length - 1)}` : "";
   return (names[0].length > LABEL_MAX ? `${names[0].slice(0, LABEL_MAX)}…` : names[0]) + more;
 }
 
-/** Round times from 0 on, a handful. */
+/** Up to TICKS_MAX round times, and 0, in microseconds. */
 function ticksOf(whole) {
   const step = NICE_US.find((each) => whole / each <= TICKS_MAX) ?? whole / TICKS_MAX;
   return Array.from({ length: Math.floor(whole / step) + 1 }, (_, tick) => tick * step);

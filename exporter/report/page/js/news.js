@@ -1,4 +1,4 @@
-/* What the baseline doesn't have. */
+/* The view of destinations that the baseline doesn't have. */
 
 const NEWS_MAX = 200;
 const LEARN = "ci-egress baseline learn ci-egress --output baseline.yaml\nci-egress report ci-egress --baseline baseline.yaml --report report.html\n";
@@ -38,7 +38,7 @@ function addition({ title, where, text, more }) {
   return h("div", { class: "addition" }, textBlock(title, text, title.toLowerCase(), where), rest);
 }
 
-/** Text to be taken along. */
+/** A block of text to copy. */
 function textBlock(title, text, what, where = "") {
   return h("section", { class: "text-block" }, h("div", { class: "text-head" }, h("div", {}, h("h3", {}, title), where && h("p", { class: "muted where" }, where)), copyButton(() => text, "Copy", what)),
     h("pre", { tabindex: "0", role: "region", "aria-label": title }, text));

@@ -1,10 +1,10 @@
-/* What is known of one program or of what it did, beside the tree. */
+/* The pane beside the tree, with details of one program or of its acts. */
 
 const ABOVE_SHOWN = 30;
 const BRIEF_SHOWN = 20;
 
 class Pane {
-  /** `onclose` is called when it is closed. */
+  /** `onclose` is called when the pane is closed. */
   constructor(job, onclose) {
     this.job = job;
     this.onclose = onclose;
@@ -58,7 +58,7 @@ function sizes(sent, received) {
   return [sent > 0 && `${size(sent)} sent`, received > 0 && `${size(received)} received`].filter(Boolean).join(", ");
 }
 
-/** Who started it, the job's root first; with itself for what a program did. */
+/** The programs above one, the job's root first; `isWhole` includes the program itself, for its acts. */
 function aboveOf(job, program, isWhole) {
   const above = [];
   for (let each = program < 0 || isWhole ? program : job.programs.parent[program]; each >= 0; each = job.programs.parent[each]) above.unshift(each);

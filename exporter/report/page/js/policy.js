@@ -1,4 +1,4 @@
-/* A policy that would allow just this; and what the reader's own would have done. */
+/* The view of policies: a draft that would allow the job's acts, and the decisions of the reader's own. */
 
 function policyView(job) {
   const additions = job.additions.filter((each) => each.is_policy).map(addition);
@@ -14,7 +14,7 @@ function judged(job) {
     h("p", { class: `verdict-line ${denied.length ? "deny" : "allow"}` }, sign(denied.length ? "✕" : "✓"), h("span", {}, ...lead)), list.element);
 }
 
-/** Of rows that the policy denies: those that were denied, and those that weren’t. */
+/** Sums up the rows that the policy denies: `was` are rows that were denied, `would` rows that weren’t. */
 function judgement(was, would, isEnforced) {
   const told = (rows) => `${counted(sum(rows, "attempts"), "attempt")} to ${counted(distinct(rows), "destination")}`;
   if (would.length) {

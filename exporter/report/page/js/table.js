@@ -17,7 +17,7 @@ const COLUMNS = [
   { key: "chain", label: "Process chain", value: (row) => row.chainText, cell: (row) => chainText(row.chain), look: "wide" },
 ];
 
-/** Whether the reader's policy says something else than what was recorded. */
+/** Whether the reader's policy decides otherwise than the recorded verdict. */
 function isSaidOtherwise(row) {
   return row.effect !== null && (row.effect === "deny") !== (row.verdict !== "allow");
 }
@@ -40,7 +40,7 @@ class DestinationTable {
     this.filter({});
   }
 
-  /** Shows what `filters` leave; what they don't name is not filtered by. */
+  /** Shows the rows that pass `filters`; filters that aren't named are reset. */
   filter(filters) {
     this.filters = { ...FILTERS, ...filters };
     this.#buildControls();
@@ -94,7 +94,7 @@ class DestinationTable {
     return cell;
   }
 
-  /** First the way one wants it, then the other one, then as it was. */
+  /** Sorts by a column: first the usual way, then the other way round, then not at all. */
   #turn(key, numeric) {
     const [first, second] = numeric ? ["descending", "ascending"] : ["ascending", "descending"];
     const now = this.sort?.key === key ? this.sort.way : null;
@@ -190,7 +190,7 @@ function destinationsView(job) {
   return { element, filter: (filters) => table.filter(filters) };
 }
 
-/** What is made when it is opened. */
+/** A fold whose contents are made when it is opened. */
 function later(name, summary, make) {
   const box = h("details", { class: name }, h("summary", {}, summary));
   box.addEventListener("toggle", () => box.open && box.childElementCount === 1 && box.append(make()));

@@ -27,7 +27,7 @@ class Tabs {
     this.panels.set(id, h("section", { role: "tabpanel", id: `view-${id}`, "aria-labelledby": `tab-${id}`, class: "panel card", hidden: true }));
   }
 
-  /** Shows the view; what it gave when it was made is returned. */
+  /** Shows the view `id`; returns the object that its `make` returned. */
   open(id) {
     for (const [each, tab] of this.tabs) {
       tab.setAttribute("aria-selected", String(each === id));

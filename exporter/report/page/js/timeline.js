@@ -1,4 +1,4 @@
-/* When it was: a lane for each program that acted, marks for what it did. The same follows as a table. */
+/* The timeline: a lane for each program that acted, with marks for its acts. A table with the same data follows. */
 
 const LANES = 40;
 const LINES = 100;
@@ -18,7 +18,7 @@ class Timeline {
       later("as-table", "The same as a table", () => actsTable(job)));
   }
 
-  /** Draws, once it is in the page: labels need to know how wide that is. */
+  /** Draws the lanes. The element must be in the page: labels depend on its width. */
   drawn() {
     this.lanePx = this.element.querySelector(".axis").clientWidth;
     this.#show();
@@ -54,7 +54,7 @@ class Timeline {
       h("span", { class: "lane-name", "aria-hidden": "true", title: program < 0 ? null : job.tree.line(program) || null }, h("b", {}, name), pid !== null && h("span", { class: "muted" }, ` ${pid}`)), drawn);
   }
 
-  /** Faint ones, below round times. */
+  /** Faint lines below the round times. */
   #lines() {
     return ticksOf(this.whole).slice(1).map((us) => s("line", { class: "tick", x1: this.#at(us), x2: this.#at(us), y1: "0", y2: "26" }));
   }
@@ -93,7 +93,7 @@ class Timeline {
   }
 }
 
-/** The largest of many, which are too many for arguments. */
+/** A list with the largest of `values`, which may be too many for the arguments of Math.max. */
 const ends = (values) => [values.reduce((most, value) => Math.max(most, value), 0)];
 
 function lanesOf(job) {

@@ -1,11 +1,11 @@
-/* The tree of programs (the ARIA treeview pattern), with where they went as leaves. Branches are made when they
+/* The tree of programs (the ARIA treeview pattern), with their destinations as leaves. Branches are made when they
    are opened, many children in portions. */
 
 const BRANCH = 100;
 const OPENED_MAX = 150;
 const FOUND_MAX = 200;
 const UNTOLD = new Set(["unknown", "asked"]); // outcomes that a line doesn't repeat
-const [DEEP, DEEPEST] = [12, 60]; // levels from which on there is little, and no more, room at the left
+const [DEEP, DEEPEST] = [12, 60]; // levels from which on the indentation grows less, and no more
 
 class TreeView {
   constructor(job) {
@@ -37,7 +37,7 @@ class TreeView {
     this.#build();
   }
 
-  /** Programs and rows that have all words, and those above them. */
+  /** Programs and leaves that have all words, and the programs above them. */
   #matching(words) {
     const { tree, job } = this;
     const programs = new Set();
@@ -89,7 +89,7 @@ class TreeView {
     return [...leaves.map((leaf) => ({ leaf })), ...this.#visible(tree.children[program]).map((each) => ({ program: each }))];
   }
 
-  /** Makes items from `from` on, and a last one that makes more. */
+  /** Makes items from the index `from` on, and at the end one that makes more. */
   #append(list, items, level, from) {
     const shown = items.slice(from, from + BRANCH);
     shown.forEach((item, place) => {
@@ -145,7 +145,7 @@ class TreeView {
     return item;
   }
 
-  /** Tells all that is known of it. */
+  /** Selects the item, and shows its details in the pane. */
   #tell(item) {
     this.list.querySelector("[aria-selected]")?.removeAttribute("aria-selected");
     if (item.activate) return;
@@ -228,7 +228,7 @@ class TreeView {
   }
 }
 
-/** Whether all words are in where it went, or in what it asked for. */
+/** Whether all words are in the leaf's destination and the names that it asked for. */
 function leafHas({ row, asked }, words) {
   const own = [row.destination, ...asked].join("\n").toLowerCase();
   return words.every((word) => own.includes(word));
