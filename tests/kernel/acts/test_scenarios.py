@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import signal
 import subprocess
@@ -45,9 +44,7 @@ def test_of_10000_processes_of_a_millisecond_each_is_told_with_its_creator(
     assert seen.account == whole_account(n)
     assert len({leaf.parent_id for leaf in seen.egress}) == len(seen.egress) == n
     outcomes = Counter(leaf["egress.outcome"] for leaf in seen.egress)
-    lost = re.search(r"(\d+) connect outcomes? of \d+ w(as|ere) lost", seen.stderr)
-    assert outcomes["established"] + outcomes["open"] == n
-    assert outcomes["open"] <= (int(lost[1]) if lost else 0), (outcomes, seen.stderr)
+    assert outcomes == {"established": n}, seen.stderr
     for leaf in seen.egress:
         program = seen.by_id[leaf.parent_id]
         assert program["process.pid"] == leaf["process.pid"]

@@ -16,6 +16,7 @@ import pytest
 from exporter.common import bounded
 from exporter.events import wire
 from exporter.events.facts import ProcessKey
+from exporter.events.programs import Facts, Image
 from exporter.pipeline import procfs
 from exporter.pipeline.procfs import Proc, ancestors, environment_of, everyone, has_ended, started_ns
 from tests.unit.endless_processes import boundless
@@ -138,3 +139,13 @@ def test_who_began_later_is_no_parent_but_has_the_number_of_one(
     assert ancestors(9) == (ProcessKey(8, 30),)
     states[7] = states[7]._replace(started_ns=20)
     assert ancestors(9) == (ProcessKey(8, 30), ProcessKey(7, 20), ProcessKey(1, 0))
+
+
+def test_of_a_process_that_is_gone_no_reader_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most processes of a build are short: a reader's answer for each takes longer than they run."""
+    with subprocess.Popen(["true"]) as gone:
+        gone.wait()
+    proc = Proc()
+    monkeypatch.setattr(procfs, "readers", lambda: pytest.fail("a reader was asked"))
+    assert proc.facts(ProcessKey(gone.pid, 1)) == Facts()
+    assert proc.image(ProcessKey(gone.pid, 1)) == Image()
