@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 
 from exporter.common.errors import KernelError
 from exporter.kernel.compilation.btf import MEMBERS
@@ -50,7 +49,9 @@ def _differences(kept: BytecodeObject, again: BytecodeObject) -> list[str]:
 
 def main() -> int:
     """Make or check the objects; return the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--check", action="store_true", help="compare with a second compile")
     is_check = parser.parse_args().check
     try:

@@ -71,7 +71,13 @@ def examine(tell: Callable[[str], object] = lambda _: None, *, compiles: bool = 
     `tell` gets a line about connections that may send from now on what a dead instance dropped. With
     `compiles`, the programs are compiled here, though the package has them.
     """
-    checks = [*_required(), programs(system_compiler(), compiles=compiles), *helpful_capabilities(), host_cgroup_namespace(), name_resolution()]
+    checks = [
+        *_required(),
+        programs(system_compiler(), compiles=compiles),
+        *helpful_capabilities(),
+        host_cgroup_namespace(),
+        name_resolution(),
+    ]
     checks += [*frames(), *left_over()]
     return [*checks, probe(compiles=compiles, tell=tell) if would_work(checks) else _not_tried()]
 

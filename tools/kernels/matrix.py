@@ -25,8 +25,6 @@ class Stock:
     """Whether it is to be refused, and nothing else is tried."""
     is_required: bool = True
     """Whether it is a failure that its archive can't be reached."""
-    is_compiled_on: bool = False
-    """Whether `doctor` compiles on it, which takes a minute; on others it gets what was compiled ahead."""
     is_extra: bool = False
     """Whether it is tried only where it is asked for."""
 
@@ -42,7 +40,7 @@ KERNELS = (
         "bookworm",
         is_required=False,
     ),
-    Stock("debian-12", "6.1", DEBIAN, ("bookworm",), "linux-image-amd64", "bookworm", is_compiled_on=True),
+    Stock("debian-12", "6.1", DEBIAN, ("bookworm",), "linux-image-amd64", "bookworm"),
     Stock(
         "ubuntu-24.04",
         "6.8",

@@ -53,6 +53,16 @@ class Program(NamedTuple):
     offsets: dict[str, list[int]]
     """The indices of the instructions for each offset, by its name in btf.MEMBERS."""
 
+    @classmethod
+    def parse(cls, name: str, fields: Mapping[str, Any]) -> Program:
+        """Read one of an object's programs. Raises ValueError, KeyError or TypeError if it isn't whole."""
+        instructions = base64.b64decode(fields["instructions"], validate=True)
+        number, rest = divmod(len(instructions), INSTRUCTION.size)
+        indices = [index for found in fields["offsets"].values() for index in found]
+        if rest or not number or not all(0 <= index < number for index in indices):
+            raise ValueError(f"{name} isn't whole")
+        return cls(instructions, fields["offsets"])
+
     def fitted(self, offsets: Mapping[str, int]) -> bytes:
         """Return the instructions with the offsets (bytes) of one kernel."""
         fitted = bytearray(self.instructions)
@@ -91,10 +101,7 @@ class BytecodeObject(NamedTuple):
         try:
             fields = json.loads(text)
             maps = [MapSpec(**spec) for spec in fields["maps"]]
-            programs = {
-                name: Program(base64.b64decode(each["instructions"]), each["offsets"])
-                for name, each in fields["programs"].items()
-            }
+            programs = {name: Program.parse(name, each) for name, each in fields["programs"].items()}
             return cls(fields["source"], fields["compiler"], maps, programs)
         except (AttributeError, KeyError, RecursionError, TypeError) as error:
             raise ValueError(str(error)) from None
