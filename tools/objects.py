@@ -23,6 +23,7 @@ _OTHERS = placeholders(MEMBERS, base=0x31000700, step=0x1F3)
 def make(machine: str) -> None:
     """Make the object for `machine`, if there is none of today's sources. Raises KernelError."""
     if prebuilt(machine) is None:
+        print(f"objects: compiling bpf/ for {machine}, some seconds", flush=True)
         path = kept_object(machine)
         path.parent.mkdir(exist_ok=True)
         new = path.with_suffix(".part")

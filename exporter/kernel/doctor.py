@@ -108,12 +108,17 @@ def require(name: str, need: Need) -> Check:
         )
 
 
-def programs(compiler: Compiler, *, compiles: bool = False) -> Check:
+def programs(
+    compiler: Compiler,
+    *,
+    compiles: bool = False,
+    ahead: Callable[[str], object | None] = prebuilt,
+) -> Check:
     """Check whether the programs came with the package; else, or if `compiles`, whether they can be made."""
 
     def found() -> str:
         machine = os.uname().machine
-        if not compiles and prebuilt(machine) is not None:
+        if not compiles and ahead(machine) is not None:
             return f"compiled ahead, for {machine}"
         return f"compiled at each start, by BCC {compiler.version()}"
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
+import sys
 from typing import TYPE_CHECKING
+
+from tests.checkout import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +29,7 @@ def with_other_programs(root: Path) -> None:
     for folder in root.glob(_PROGRAMS):
         header = folder / "maps.h"
         header.write_text(header.read_text() + "/* another version */\n")
+        _compile(folder)
 
 
 def with_refused_programs(root: Path) -> None:
@@ -35,6 +40,16 @@ def with_refused_programs(root: Path) -> None:
         assert text.count(_HEAD) == 1
         source.unlink()  # it may be the file of several Pythons
         source.write_text(text.replace(_HEAD, f"{_HEAD}\tctx->user_family = 0;\n"))
+        _compile(folder)
+
+
+def _compile(bpf: Path) -> None:
+    """Make the objects anew that belong to the sources there, by the code of that version."""
+    for path in (bpf / "objects").iterdir():
+        path.unlink()  # as above
+    modules = os.pathsep.join([str(bpf.parents[1]), str(ROOT)])
+    command = [sys.executable, "-m", "tools.objects"]
+    subprocess.run(command, env=os.environ | {"PYTHONPATH": modules}, cwd="/", check=True)
 
 
 def without_a_question(root: Path) -> None:

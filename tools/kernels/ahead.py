@@ -54,7 +54,7 @@ def test_programs(root: Root) -> Path:
 
 
 def put(folder: Path, programs: Path, objects: Mapping[str, Path]) -> None:
-    """Put both into a folder for `--made-ahead` of the tests; `objects` are by the names of their compilers."""
+    """Put both into a folder for `--made-ahead` of the tests; `objects` are by their compilers' names."""
     shutil.copytree(programs, folder / "programs")
     (folder / OBJECTS).mkdir(parents=True)
     for compiler, path in objects.items():

@@ -139,10 +139,13 @@ def test_no_python_at_all_is_told() -> None:
 
 def test_bcc_is_needed_only_where_the_programs_are_compiled() -> None:
     without = system_compiler(sys.executable)
-    assert doctor.programs(without).ok
-    asked_for = doctor.programs(without, compiles=True)
-    assert (asked_for.ok, asked_for.is_required) == (False, True)
-    assert "cannot use BCC" in asked_for.lost
+    found = [
+        doctor.programs(without, ahead=lambda _: "an object"),
+        doctor.programs(without, ahead=lambda _: None),
+        doctor.programs(without, compiles=True, ahead=lambda _: "an object"),
+    ]
+    assert [check.ok for check in found] == [True, False, False]
+    assert all(check.is_required and "cannot use BCC" in check.lost for check in found[1:])
 
 
 def test_what_run_would_say_becomes_the_check() -> None:
