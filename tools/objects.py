@@ -53,11 +53,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("machine", nargs="*", default=MACHINES, help="architectures; all by default")
     parser.add_argument("--check", action="store_true", help="compare with a second compile")
-    is_check = parser.parse_args().check
+    given = parser.parse_args()
     try:
         with ThreadPoolExecutor() as pool:
-            found = [fault for each in pool.map(faults if is_check else _made, MACHINES) for fault in each]
+            found = [
+                fault for each in pool.map(faults if given.check else _made, given.machine) for fault in each
+            ]
     except KernelError as error:
         found = [str(error), *error.detail.splitlines()]
     for fault in found:
