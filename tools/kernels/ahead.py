@@ -10,6 +10,7 @@ from pathlib import Path
 from exporter.kernel.compilation.btf import MEMBERS, Btf
 from exporter.kernel.compilation.compiling import SYSTEM_PYTHON, Compiler, compiled
 from exporter.kernel.compilation.sources import bpf_directory, sources_digest
+from tools.kernels.architectures import X86_64, Architecture
 from tools.kernels.folders import CACHE, CHECKOUT, digest, made_once
 from tools.kernels.roots import Root, in_root
 
@@ -25,8 +26,9 @@ def offsets_in(btf: bytes) -> dict[str, int]:
     return Btf(btf).offsets(MEMBERS)
 
 
-def bytecode_by(root: Root, machine: str = "x86_64") -> Path:
+def bytecode_by(root: Root, architecture: Architecture) -> Path:
     """Return the object that the root's compiler makes of bpf/. Raises KernelError."""
+    machine = architecture.machine
     target = CACHE / "bytecode" / f"{root.folder.name}-{machine}-{sources_digest(bpf_directory())[:32]}"
     with made_once(target) as unfinished:
         if unfinished:
@@ -35,12 +37,25 @@ def bytecode_by(root: Root, machine: str = "x86_64") -> Path:
     return target / "object.json"
 
 
-def test_programs(root: Root) -> Path:
-    """Make the folder of programs that the tests run; they are static, and so run with any root."""
+def test_programs(root: Root, architecture: Architecture) -> Path:
+    """Make the folder of programs that the tests run; they are static, and so run with any root.
+
+    The root's compiler makes those of its own architecture, the host's those of another one.
+    """
     sources = sorted(path for path in _PROGRAMS.iterdir() if path.is_file())
-    target = CACHE / f"programs-{digest(*sources)}"
+    target = CACHE / f"programs-{architecture.debian}-{digest(*sources)}"
     with made_once(target) as unfinished:
-        if unfinished:
+        if unfinished and architecture != X86_64:
+            make = [
+                "make",
+                "--silent",
+                "-C",
+                str(_PROGRAMS),
+                f"OUT={unfinished}",
+                f"CC={architecture.compiler}",
+            ]
+            subprocess.run(make, check=True)
+        elif unfinished:
             written = unfinished / "written"
             written.mkdir()
             make = ["make", "--silent", "-C", "/src/tests/kernel/programs", "OUT=/programs"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tools.kernels.architectures import ARM64, X86_64, Architecture
 from tools.kernels.archive import DEBIAN, UBUNTU, Archive
 
 
@@ -21,6 +22,7 @@ class Stock:
     """The package that depends on the newest kernel."""
     root: str
     """The suite of the Debian root that it boots with."""
+    architecture: Architecture = X86_64
     is_too_old: bool = False
     """Whether it is to be refused, and nothing else is tried."""
     is_required: bool = True
@@ -62,4 +64,15 @@ KERNELS = (
     ),
     Stock("debian-13", "6.12", DEBIAN, ("trixie",), "linux-image-amd64", "trixie"),
     Stock("debian-13-backports", "", DEBIAN, ("trixie-backports",), "linux-image-amd64", "trixie"),
+    Stock(
+        "debian-13-arm64",
+        "6.12",
+        DEBIAN,
+        ("trixie",),
+        "linux-image-arm64",
+        "trixie",
+        ARM64,
+        is_required=False,
+        is_extra=True,
+    ),
 )

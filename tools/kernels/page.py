@@ -26,6 +26,7 @@ _DISTRIBUTIONS = {
     "ubuntu-24.04-hwe": "Ubuntu 24.04, HWE 6.17",
     "debian-13": "Debian 13",
     "debian-13-backports": "Debian 13, backports",
+    "debian-13-arm64": "Debian 13, arm64",
     "this machine": "the machine of the run itself",
 }
 _NOT_RUN = "not run"
@@ -48,7 +49,7 @@ TAIL = """
 The programs were compiled once, on another machine, by BCC with {compilers}. Each kernel took both
 objects, and ran the one by its own Debian's compiler.
 
-Of arm64 nothing was run. On any machine, `ci-egress doctor` tries the kernel that runs, and says what is
+On any machine, `ci-egress doctor` tries the kernel that runs, and says what is
 missing.
 """
 

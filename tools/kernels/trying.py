@@ -17,10 +17,11 @@ from exporter.kernel.compilation.btf import VMLINUX
 from exporter.kernel.programs.hooks import PROGRAMS
 from exporter.kernel.programs.kinds import possible
 from tools.kernels.ahead import OBJECTS, bytecode_by, offsets_in, put
+from tools.kernels.architectures import X86_64, Architecture
 from tools.kernels.folders import CHECKOUT, RESULTS
 from tools.kernels.machine import boot
 from tools.kernels.results import ON_A_KERNEL_TOO_OLD, ON_OTHERS, Check, Outcome, checks_in, unseen
-from tools.kernels.roots import Root
+from tools.kernels.roots import Image, Root
 from tools.kernels.unpacked import Kernel
 
 THIS_MACHINE = "this machine"
@@ -42,9 +43,11 @@ class Made:
     """The files that all kernels are tried with."""
 
     roots: Mapping[str, Root]
+    images: Mapping[tuple[str, Architecture], Image]
+    """What machines boot with, by suite and architecture."""
     checkouts: Mapping[str, Path]
-    """The checkouts as tar files, by suite."""
-    programs: Path
+    """The checkouts as tar files, by suite: they are the same for each architecture."""
+    programs: Mapping[Architecture, Path]
 
 
 def test_files() -> list[str]:
@@ -65,10 +68,12 @@ def in_a_machine(kernel: Kernel, made: Made) -> Outcome:
         checks, wanted = [_offsets(kernel.btf.read_bytes())], ON_OTHERS
     seconds = {"ahead": time.monotonic() - began_s}
     if all(check.ok for check in checks):
-        _put_ahead(results, made)
+        _put_ahead(results, made, stock.architecture)
         command = _pytest(".venv/bin/python", Path("/results"), is_too_old=stock.is_too_old)
         job = _JOB.format(objects=OBJECTS, compiler=_COMPILERS[stock.root], command=command)
-        over = boot(kernel, made.roots[stock.root], made.checkouts[stock.root], results, job)
+        over = boot(
+            kernel, made.images[stock.root, stock.architecture], made.checkouts[stock.root], results, job
+        )
         checks += _checks(results, over.status, over.story())
         seconds["boot"] = over.seconds
     return _outcome(stock.name, kernel.release, [*checks, *unseen(checks, wanted)], made, seconds)
@@ -79,7 +84,7 @@ def on_this_machine(made: Made) -> Outcome:
     began_s = time.monotonic()
     results = _empty(RESULTS / "this-machine")
     checks = [_offsets(VMLINUX.read_bytes())]
-    _put_ahead(results, made)
+    _put_ahead(results, made, X86_64)
     seconds = {"ahead": time.monotonic() - began_s}
     log = results / "log"
     with log.open("w") as output:
@@ -117,10 +122,10 @@ def _offsets(btf: bytes) -> Check:
     return Check("offsets", "offsets", ok=True)
 
 
-def _put_ahead(results: Path, made: Made) -> None:
+def _put_ahead(results: Path, made: Made, architecture: Architecture) -> None:
     """Put the objects of both compilers, and the programs of the tests, into `results`."""
-    objects = {_COMPILERS[suite]: bytecode_by(root) for suite, root in made.roots.items()}
-    put(results / "ahead", made.programs, objects)
+    objects = {_COMPILERS[suite]: bytecode_by(root, architecture) for suite, root in made.roots.items()}
+    put(results / "ahead", made.programs[architecture], objects)
 
 
 def _pytest(python: str, results: Path, *, is_too_old: bool) -> str:
