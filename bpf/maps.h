@@ -278,7 +278,7 @@ static inline u64 at_most(u64 n, u64 limit)
 
 /*
  * Return the address of a member of a kernel struct. The offset is the number of one instruction,
- * which the exporter replaces by this kernel's offset (exporter/kernel/compilation/prebuilt.py). In
+ * which the exporter replaces by this kernel's offset (exporter/kernel/compilation/bytecode.py). In
  * assembly, since LLVM would calculate with the number.
  */
 static inline u64 member_of(u64 base, u32 offset)
