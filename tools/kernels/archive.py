@@ -144,8 +144,8 @@ class Index:
         return self.newest(names)
 
     def needed(self, packages: Sequence[str]) -> list[Package]:
-        """Return packages, all that they need, and all that each Debian has. Raises UnavailableError."""
-        command = ["apt-get", "--simulate", "--no-install-recommends", "install", "?essential", *packages]
+        """Return packages, all that they need, and those that debootstrap puts into each root. Raises UnavailableError."""
+        command = ["apt-get", "--simulate", "--no-install-recommends", "install", "?priority(required)", *packages]
         try:
             lines = self._run(*command).splitlines()
         except subprocess.CalledProcessError as error:
