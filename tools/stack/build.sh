@@ -17,7 +17,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=tools/stack/go.sh
 . "$here/go.sh"
 
-export GOTOOLCHAIN=local GOFLAGS=-buildvcs=false CGO_ENABLED=0
+export GOTOOLCHAIN=local CGO_ENABLED=0
 
 readonly builder=go.opentelemetry.io/collector/cmd/builder@v0.155.0
 readonly jaeger=v1.76.0 # the module's number of Jaeger 2.13

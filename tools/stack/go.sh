@@ -1,6 +1,9 @@
 # Sourced after cache.sh: functions that find or install Go, and build programs of the Go module proxy.
 # shellcheck shell=bash
 
+# Modules take 3 GB: they go to the cache, which is on a disk, and files there can be removed by their owner.
+export GOMODCACHE=${cache:?}/go-modules GOFLAGS="-buildvcs=false -modcacherw"
+
 recent_enough() {
 	local version
 	version=$("$1" env GOVERSION 2>/dev/null) || return 1
