@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from tests.checkout import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 REFUSED = "on_connect4"
 """The program that the kernel doesn't take."""
@@ -45,11 +47,14 @@ def with_refused_programs(root: Path) -> None:
 
 def _compile(bpf: Path) -> None:
     """Make the objects anew that belong to the sources there, by the code of that version."""
-    for path in (bpf / "objects").iterdir():
-        path.unlink()  # as above
-    modules = os.pathsep.join([str(bpf.parents[1]), str(ROOT)])
-    command = [sys.executable, "-m", "tools.objects"]
-    subprocess.run(command, env=os.environ | {"PYTHONPATH": modules}, cwd="/", check=True)
+    with TemporaryDirectory() as here:  # below /proc/PID/root, no file would find the others
+        shutil.copytree(bpf.parent, Path(here, "exporter"))
+        modules = os.pathsep.join([here, str(ROOT)])
+        command = [sys.executable, "-m", "tools.objects"]
+        subprocess.run(command, env=os.environ | {"PYTHONPATH": modules}, cwd=here, check=True)
+        for path in Path(here, "exporter/_bpf/objects").iterdir():
+            (bpf / "objects" / path.name).unlink()  # as above
+            shutil.copy(path, bpf / "objects")
 
 
 def without_a_question(root: Path) -> None:

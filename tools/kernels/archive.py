@@ -145,7 +145,14 @@ class Index:
 
     def needed(self, packages: Sequence[str]) -> list[Package]:
         """Return packages, all that they need, and those that debootstrap puts into each root. Raises UnavailableError."""
-        command = ["apt-get", "--simulate", "--no-install-recommends", "install", "?priority(required)", *packages]
+        command = [
+            "apt-get",
+            "--simulate",
+            "--no-install-recommends",
+            "install",
+            "?priority(required)",
+            *packages,
+        ]
         try:
             lines = self._run(*command).splitlines()
         except subprocess.CalledProcessError as error:

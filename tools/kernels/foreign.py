@@ -63,7 +63,7 @@ def _unpack(debs: list[Path], root: Path) -> None:
 
 
 def _set_up(root: Path, like: Path) -> None:
-    subprocess.run(["cp", "--archive", "--remove-destination", like / "etc/.", root / "etc"], check=True)
+    subprocess.run(["cp", "--archive", "--remove-destination", f"{like}/etc/.", root / "etc"], check=True)
     (root / "etc/ld.so.cache").unlink(missing_ok=True)
     for folder in ("usr/bin", "usr/sbin"):
         for link in (like / folder).iterdir():
