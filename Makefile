@@ -58,7 +58,7 @@ test-kernels: setup-dev ## Boot the kernels of Debian and Ubuntu in virtual mach
 	$(BIN)/python -m tools.kernels $(KERNELS_ARGS)
 
 .PHONY: lint
-lint: setup-dev lint-python lint-types lint-imports lint-wire lint-dashboards lint-reference lint-kernels lint-docs lint-c lint-shell lint-text lint-ci ## Check style, types, import directions and generated files
+lint: setup-dev lint-python lint-types lint-imports lint-wire lint-objects lint-dashboards lint-reference lint-kernels lint-docs lint-c lint-shell lint-text lint-ci ## Check style, types, import directions and generated files
 
 .PHONY: lint-python
 lint-python:
@@ -77,6 +77,10 @@ lint-imports:
 lint-wire:
 	$(BIN)/python -m tools.wire --check
 	$(BIN)/python -m tools.hooks --check
+
+.PHONY: lint-objects
+lint-objects:
+	$(BIN)/python -m tools.objects --check
 
 .PHONY: lint-dashboards
 lint-dashboards:
@@ -145,6 +149,10 @@ wire: setup-dev ## Generate exporter/events/wire.py and exporter/kernel/programs
 .PHONY: dashboards
 dashboards: setup-dev ## Generate dashboards/grafana/*.json from tools/grafana
 	$(BIN)/python -m tools.grafana
+
+.PHONY: objects
+objects: setup-python ## Compile bpf/ for each architecture into bpf/objects, where that changed
+	$(BIN)/python -m tools.objects
 
 .PHONY: package
 package: setup-python ## Build wheel, source distribution and Debian package into dist/, of this checkout as it is

@@ -14,11 +14,8 @@ from contextlib import ExitStack
 
 from benchmarks.compare import middle
 from benchmarks.figures import Figure
-from benchmarks.meter import Program, Runs, metering
+from benchmarks.meter import Program, Runs, bytecode_of, metering
 from benchmarks.workshop import Workshop
-from exporter.kernel.compilation.bytecode import Request
-from exporter.kernel.compilation.compiling import compiled, system_compiler
-from exporter.kernel.compilation.sources import bpf_directory
 from exporter.kernel.instances.loading import attach, load
 from exporter.kernel.mounts import ensure_bpffs
 from exporter.kernel.pins import remove
@@ -59,14 +56,12 @@ def measure(shop: Workshop) -> Iterator[Figure]:
         f"int {names[what]}(struct bpf_sock_addr *ctx)\n{{\n{body}\nreturn 1;\n}}\n"
         for what, body in _PROGRAMS.items()
     ]
-    folder = bpf_directory()
-    request = Request(_SOURCE + "".join(bodies), [f"-I{folder}"], folder)
     hooks = [Hook(name, ProgramType.CGROUP_SOCK_ADDR, AttachType.INET4_CONNECT) for name in names.values()]
     pins = ensure_bpffs() / "ci-egress-benchmark"
     pins.mkdir(mode=0o700)
     try:
         with ExitStack() as stack:
-            attach(load(compiled(request, system_compiler(), None), pins, hooks, [], stack), pins)
+            attach(load(bytecode_of(_SOURCE + "".join(bodies)), pins, hooks, [], stack), pins)
         programs = {what: Program(pins / f"link_{name}") for what, name in names.items()}
         yield from _figures(shop, programs)
     finally:

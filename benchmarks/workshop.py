@@ -140,12 +140,16 @@ class Workshop:
         return Load(self.plain(*arguments, beside_flood=beside_flood))
 
     def traced(
-        self, *arguments: str, environment: Mapping[str, str] | None = None, beside_flood: bool = False
+        self,
+        *arguments: str,
+        options: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+        beside_flood: bool = False,
     ) -> Load:
         """Return load.c under `ci-egress run`, which writes to files, or exports as `environment` says."""
         command = self.plain(*arguments, beside_flood=beside_flood)
         return Load(
-            [*self._run(is_to_files=environment is None), "--", *command],
+            [*self._run(is_to_files=environment is None), *options, "--", *command],
             {**self.environment, **(environment or {})},
         )
 

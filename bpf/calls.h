@@ -43,7 +43,7 @@ static inline enum call call_of_32_bits(u64 number)
 /* Return the number of the system call that returns: the registers still have it. */
 static inline u64 number_at_exit(u64 registers)
 {
-	return pointer_at(registers, 120) & ~0x40000000ULL;
+	return pointer_in(registers + 120) & ~0x40000000ULL;
 }
 
 static inline int is_connect(u64 number, int is_32_bits)
@@ -53,7 +53,7 @@ static inline int is_connect(u64 number, int is_32_bits)
 
 static inline u32 first_argument_at_exit(u64 registers, int is_32_bits)
 {
-	return number_at(registers, is_32_bits ? 40 : 112);
+	return number_in(registers + (is_32_bits ? 40 : 112));
 }
 
 static inline u32 argument(u64 registers, u32 index, int is_32_bits)
@@ -65,7 +65,7 @@ static inline u32 argument(u64 registers, u32 index, int is_32_bits)
 				     : index == 1 ? 104
 						  : 96);
 
-	return number_at(registers, at);
+	return number_in(registers + at);
 }
 #else
 #define COMPAT_CALL (1 << 22) /* TIF_32BIT, in thread_info.flags */
@@ -98,7 +98,7 @@ static inline enum call call_of_32_bits(u64 number)
  */
 static inline u64 number_at_exit(u64 registers)
 {
-	return number_at(registers, 280);
+	return number_in(registers + 280);
 }
 
 static inline int is_connect(u64 number, int is_32_bits)
@@ -108,11 +108,11 @@ static inline int is_connect(u64 number, int is_32_bits)
 
 static inline u32 first_argument_at_exit(u64 registers, int is_32_bits)
 {
-	return number_at(registers, 272);
+	return number_in(registers + 272);
 }
 
 static inline u32 argument(u64 registers, u32 index, int is_32_bits)
 {
-	return number_at(registers, 8 * index);
+	return number_in(registers + 8 * index);
 }
 #endif

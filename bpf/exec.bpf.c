@@ -22,7 +22,7 @@ static inline void read_path(struct exec_record *record, u64 mm)
 {
 	u64 file = pointer_at(mm, MM_EXE_FILE);
 	u64 dentry = pointer_at(file, FILE_DENTRY);
-	u64 mount = pointer_at(file, FILE_MNT) - MOUNT_MNT;
+	u64 mount = holder_of(pointer_at(file, FILE_MNT), MOUNT_MNT);
 	/*
 	 * The length is in the record's memory, where the verifier doesn't follow it: else it would
 	 * follow each way to each sum.
@@ -36,7 +36,7 @@ static inline void read_path(struct exec_record *record, u64 mm)
 		u64 parent = pointer_at(dentry, DENTRY_PARENT), at = *length;
 
 		/* A file that is its own parent has no directory: memfd_create makes such files. */
-		if (dentry == pointer_at(mount + MOUNT_MNT, VFSMOUNT_ROOT) ||
+		if (dentry == pointer_at(member_of(mount, MOUNT_MNT), VFSMOUNT_ROOT) ||
 		    (at && dentry == parent)) {
 			u64 above = pointer_at(mount, MOUNT_PARENT);
 

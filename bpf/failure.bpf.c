@@ -49,7 +49,7 @@ static inline int is_told_otherwise(s64 error)
 static inline u64 cookie_behind(u64 task, u32 descriptor)
 {
 	u64 files = pointer_at(pointer_at(task, TASK_FILES), FILES_TABLE);
-	u64 file = pointer_at(pointer_at(files, TABLE_FILES), descriptor * sizeof(u64));
+	u64 file = pointer_in(pointer_at(files, TABLE_FILES) + descriptor * sizeof(u64));
 	u64 socket = pointer_at(pointer_at(file, FILE_PRIVATE), SOCKET_SOCK);
 
 	return socket ? pointer_at(socket, SOCK_COOKIE) : 0;

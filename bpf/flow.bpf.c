@@ -51,16 +51,16 @@ static inline u32 outcome_of(u32 old, u32 error)
  */
 static inline u32 queued_error(u64 socket)
 {
-	u64 queue = socket + SOCK_ERROR_QUEUE;
-	u64 first = pointer_at(queue, 0);
+	u64 queue = member_of(socket, SOCK_ERROR_QUEUE);
+	u64 first = pointer_in(queue);
 	u32 origin;
 
 	if (!first || first == queue)
 		return 0;
-	origin = number_at(first, SKB_CONTROL + QUEUED_ORIGIN) & 0xff;
+	origin = number_at(member_of(first, SKB_CONTROL), QUEUED_ORIGIN) & 0xff;
 	if (origin != SO_EE_ORIGIN_ICMP && origin != SO_EE_ORIGIN_ICMP6)
 		return 0;
-	return number_at(first, SKB_CONTROL + QUEUED_ERROR);
+	return number_at(member_of(first, SKB_CONTROL), QUEUED_ERROR);
 }
 
 /*

@@ -276,21 +276,49 @@ static inline u64 at_most(u64 n, u64 limit)
 	return n;
 }
 
-/* Read a member of a kernel struct, at the offset that the exporter took from this kernel's BTF. */
-static inline u64 pointer_at(u64 base, u32 offset)
+/*
+ * Return the address of a member of a kernel struct. The offset is the number of one instruction,
+ * which the exporter replaces by this kernel's offset (exporter/kernel/compilation/bytecode.py). In
+ * assembly, since LLVM would calculate with the number.
+ */
+static inline u64 member_of(u64 base, u32 offset)
+{
+	asm("%0 += %1" : "+r"(base) : "i"(offset));
+	return base;
+}
+
+/* Return the address of the struct that has this member. */
+static inline u64 holder_of(u64 member, u32 offset)
+{
+	asm("%0 -= %1" : "+r"(member) : "i"(offset));
+	return member;
+}
+
+static inline u64 pointer_in(u64 address)
 {
 	u64 value = 0;
 
-	read_kernel(&value, sizeof(value), (void *)(base + offset));
+	read_kernel(&value, sizeof(value), (void *)address);
 	return value;
+}
+
+static inline u32 number_in(u64 address)
+{
+	u32 value = 0;
+
+	read_kernel(&value, sizeof(value), (void *)address);
+	return value;
+}
+
+/* Read a member of a kernel struct. */
+static inline u64 pointer_at(u64 base, u32 offset)
+{
+	return pointer_in(member_of(base, offset));
 }
 
 static inline u32 number_at(u64 base, u32 offset)
 {
-	u32 value = 0;
-
-	read_kernel(&value, sizeof(value), (void *)(base + offset));
-	return value;
+	return number_in(member_of(base, offset));
 }
 
 /*

@@ -40,7 +40,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--made-ahead",
         type=Path,
         metavar="DIR",
-        help="programs/* of the kernel tests, bytecode/COMPILER.json",
+        help="programs/* of the kernel tests, objects/COMPILER.json",
     )
 
 

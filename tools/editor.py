@@ -10,7 +10,7 @@ import subprocess
 import sys
 
 from exporter.kernel.compilation.btf import MEMBERS
-from exporter.kernel.compilation.sources import bpf_directory, compiler_flags
+from exporter.kernel.compilation.sources import MACHINES, bpf_directory, compiler_flags
 
 _FOLDER = bpf_directory()
 # bpf/editor.h stands in for BCC; the pragmas are clang's.
@@ -26,7 +26,7 @@ _FLAGS = [
 
 def flags() -> list[str]:
     """Return the compiler's flags; the offsets of the kernel's members don't matter here."""
-    return [*_FLAGS, *compiler_flags(_FOLDER, dict.fromkeys(MEMBERS, 0))]
+    return [*_FLAGS, *compiler_flags(_FOLDER, dict.fromkeys(MEMBERS, 0), MACHINES[0])]
 
 
 def check() -> int:

@@ -11,6 +11,8 @@ import click
 from exporter.common.errors import CANNOT_TRACE_STATUS
 from exporter.session.messages import warn
 
+from .options import compile_option
+
 if TYPE_CHECKING:
     from exporter.kernel.doctor import Check
 
@@ -19,8 +21,9 @@ if TYPE_CHECKING:
     "doctor", epilog="Exit status: 0 when `ci-egress run` would work, 91 when it would end with that status."
 )
 @click.option("--json", "as_json", is_flag=True, help='{"ok", "checks": [{"name", "ok", "lost", "fix"}]}.')
+@compile_option
 @click.option("-v", "--verbose", is_flag=True, help="Show also what the compiler and the kernel said.")
-def command(*, as_json: bool, verbose: bool) -> int:
+def command(*, as_json: bool, compiles: bool, verbose: bool) -> int:
     """Say what `ci-egress run` needs, whether it is here, what is lost without it, and how to get it.
 
     Needs no root to say what is missing. As root it loads, attaches and detaches every program, and mounts
@@ -32,7 +35,7 @@ def command(*, as_json: bool, verbose: bool) -> int:
     """  # noqa: D301 - click wants a real backspace
     from exporter.kernel.doctor import examine, would_work
 
-    checks = examine(warn)
+    checks = examine(warn, compiles=compiles)
     if as_json:
         print(json.dumps(fields(checks)))  # noqa: T201 - it is what was asked for
     else:

@@ -159,6 +159,13 @@ death_option = click.option(
     help="When ci-egress is killed: what it denies stays denied, or its programs are detached with it.",
 )
 
+compile_option = click.option(
+    "--compile",
+    "compiles",
+    is_flag=True,
+    help="Compile the programs here, with the distribution's BCC, instead of loading those of the package.",
+)
+
 host_enforce_option = click.option(
     "--host-enforce",
     is_flag=True,

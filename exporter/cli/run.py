@@ -1,7 +1,7 @@
 """`ci-egress run`: run COMMAND as a child process and trace it.
 
 Steps that take long are done side by side, so this module imports little: first COMMAND's process is forked,
-then another child compiles the programs while this process imports OpenTelemetry (session/run.py).
+then a thread loads the programs while this process imports OpenTelemetry (session/run.py).
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from .misplaced_options import CommandInFront, a_command, warn_of_doubtful, warn
 from .options import (
     FILE,
     NAME,
+    compile_option,
     death_option,
     host_enforce_option,
     judging_options,
@@ -71,6 +72,7 @@ if TYPE_CHECKING:
 )
 @judging_options
 @death_option
+@compile_option
 @click.argument(
     "command",
     nargs=-1,
@@ -136,7 +138,8 @@ def _trace(
     from exporter.kernel.instances.loading import loading
 
     config = given.config
-    with loading(outlives=config.on_exporter_death is OnDeath.CLOSED, tell=warn) as kernel:
+    outlives = config.on_exporter_death is OnDeath.CLOSED
+    with loading(compiles=config.compiles, outlives=outlives, tell=warn) as kernel:
         from exporter.session.run import trace
 
         try:

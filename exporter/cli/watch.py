@@ -26,6 +26,7 @@ from .options import (
     FILE,
     NAME,
     Mebibytes,
+    compile_option,
     death_option,
     host_enforce_option,
     judging_options,
@@ -61,6 +62,7 @@ _LIMIT_MIB = 1536
 )
 @strict_option
 @death_option
+@compile_option
 @click.option(
     "--adopt",
     is_flag=True,
@@ -212,7 +214,7 @@ def _kernel(config: WatchConfig, *, has_policy: bool) -> Iterator[Kernel]:
             from exporter.kernel.instances.adopting import adopting
 
             adopted = stack.enter_context(adopting(has_policy=has_policy, tell=warn))
-        yield adopted or stack.enter_context(loading(outlives=outlives, tell=warn))
+        yield adopted or stack.enter_context(loading(compiles=config.compiles, outlives=outlives, tell=warn))
 
 
 def _policy(config: WatchConfig) -> Source | None:

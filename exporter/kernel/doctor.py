@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -13,8 +13,7 @@ from exporter.common.errors import KernelError
 from exporter.common.net.name_service import NameService, dns_obstacles
 from exporter.kernel import requirements
 from exporter.kernel.compilation.btf import VMLINUX, kernel_offsets
-from exporter.kernel.compilation.bytecode import Cache, default_cache
-from exporter.kernel.compilation.compiling import Compiler, our_request, system_compiler
+from exporter.kernel.compilation.compiling import Compiler, prebuilt, system_compiler
 from exporter.kernel.frames.interface_egress import AttachMethod, way_here
 from exporter.kernel.instances.control import Instance, described, instances, leftovers
 from exporter.kernel.instances.loading import loading
@@ -66,15 +65,21 @@ class Check:
     """Whether this user could look; what nobody looked at isn't ok."""
 
 
-def examine(tell: Callable[[str], object] = lambda _: None) -> list[Check]:
+def examine(tell: Callable[[str], object] = lambda _: None, *, compiles: bool = False) -> list[Check]:
     """Run every check, in the order in which one would fix things. Never raises when something is missing.
 
-    `tell` gets a line about connections that may send from now on what a dead instance dropped.
+    `tell` gets a line about connections that may send from now on what a dead instance dropped. With
+    `compiles`, the programs are compiled here, though the package has them.
     """
-    compiler = bcc()
-    checks = [*_required(), compiler, *helpful_capabilities(), host_cgroup_namespace(), name_resolution()]
+    checks = [
+        *_required(),
+        programs(system_compiler(), compiles=compiles),
+        *helpful_capabilities(),
+        host_cgroup_namespace(),
+        name_resolution(),
+    ]
     checks += [*frames(), *left_over()]
-    return [*checks, probe(uses_cache=not compiler.ok, tell=tell) if would_work(checks) else _not_tried()]
+    return [*checks, probe(compiles=compiles, tell=tell) if would_work(checks) else _not_tried()]
 
 
 def would_work(checks: list[Check]) -> bool:
@@ -103,25 +108,21 @@ def require(name: str, need: Need) -> Check:
         )
 
 
-def bcc(compiler: Compiler | None = None, cache: Cache | None = None) -> Check:
-    """Check whether the programs can be compiled; not required where an earlier start kept the result.
+def programs(
+    compiler: Compiler,
+    *,
+    compiles: bool = False,
+    ahead: Callable[[str], object | None] = prebuilt,
+) -> Check:
+    """Check whether the programs came with the package; else, or if `compiles`, whether they can be made."""
 
-    The default compiler and cache are those of `run`.
-    """
-    check = require("bcc", (compiler or system_compiler()).version)
-    cache = cache or default_cache(os.geteuid())
-    if check.ok or cache is None or not _is_compiled(cache):
-        return check
-    lost = "no tracing once the kernel or ci-egress is updated: only what was compiled before is there"
-    why = check.lost.removeprefix(_NO_TRACING)
-    return replace(check, lost=f"{lost} ({why})", is_required=False)
+    def found() -> str:
+        machine = os.uname().machine
+        if not compiles and ahead(machine) is not None:
+            return f"compiled ahead, for {machine}"
+        return f"compiled at each start, by BCC {compiler.version()}"
 
-
-def _is_compiled(cache: Cache) -> bool:
-    try:
-        return cache.get(our_request().digest()) is not None
-    except KernelError:
-        return False
+    return require("programs", found)
 
 
 def _btf() -> str:
@@ -241,16 +242,16 @@ def _unchecked(name: str) -> Check:
     )
 
 
-def probe(*, uses_cache: bool = False, tell: Callable[[str], object] = lambda _: None) -> Check:
+def probe(*, compiles: bool = False, tell: Callable[[str], object] = lambda _: None) -> Check:
     """Load and attach every program, as `run` does, and detach them again; `tell` is as for `examine`."""
-    return require("tracing", partial(_trace, uses_cache=uses_cache, tell=tell))
+    return require("tracing", partial(_trace, compiles=compiles, tell=tell))
 
 
-def _trace(*, uses_cache: bool, tell: Callable[[str], object]) -> str:
+def _trace(*, compiles: bool, tell: Callable[[str], object]) -> str:
     # An interrupt waits until everything is detached again.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
     try:
-        with loading(uses_cache=uses_cache, tell=tell) as kernel:
+        with loading(compiles=compiles, tell=tell) as kernel:
             refuses_sends = kernel.ready().frames.refuses_sends
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)

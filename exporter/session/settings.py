@@ -73,6 +73,8 @@ class TraceConfig:
     fail_on: frozenset[FailOn] = frozenset()
     """Reasons to end with a failure, unless COMMAND failed."""
     on_exporter_death: OnDeath = OnDeath.CLOSED
+    compiles: bool = False
+    """Whether the programs are compiled here, though the package has them."""
     baseline: Path | None = None
     """The file with the known connections of tasks; None: there is no baseline."""
     metric_lineage: bool = False

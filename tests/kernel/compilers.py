@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from exporter.kernel.compilation.compiling import SYSTEM_PYTHON, Compiler, system_compiler
+from exporter.kernel.compilation.compiling import SYSTEM_PYTHON, Compiler, compiled, system_compiler
 from tests.checkout import ROOT
+
+if TYPE_CHECKING:
+    from exporter.kernel.compilation.bytecode import BytecodeObject
 
 BCC_PACKAGES = ("python3-bpfcc", "libbpf1")
 BPF = ROOT / "bpf"
@@ -21,6 +26,10 @@ class Installed:
     bpf: Path
     version: str
     """How BCC's version begins."""
+
+    def compiled(self) -> BytecodeObject:
+        """What it makes of bpf/ for this machine."""
+        return compiled(self.compiler, os.uname().machine, self.bpf)
 
 
 def of_trixie() -> Installed:

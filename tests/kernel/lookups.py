@@ -14,7 +14,7 @@ from exporter.events import wire
 from exporter.events.decode import Decoder
 from exporter.events.facts import Answered, Asked, ProcessKey
 from exporter.kernel.bpf import Map, possible_cpus
-from exporter.kernel.compilation.compiling import compiled, our_request, system_compiler
+from exporter.kernel.compilation.compiling import our_bytecode, system_compiler
 from exporter.kernel.instances.loading import attach, load
 from exporter.kernel.maps.rings import Ring, drain
 from exporter.kernel.mounts import ensure_bpffs
@@ -132,8 +132,7 @@ class Lookups:
 def reading_lookups() -> Iterator[Lookups]:
     """Load and attach the programs for the block."""
     with new_instance(ensure_bpffs()) as pins, ExitStack() as stack:
-        bytecode = compiled(our_request(), system_compiler(), None)
-        attach(load(bytecode, pins, PROGRAMS, PINNED_MAPS, stack), pins)
+        attach(load(our_bytecode(system_compiler()), pins, PROGRAMS, PINNED_MAPS, stack), pins)
         yield Lookups(pins, stack)
 
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
+
+from tests.checkout import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 REFUSED = "on_connect4"
 """The program that the kernel doesn't take."""
@@ -25,6 +31,7 @@ def with_other_programs(root: Path) -> None:
     for folder in root.glob(_PROGRAMS):
         header = folder / "maps.h"
         header.write_text(header.read_text() + "/* another version */\n")
+        _compile(folder)
 
 
 def with_refused_programs(root: Path) -> None:
@@ -35,6 +42,19 @@ def with_refused_programs(root: Path) -> None:
         assert text.count(_HEAD) == 1
         source.unlink()  # it may be the file of several Pythons
         source.write_text(text.replace(_HEAD, f"{_HEAD}\tctx->user_family = 0;\n"))
+        _compile(folder)
+
+
+def _compile(bpf: Path) -> None:
+    """Make the objects anew that belong to the sources there, by the code of that version."""
+    with TemporaryDirectory() as here:  # below /proc/PID/root, no file would find the others
+        shutil.copytree(bpf.parent, Path(here, "exporter"))
+        modules = os.pathsep.join([here, str(ROOT)])
+        command = [sys.executable, "-m", "tools.objects"]
+        subprocess.run(command, env=os.environ | {"PYTHONPATH": modules}, cwd=here, check=True)
+        for path in Path(here, "exporter/_bpf/objects").iterdir():
+            (bpf / "objects" / path.name).unlink()  # as above
+            shutil.copy(path, bpf / "objects")
 
 
 def without_a_question(root: Path) -> None:

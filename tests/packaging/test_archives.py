@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from exporter.kernel.compilation.sources import MACHINES
 from tests.checkout import ROOT, tracked
 from tests.kernel.lab import PORT
 from tools.manual import pages
@@ -34,6 +35,7 @@ SHARED = {
     "ci-egress/ci-egress.service",
     "ci-egress/environment",
 }
+OBJECTS = [f"bpf/objects/{machine}.json" for machine in MACHINES]
 PIPX = "1.18.4"
 
 
@@ -55,7 +57,7 @@ def test_the_wheel_has_every_file_of_the_program_and_nothing_else(built: Built) 
     with zipfile.ZipFile(built.wheel) as wheel:
         names = {name for name in wheel.namelist() if ".dist-info/" not in name}
     expected = tracked(built.checkout, "exporter") | {
-        f"exporter/_{name}" for name in tracked(built.checkout, "bpf")
+        f"exporter/_{name}" for name in (*tracked(built.checkout, "bpf"), *OBJECTS)
     }
     assert {name for name in names if ".data/" not in name} == expected
     shared = {name.partition("/data/share/")[2] for name in names - expected}
@@ -66,12 +68,16 @@ def test_the_source_distribution_has_every_file_of_the_checkout(built: Built) ->
     with tarfile.open(built.sdist) as sdist:
         files = {member.name.partition("/")[2] for member in sdist if member.isfile()}
     assert {name for name in tracked(built.checkout) - files if not name.startswith(".")} == set()
-    assert files - tracked(built.checkout) == {"PKG-INFO", *(f"build/man/{page}" for page in pages())}
+    assert files - tracked(built.checkout) == {
+        "PKG-INFO",
+        *OBJECTS,
+        *(f"build/man/{page}" for page in pages()),
+    }
 
 
 @pytest.mark.kernel
 @pytest.mark.index
-def test_from_pipx_it_traces_beside_the_distributions_bcc(built: Built, tmp_path: Path) -> None:
+def test_from_pipx_it_traces_without_bcc(built: Built, tmp_path: Path) -> None:
     pipx = tmp_path / "pipx"
     install = ["install", "--quiet", "--disable-pip-version-check", f"pipx=={PIPX}"]
     subprocess.run(["/usr/bin/python3", "-m", "venv", pipx], check=True)
@@ -99,6 +105,7 @@ def test_from_pipx_it_traces_beside_the_distributions_bcc(built: Built, tmp_path
 
     doctor = run("doctor")
     assert (doctor.returncode, doctor.stderr) == (0, ""), doctor
+    assert "compiled ahead" in doctor.stdout
     act = ["bash", "-c", f"exec 3>/dev/udp/127.0.0.1/{PORT}"]
     traced = run("run", "--otlp-dir", "otlp", "--", *act)
     assert traced.stderr.splitlines()[-1] == "attempts 1 = exported 1 + aggregated 0 + dropped 0 + pending 0"

@@ -194,8 +194,7 @@ def test_the_containers_trace_and_deny_with_just_the_manifests_rights(node: Node
         (V4.peer, "allow"),
         (V4.evil, "deny"),
     ]
-    assert (node.folder / "cache").stat().st_mode & 0o777 == 0o700
-    assert list((node.folder / "cache").glob("*.bytecode")), "what was compiled is kept"
+    assert (node.folder / "state").stat().st_mode & 0o777 == 0o700
 
 
 @pytest.mark.kernel

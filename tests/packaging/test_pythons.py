@@ -41,7 +41,7 @@ def depends(package: Path) -> str:
 
 
 def test_the_newest_python_that_it_is_for_is_the_last_that_apt_takes(built: Built) -> None:
-    assert depends(built.package) == "python3 (>= 3.11), python3 (<< 3.15~), python3-bpfcc (>= 0.25)"
+    assert depends(built.package) == "python3 (>= 3.11), python3 (<< 3.15~)"
 
 
 def test_each_of_its_pythons_has_every_module_compiled_for_itself(built: Built, tmp_path: Path) -> None:

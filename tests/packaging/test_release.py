@@ -6,11 +6,13 @@ import hashlib
 import json
 import shutil
 import subprocess
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from exporter.kernel.compilation.sources import MACHINES
 from tests.checkout import ROOT, git
 from tools.release import distributions
 from tools.release.__main__ import publish
@@ -107,14 +109,30 @@ def test_without_dpkg_what_pipx_takes_is_built_and_no_release(checkout: Path, tm
 
 def assert_is_billed(bill: dict[str, Any]) -> None:
     """Each package that is in the Debian package is there, with its licence, and nothing else."""
-    found = {each["purl"].removeprefix("pkg:pypi/").lower().replace("_", "-") for each in bill["components"]}
+    packages = [each for each in bill["components"] if each["type"] != "file"]
+    found = {each["purl"].removeprefix("pkg:pypi/").lower().replace("_", "-") for each in packages}
     expected = {each.replace("==", "@") for each in runtime_requirements(ROOT / "constraints.txt")}
     assert found == expected
     released = bill["metadata"]["component"]
     assert (released["name"], released["version"]) == (DISTRIBUTION, VERSION)
-    assert {each["name"] for each in bill["components"] if not each.get("licenses")} <= UNLICENSED
+    assert {each["name"] for each in packages if not each.get("licenses")} <= UNLICENSED
     assert "serialNumber" not in bill
     assert "timestamp" not in bill["metadata"]
+
+
+@pytest.mark.index
+def test_the_compiled_programs_are_in_each_package_with_the_digests_of_the_bill(built: Built) -> None:
+    bill = json.loads((built.dist / f"ci-egress-{VERSION}.cdx.json").read_text())
+    files = {each["name"]: each["hashes"] for each in bill["components"] if each["type"] == "file"}
+    with zipfile.ZipFile(built.wheel) as wheel:
+        found = {
+            name.removeprefix("exporter/_"): wheel.read(name)
+            for name in wheel.namelist()
+            if name.startswith("exporter/_bpf/objects/")
+        }
+    digests = {name: hashlib.sha256(data).hexdigest() for name, data in found.items()}
+    assert files == {name: [{"alg": "SHA-256", "content": digest}] for name, digest in digests.items()}
+    assert files.keys() == {f"bpf/objects/{machine}.json" for machine in MACHINES}
 
 
 def test_without_a_section_of_the_version_there_is_no_release(checkout: Path) -> None:

@@ -16,11 +16,13 @@ from rich.console import Console
 from rich.table import Table
 
 from tools.kernels.ahead import test_programs
+from tools.kernels.architectures import X86_64, Architecture
 from tools.kernels.folders import RESULTS, UnavailableError
+from tools.kernels.foreign import foreign_image
 from tools.kernels.machine import pack_checkout
 from tools.kernels.matrix import KERNELS, Stock
 from tools.kernels.results import FEATURES, Outcome
-from tools.kernels.roots import make_root
+from tools.kernels.roots import Image, Root, make_root
 from tools.kernels.trying import THIS_MACHINE, Made, in_a_machine, on_this_machine, test_files
 from tools.kernels.unpacked import Kernel, fetch
 
@@ -73,9 +75,18 @@ def _prepare(
     checkouts = {suite: RESULTS / f"checkout-{suite}.tar" for suite in roots}
     for suite, target in checkouts.items():
         pack_checkout(roots[suite], test_files(), target)
-    made = Made(roots, checkouts, test_programs(roots["bookworm"]))
+    images = {
+        (stock.root, stock.architecture): _image(roots[stock.root], stock.architecture) for stock in chosen
+    }
+    architectures = {X86_64, *(stock.architecture for stock in chosen)}
+    programs = {each: test_programs(roots["bookworm"], each) for each in architectures}
+    made = Made(roots, images, checkouts, programs)
     print(f"kernels: prepared in {time.monotonic() - began_s:.0f} s", flush=True)
     return made, kernels
+
+
+def _image(root: Root, architecture: Architecture) -> Image:
+    return root.image if architecture == X86_64 else foreign_image(root, architecture)
 
 
 def _all_tried(pool: ThreadPoolExecutor, jobs: Mapping[str, Callable[[], Outcome]]) -> list[Outcome]:

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from exporter.kernel.compilation.btf import MEMBERS, Btf
-from exporter.kernel.compilation.bytecode import Cache, Request
-from exporter.kernel.compilation.compiling import SYSTEM_PYTHON, Compiler
-from exporter.kernel.compilation.sources import bpf_directory, compiler_flags, source_text
+from exporter.kernel.compilation.compiling import SYSTEM_PYTHON, Compiler, compiled
+from exporter.kernel.compilation.sources import bpf_directory, sources_digest
+from tools.kernels.architectures import X86_64, Architecture
 from tools.kernels.folders import CACHE, CHECKOUT, digest, made_once
 from tools.kernels.roots import Root, in_root
 
 _COMPILER = "/src/exporter/kernel/compilation/compiler.py"
-_BPF = "/src/bpf"
+_BPF = Path("/src/bpf")
 _PROGRAMS = CHECKOUT / "tests/kernel/programs"
-_STAND_IN = """\
-from pathlib import Path
-print(Path("/results/ahead/bytecode/{compiler}.json").read_text())
-"""
+OBJECTS = "objects"
+"""The folder of the objects, one by each compiler."""
 
 
 def offsets_in(btf: bytes) -> dict[str, int]:
@@ -29,32 +26,36 @@ def offsets_in(btf: bytes) -> dict[str, int]:
     return Btf(btf).offsets(MEMBERS)
 
 
-def compile_for(offsets: Mapping[str, int], root: Root) -> str:
-    """Compile our programs for a kernel with these offsets, by the root's compiler; return its output.
-
-    Raises KernelError.
-    """
-    folder = bpf_directory()
-    request = Request(source_text(folder), compiler_flags(folder, dict(offsets)), folder)
-    target = CACHE / "bytecode" / f"{root.folder.name}-{request.digest()[:32]}"
+def bytecode_by(root: Root, architecture: Architecture) -> Path:
+    """Return the object that the root's compiler makes of bpf/. Raises KernelError."""
+    machine = architecture.machine
+    target = CACHE / "bytecode" / f"{root.folder.name}-{machine}-{sources_digest(bpf_directory())[:32]}"
     with made_once(target) as unfinished:
         if unfinished:
-            there = Request(request.source, [_moved(flag, folder) for flag in request.flags], Path(_BPF))
             compiler = Compiler(root.command(SYSTEM_PYTHON, "-I", _COMPILER))
-            (unfinished / "answer.json").write_text(json.dumps(compiler.compile(there)))
-    return (target / "answer.json").read_text()
+            (unfinished / "object.json").write_bytes(compiled(compiler, machine, _BPF).text())
+    return target / "object.json"
 
 
-def _moved(flag: str, folder: Path) -> str:
-    return flag.replace(str(folder), _BPF)
+def test_programs(root: Root, architecture: Architecture) -> Path:
+    """Make the folder of programs that the tests run; they are static, and so run with any root.
 
-
-def test_programs(root: Root) -> Path:
-    """Make the folder of programs that the tests run; they are static, and so run with any root."""
+    The root's compiler makes those of its own architecture, the host's those of another one.
+    """
     sources = sorted(path for path in _PROGRAMS.iterdir() if path.is_file())
-    target = CACHE / f"programs-{digest(*sources)}"
+    target = CACHE / f"programs-{architecture.debian}-{digest(*sources)}"
     with made_once(target) as unfinished:
-        if unfinished:
+        if unfinished and architecture != X86_64:
+            make = [
+                "make",
+                "--silent",
+                "-C",
+                str(_PROGRAMS),
+                f"OUT={unfinished}",
+                f"CC={architecture.compiler}",
+            ]
+            subprocess.run(make, check=True)
+        elif unfinished:
             written = unfinished / "written"
             written.mkdir()
             make = ["make", "--silent", "-C", "/src/tests/kernel/programs", "OUT=/programs"]
@@ -67,31 +68,12 @@ def test_programs(root: Root) -> Path:
     return target
 
 
-def put(folder: Path, programs: Path, bytecode: Mapping[str, str]) -> None:
-    """Put both into a folder for `--made-ahead` of the tests; `bytecode` is by the name of its compiler."""
+def put(folder: Path, programs: Path, objects: Mapping[str, Path]) -> None:
+    """Put both into a folder for `--made-ahead` of the tests; `objects` are by their compilers' names."""
     shutil.copytree(programs, folder / "programs")
-    (folder / "bytecode").mkdir(parents=True)
-    for compiler, answer in bytecode.items():
-        (folder / "bytecode" / f"{compiler}.json").write_text(answer)
+    (folder / OBJECTS).mkdir(parents=True)
+    for compiler, path in objects.items():
+        shutil.copy(path, folder / OBJECTS / f"{compiler}.json")
 
 
-def put_compiler(folder: Path, compiler: str) -> None:
-    """Put a stand-in for exporter/kernel/compilation/compiler.py there; it prints that one's output."""
-    (folder / "compiler.py").write_text(_STAND_IN.format(compiler=compiler))
-
-
-def keep_for_the_next_start(cache: Path, offsets: Mapping[str, int], answer: str) -> None:
-    """Put bytecode where ci-egress looks for it first, as an earlier start would have left it."""
-    folder = bpf_directory()
-    request = Request(source_text(folder), compiler_flags(folder, dict(offsets)), folder)
-    Cache(cache).put(request.digest(), json.loads(answer))
-
-
-__all__: Sequence[str] = (
-    "compile_for",
-    "keep_for_the_next_start",
-    "offsets_in",
-    "put",
-    "put_compiler",
-    "test_programs",
-)
+__all__: Sequence[str] = ("OBJECTS", "bytecode_by", "offsets_in", "put", "test_programs")

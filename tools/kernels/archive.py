@@ -15,6 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+from tools.kernels.architectures import X86_64, Architecture
 from tools.kernels.folders import CACHE, UnavailableError, locked, made_once
 
 DEBIAN_KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
@@ -22,6 +23,8 @@ UBUNTU_KEYRING = "usr/share/keyrings/ubuntu-archive-keyring.gpg"
 """The file's path below the root; the package ubuntu-keyring of Ubuntu and of Debian 13 has it."""
 _KERNEL = re.compile(r"linux-(image|base|binary|modules)-\d")
 """Packages that belong to one kernel: its image, and its modules."""
+_INSTALLED = re.compile(r"Inst (\S+) \((\S+) ")
+"""A package that apt would install, and its version."""
 _FIELD = re.compile(r"^(Package|Version): (.+)$", re.MULTILINE)
 
 
@@ -91,8 +94,8 @@ Dir::Etc::SourceList "{folder}/archive.sources";
 Dir::Etc::SourceParts "/dev/null";
 Dir::Etc::Preferences "/dev/null";
 Dir::Etc::PreferencesParts "/dev/null";
-APT::Architecture "amd64";
-APT::Architectures {{ "amd64"; }};
+APT::Architecture "{architecture}";
+APT::Architectures {{ "{architecture}"; }};
 APT::Sandbox::User "root";
 APT::Update::Error-Mode "any";
 Acquire::Languages "none";
@@ -111,16 +114,17 @@ Signed-By: {keyring}
 class Index:
     """The packages of suites of an archive, kept from one run to the next; apt can't run twice at once."""
 
-    def __init__(self, archive: Archive, suites: Sequence[str]) -> None:
+    def __init__(self, archive: Archive, suites: Sequence[str], architecture: Architecture = X86_64) -> None:
         """Ask the archive nothing yet. Raises UnavailableError without the archive's keys."""
         self._url = archive.url()
-        self._folder = folder = CACHE / "apt" / f"{archive.name.lower()}-{suites[0]}"
+        name = f"{archive.name.lower()}-{suites[0]}-{architecture.debian}"
+        self._folder = folder = CACHE / "apt" / name
         sources = _SOURCES.format(url=self._url, suites=" ".join(suites), keyring=archive.keyring())
         with locked(folder):
             for name in ("lists/partial", "archives/partial"):
                 (folder / name).mkdir(parents=True, exist_ok=True)
             (folder / "status").touch()
-            (folder / "apt.conf").write_text(_APT.format(folder=folder))
+            (folder / "apt.conf").write_text(_APT.format(folder=folder, architecture=architecture.debian))
             (folder / "archive.sources").write_text(sources)
 
     def update(self) -> None:
@@ -138,6 +142,22 @@ class Index:
         if not names:
             raise UnavailableError(f"{self._url} has no kernel for {package}")
         return self.newest(names)
+
+    def needed(self, packages: Sequence[str]) -> list[Package]:
+        """Return packages, all that they need, and those that debootstrap puts into each root. Raises UnavailableError."""
+        command = [
+            "apt-get",
+            "--simulate",
+            "--no-install-recommends",
+            "install",
+            "?priority(required)",
+            *packages,
+        ]
+        try:
+            lines = self._run(*command).splitlines()
+        except subprocess.CalledProcessError as error:
+            raise UnavailableError(f"{self._url}: {error.stderr.strip()}") from None
+        return [Package(*found.groups()) for line in lines if (found := _INSTALLED.match(line))]
 
     def newest(self, names: Sequence[str]) -> list[Package]:
         """Return the versions that would be installed."""

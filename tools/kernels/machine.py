@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tools.kernels.folders import CHECKOUT
 from tools.kernels.initrd import initrd
-from tools.kernels.roots import Root
+from tools.kernels.roots import Image, Root
 from tools.kernels.unpacked import Kernel
 
 ACCELERATION = os.environ.get("KERNELS_ACCEL", "tcg,thread=single")
@@ -24,17 +24,13 @@ ACCELERATION = os.environ.get("KERNELS_ACCEL", "tcg,thread=single")
 CLOCK = () if ACCELERATION.startswith("kvm") else ("-icount", "shift=0")
 """The clock counts the emulated processor's instructions, a nanosecond each. So a machine notices nothing of
 a busy host: no time limit in it is reached sooner."""
-CPU = os.environ.get("KERNELS_CPU", "kvm64,+rdrand")
-"""The processor that distributions build for. Features of newer ones cost more in emulation than they save:
-five levels of page tables, checks of accesses to user memory, and copies byte by byte, which kernel and libc
-use as the quick way where ERMS says so."""
 LIMIT_S = 3000
 """Seconds until it counts as hung: it only gets the processors' idle time. Alone, it needs two minutes."""
 MEMORY_MIB = 2048
 # no_timer_check: on a busy host Ubuntu's kernels take the emulated timer for broken, and stop.
 # The second line is for speed: emulated, clearing memory and waiting for RCU take a fifth of the time.
 _KERNEL_ARGUMENTS = (
-    "console=ttyS0 no_timer_check quiet loglevel=4 panic=-1 mitigations=off audit=0"
+    "no_timer_check quiet loglevel=4 panic=-1 mitigations=off audit=0"
     " init_on_alloc=0 transparent_hugepage=always rcupdate.rcu_expedited=1 nowatchdog"
 )
 _TAIL_LINES = 40
@@ -95,12 +91,12 @@ def _pack_sources(target: Path) -> None:
                 tar.add(CHECKOUT / name, f"{_SOURCES}/{name}")
 
 
-def boot(kernel: Kernel, root: Root, checkout: Path, results: Path, job: str) -> Boot:
+def boot(kernel: Kernel, image: Image, checkout: Path, results: Path, job: str) -> Boot:
     """Boot the kernel, and run `job` there, a shell script, which finds `results` at /results."""
     (results / "job").write_text(job)
-    (results / "initrd").write_bytes(initrd(kernel, root.busybox))
+    (results / "initrd").write_bytes(initrd(kernel, image.busybox))
     began_s = time.monotonic()
-    command = _command(kernel, root, checkout, results)
+    command = _command(kernel, image, checkout, results)
     with suppress(subprocess.TimeoutExpired), (results / "qemu").open("w") as said:
         # However qemu ends: a job that came to its end has written its status.
         subprocess.run(command, stdout=said, stderr=said, timeout=LIMIT_S, check=False)
@@ -109,7 +105,7 @@ def boot(kernel: Kernel, root: Root, checkout: Path, results: Path, job: str) ->
     return Boot(results, int(status.read_text()) if status.exists() else None, seconds)
 
 
-def _command(kernel: Kernel, root: Root, checkout: Path, results: Path) -> list[str]:
+def _command(kernel: Kernel, image: Image, checkout: Path, results: Path) -> list[str]:
     def disk(name: str, path: Path, more: str) -> list[str]:
         drive = f"file={path},format=raw,if=none,id={name},{more}"
         return ["-drive", drive, "-device", f"virtio-blk-pci,drive={name}"]
@@ -118,15 +114,17 @@ def _command(kernel: Kernel, root: Root, checkout: Path, results: Path) -> list[
         shared = f"local,id={name},path={path},security_model=none,{more}"
         return ["-fsdev", shared, "-device", f"virtio-9p-pci,fsdev={name},mount_tag={name}"]
 
+    architecture = kernel.stock.architecture
     return [
         *("setpriv", "--pdeathsig", "KILL", "--"),  # it ends with us
         *("chrt", "--idle", "0"),  # and takes time from nobody
-        *("qemu-system-x86_64", "-M", "q35", "-cpu", CPU, "-accel", ACCELERATION, "-smp", "1"),
+        *(*architecture.emulator, "-accel", ACCELERATION, "-smp", "1"),
         *CLOCK,
         *("-m", str(MEMORY_MIB), "-nodefaults", "-display", "none", "-no-reboot", "-monitor", "none"),
         *("-serial", f"file:{results}/console", "-device", "virtio-rng-pci"),
-        *("-kernel", str(kernel.image), "-initrd", f"{results}/initrd", "-append", _KERNEL_ARGUMENTS),
-        *disk("root", root.image, "snapshot=on,cache=unsafe"),
+        *("-kernel", str(kernel.image), "-initrd", f"{results}/initrd"),
+        *("-append", f"console={architecture.console} {_KERNEL_ARGUMENTS}"),
+        *disk("root", image.file, "snapshot=on,cache=unsafe"),
         *disk("checkout", checkout, "readonly=on"),
         *folder("modules", kernel.modules, "readonly=on"),
         *folder("results", results, "readonly=off"),

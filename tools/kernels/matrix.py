@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tools.kernels.architectures import ARM64, X86_64, Architecture
 from tools.kernels.archive import DEBIAN, UBUNTU, Archive
 
 
@@ -21,12 +22,11 @@ class Stock:
     """The package that depends on the newest kernel."""
     root: str
     """The suite of the Debian root that it boots with."""
+    architecture: Architecture = X86_64
     is_too_old: bool = False
     """Whether it is to be refused, and nothing else is tried."""
     is_required: bool = True
     """Whether it is a failure that its archive can't be reached."""
-    is_compiled_on: bool = False
-    """Whether `doctor` compiles on it, which takes a minute; on others it gets what was compiled ahead."""
     is_extra: bool = False
     """Whether it is tried only where it is asked for."""
 
@@ -42,7 +42,7 @@ KERNELS = (
         "bookworm",
         is_required=False,
     ),
-    Stock("debian-12", "6.1", DEBIAN, ("bookworm",), "linux-image-amd64", "bookworm", is_compiled_on=True),
+    Stock("debian-12", "6.1", DEBIAN, ("bookworm",), "linux-image-amd64", "bookworm"),
     Stock(
         "ubuntu-24.04",
         "6.8",
@@ -64,4 +64,15 @@ KERNELS = (
     ),
     Stock("debian-13", "6.12", DEBIAN, ("trixie",), "linux-image-amd64", "trixie"),
     Stock("debian-13-backports", "", DEBIAN, ("trixie-backports",), "linux-image-amd64", "trixie"),
+    Stock(
+        "debian-13-arm64",
+        "6.12",
+        DEBIAN,
+        ("trixie",),
+        "linux-image-arm64",
+        "trixie",
+        ARM64,
+        is_required=False,
+        is_extra=True,
+    ),
 )

@@ -13,7 +13,6 @@ from typing import Any
 
 from tools.checked_in import bring_up_to_date
 from tools.kernels.folders import CHECKOUT, RESULTS
-from tools.kernels.matrix import KERNELS
 from tools.kernels.results import FEATURES, Outcome
 
 DATA = CHECKOUT / "docs/kernels.json"
@@ -27,6 +26,7 @@ _DISTRIBUTIONS = {
     "ubuntu-24.04-hwe": "Ubuntu 24.04, HWE 6.17",
     "debian-13": "Debian 13",
     "debian-13-backports": "Debian 13, backports",
+    "debian-13-arm64": "Debian 13, arm64",
     "this machine": "the machine of the run itself",
 }
 _NOT_RUN = "not run"
@@ -46,11 +46,10 @@ machines that get what other tests leave of the processors: three at once, on tw
 
 """
 TAIL = """
-The programs were compiled ahead of the boot, for the kernel's own offsets, by BCC with {compilers}.
-Only `doctor` compiles where it runs, with the BCC of its Debian, on {compiled_on}
-and the machine of the run itself; on the others that takes a minute more, and it got what was compiled ahead.
+The programs were compiled once, on another machine, by BCC with {compilers}. Each kernel took both
+objects, and ran the one by its own Debian's compiler.
 
-Of arm64 nothing was run. On any machine, `ci-egress doctor` tries the kernel that runs, and says what is
+On any machine, `ci-egress doctor` tries the kernel that runs, and says what is
 missing.
 """
 
@@ -69,17 +68,7 @@ def page(outcomes: list[dict[str, Any]]) -> str:
     compilers: list[str] = next((outcome["compilers"] for outcome in outcomes if outcome["compilers"]), [])
     left_out = [f"{_title(outcome)}: {outcome['not_run']}" for outcome in outcomes if outcome["not_run"]]
     missing = f"\nNot run: {'; '.join(left_out)}.\n" if left_out else ""
-    return (
-        HEAD
-        + "\n".join(lines)
-        + "\n"
-        + missing
-        + TAIL.format(compilers=" and ".join(compilers), compiled_on=_compiled_on())
-    )
-
-
-def _compiled_on() -> str:
-    return ", ".join(_DISTRIBUTIONS[stock.name] for stock in KERNELS if stock.is_compiled_on)
+    return HEAD + "\n".join(lines) + "\n" + missing + TAIL.format(compilers=" and ".join(compilers))
 
 
 def _title(outcome: dict[str, Any]) -> str:

@@ -34,21 +34,30 @@ _IMAGE, _VENV = "root.ext4", "venv.tar"
 
 
 @dataclass(frozen=True)
-class Root:
-    """A Debian root."""
+class Image:
+    """A Debian that a machine boots with."""
 
-    suite: str
     folder: Path
-    """The root as debian-root.sh made it; its BCC is one of the compilers."""
-    image: Path
-    """The image of the root, with .venv."""
-    venv: Path
-    """.venv alone, as a tar file."""
+    """The root that is in it."""
+    file: Path
+    """A file system with the root, and with .venv."""
 
     @property
     def busybox(self) -> Path:
         """The program busybox, which needs no other file."""
         return self.folder / "bin/busybox"
+
+
+@dataclass(frozen=True)
+class Root:
+    """A Debian root whose programs run here."""
+
+    suite: str
+    folder: Path
+    """The root as debian-root.sh made it; its BCC is one of the compilers."""
+    image: Image
+    venv: Path
+    """.venv alone, as a tar file."""
 
     def command(self, *command: str) -> list[str]:
         """Return a command line that runs `command` in it, on this kernel, with the checkout at /src."""
@@ -88,7 +97,7 @@ def make_root(suite: str) -> Root:
     for older in CACHE.glob(f"root-{suite}-{'[0-9a-f]' * 12}"):
         if older != target:
             shutil.rmtree(older, ignore_errors=True)
-    return Root(suite, folder, target / _IMAGE, target / _VENV)
+    return Root(suite, folder, Image(folder, target / _IMAGE), target / _VENV)
 
 
 def _make_image(root: Path, unfinished: Path) -> None:

@@ -16,11 +16,12 @@ from exporter.common.errors import KernelError
 from exporter.kernel.compilation.btf import VMLINUX
 from exporter.kernel.programs.hooks import PROGRAMS
 from exporter.kernel.programs.kinds import possible
-from tools.kernels.ahead import compile_for, keep_for_the_next_start, offsets_in, put, put_compiler
+from tools.kernels.ahead import OBJECTS, bytecode_by, offsets_in, put
+from tools.kernels.architectures import X86_64, Architecture
 from tools.kernels.folders import CHECKOUT, RESULTS
 from tools.kernels.machine import boot
 from tools.kernels.results import ON_A_KERNEL_TOO_OLD, ON_OTHERS, Check, Outcome, checks_in, unseen
-from tools.kernels.roots import Root
+from tools.kernels.roots import Image, Root
 from tools.kernels.unpacked import Kernel
 
 THIS_MACHINE = "this machine"
@@ -31,7 +32,8 @@ _HERE_LIMIT_S = 1800
 _COMPILERS = {"bookworm": "llvm14", "trixie": "llvm19"}
 """The names of the compilers, by the root whose BCC it is."""
 _JOB = """\
-test ! -e /results/cache || cp -r /results/cache /var/cache/ci-egress
+mkdir bpf/objects
+cp /results/ahead/{objects}/{compiler}.json "bpf/objects/$(uname -m).json"
 exec {command}
 """
 
@@ -41,9 +43,11 @@ class Made:
     """The files that all kernels are tried with."""
 
     roots: Mapping[str, Root]
+    images: Mapping[tuple[str, Architecture], Image]
+    """What machines boot with, by suite and architecture."""
     checkouts: Mapping[str, Path]
-    """The checkouts as tar files, by suite."""
-    programs: Path
+    """The checkouts as tar files, by suite: they are the same for each architecture."""
+    programs: Mapping[Architecture, Path]
 
 
 def test_files() -> list[str]:
@@ -56,18 +60,20 @@ def test_files() -> list[str]:
 
 
 def in_a_machine(kernel: Kernel, made: Made) -> Outcome:
-    """Find offsets, compile with both compilers, run all tests in one boot; one too old must be refused."""
+    """Find offsets, then run all tests in one boot; a kernel that is too old must be refused."""
     stock, results = kernel.stock, _empty(RESULTS / kernel.stock.name)
     began_s = time.monotonic()
     checks, wanted = list[Check](), ON_A_KERNEL_TOO_OLD
     if not stock.is_too_old:
-        checks, wanted = _made_ahead(kernel.btf.read_bytes(), made, results, stock.root), ON_OTHERS
+        checks, wanted = [_offsets(kernel.btf.read_bytes())], ON_OTHERS
     seconds = {"ahead": time.monotonic() - began_s}
     if all(check.ok for check in checks):
-        if not (stock.is_compiled_on or stock.is_too_old):
-            put_compiler(results / "ahead", _COMPILERS[stock.root])
-        job = _JOB.format(command=_pytest(".venv/bin/python", Path("/results"), is_too_old=stock.is_too_old))
-        over = boot(kernel, made.roots[stock.root], made.checkouts[stock.root], results, job)
+        _put_ahead(results, made, stock.architecture)
+        command = _pytest(".venv/bin/python", Path("/results"), is_too_old=stock.is_too_old)
+        job = _JOB.format(objects=OBJECTS, compiler=_COMPILERS[stock.root], command=command)
+        over = boot(
+            kernel, made.images[stock.root, stock.architecture], made.checkouts[stock.root], results, job
+        )
         checks += _checks(results, over.status, over.story())
         seconds["boot"] = over.seconds
     return _outcome(stock.name, kernel.release, [*checks, *unseen(checks, wanted)], made, seconds)
@@ -77,7 +83,8 @@ def on_this_machine(made: Made) -> Outcome:
     """Try the kernel that runs in the same way, but without a virtual machine."""
     began_s = time.monotonic()
     results = _empty(RESULTS / "this-machine")
-    checks = _made_ahead(VMLINUX.read_bytes(), made, results, "bookworm")
+    checks = [_offsets(VMLINUX.read_bytes())]
+    _put_ahead(results, made, X86_64)
     seconds = {"ahead": time.monotonic() - began_s}
     log = results / "log"
     with log.open("w") as output:
@@ -106,16 +113,19 @@ def _outcome(
     return Outcome(name, release, tuple(checks), compilers=compilers, seconds=seconds)
 
 
-def _made_ahead(btf: bytes, made: Made, results: Path, own_root: str) -> list[Check]:
-    """Put bytecode and programs into `results`; check that the kernel has all that the programs read."""
+def _offsets(btf: bytes) -> Check:
+    """Check that the kernel has all that the programs read."""
     try:
-        offsets = offsets_in(btf)
+        offsets_in(btf)
     except KernelError as error:
-        return [Check("offsets", "offsets", ok=False, why=str(error))]
-    bytecode = {_COMPILERS[suite]: compile_for(offsets, root) for suite, root in made.roots.items()}
-    put(results / "ahead", made.programs, bytecode)
-    keep_for_the_next_start(results / "cache", offsets, bytecode[_COMPILERS[own_root]])
-    return [Check("offsets", "offsets", ok=True)]
+        return Check("offsets", "offsets", ok=False, why=str(error))
+    return Check("offsets", "offsets", ok=True)
+
+
+def _put_ahead(results: Path, made: Made, architecture: Architecture) -> None:
+    """Put the objects of both compilers, and the programs of the tests, into `results`."""
+    objects = {_COMPILERS[suite]: bytecode_by(root, architecture) for suite, root in made.roots.items()}
+    put(results / "ahead", made.programs[architecture], objects)
 
 
 def _pytest(python: str, results: Path, *, is_too_old: bool) -> str:

@@ -47,7 +47,7 @@ class Kernel:
 
 def fetch(stock: Stock) -> Kernel:
     """The newest of its series. Raises UnavailableError."""
-    index = Index(stock.archive, stock.suites)
+    index = Index(stock.archive, stock.suites, stock.architecture)
     index.update()
     packages = index.newest_kernel(stock.package)
     target = CACHE / f"{stock.name}-{digest(packages, *_RECIPE)}"

@@ -96,7 +96,8 @@ def _build(checkout: Checkout, output: Path, work: Path) -> None:
     debian.build(contents, output, work)
     python = debian.installed_python(work / "root")
     project = bill.static_project(checkout.root / "pyproject.toml", version, work / "pyproject.toml")
-    bill.write(python, project, output / f"ci-egress-{version}.cdx.json")
+    objects = checkout.root / "bpf/objects"
+    bill.write(python, project, objects, output / f"ci-egress-{version}.cdx.json")
 
 
 def publish(checkout: Checkout, notes_file: Path) -> None:

@@ -1,4 +1,4 @@
-"""The Debian package: all that ci-egress needs but the distribution's Python and BCC, in /opt/ci-egress.
+"""The Debian package: all that ci-egress needs but the distribution's Python, in /opt/ci-egress.
 
 It is a virtual environment for each Python of the distributions that the package is for, made where they
 are not installed: `lib/python3.11` and so on, of which /usr/bin/python3 uses its own. A file that is the same

@@ -23,6 +23,7 @@ def build(source: Path, output: Path, committed_s: int) -> Distributions:
     """
     output.mkdir(parents=True, exist_ok=True)
     make_manual(source, committed_s)
+    _python(["-m", "tools.objects"], source, committed_s)
     command = ["-m", "build", "--no-isolation", "--outdir", str(output), str(source)]
     _python(command, source, committed_s)
     (sdist,), (wheel,) = output.glob("*.tar.gz"), output.glob("*.whl")

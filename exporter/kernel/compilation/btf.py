@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import struct
 from collections.abc import Collection, Iterator
 from functools import cache
@@ -35,7 +34,7 @@ MEMBERS = {
     "TASK_START": ("task_struct", "start_boottime"),
     "TASK_CRED": ("task_struct", "cred"),
     "CRED_UID": ("cred", "uid"),
-    "TASK_ABI": ("task_struct", "thread_info", "status" if platform.machine() == "x86_64" else "flags"),
+    "TASK_ABI": ("task_struct", "thread_info", "status"),
     "SIGINFO_CODE": ("kernel_siginfo", "si_code"),
     "URING_OPCODE": ("io_kiocb", "opcode"),
     "URING_SOCKET_FAMILY": ("io_socket", "domain"),
@@ -115,11 +114,12 @@ MEMBERS = {
     "INODE_CTIME_NSEC": ("inode", "i_ctime_nsec"),
     "SUPER_DEVICE": ("super_block", "s_dev"),
 }
-EARLIER: dict[str, list[tuple[str, ...]]] = {
+ELSEWHERE: dict[str, list[tuple[str, ...]]] = {
+    "TASK_ABI": [("task_struct", "thread_info", "flags")],
     "INODE_CTIME_SEC": [("inode", "__i_ctime", "tv_sec"), ("inode", "i_ctime", "tv_sec")],
     "INODE_CTIME_NSEC": [("inode", "__i_ctime", "tv_nsec"), ("inode", "i_ctime", "tv_nsec")],
 }
-"""The places of some MEMBERS in other kernels: in Linux 6.6 to 6.10, and before 6.6."""
+"""The places of some MEMBERS in other kernels: on arm64; in Linux 6.6 to 6.10, and before 6.6."""
 OPTIONAL = frozenset({"io_kiocb", "io_socket", "mptcp_subflow_context", "mptcp_sock"})
 """Structs that a kernel may lack, along with the feature that uses them; their offsets are 0 then."""
 FUNCTIONS = ("bpf_lsm_socket_sendmsg", "security_socket_sendmsg")
@@ -205,7 +205,7 @@ class Btf:
         structs = self._structs({path[0] for path in members.values()})
         found = {}
         for constant, path in members.items():
-            ways = [path, *EARLIER.get(constant, ())]
+            ways = [path, *ELSEWHERE.get(constant, ())]
             offset = next((at for way in ways if (at := self._offset(structs, way)) is not None), None)
             if offset is None and path[0] not in OPTIONAL:
                 raise KernelError(

@@ -1,35 +1,27 @@
-"""The bytecode compiled from bpf/, and the folder that keeps it from one start to the next.
+"""The bytecode of the programs: compiled once for each architecture, then fitted to the kernel that runs.
 
-Compiling takes nine tenths of a start, and its result depends only on its input: the source, the flags (with
-the kernel's offsets) and the headers. So the bytecode is kept under the digest of all that.
+Of a kernel, the programs need the offsets of members of its structs. In an object, each such offset is the
+number of an instruction of its own (`member_of` in bpf/maps.h), and a table says which instructions these
+are. So an object is made anywhere, and fitting it takes a millisecond.
 """
 
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
-import os
-import secrets
-import time
-from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+import struct
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import count
+from typing import Any, NamedTuple
 
-from exporter.common.safe_files import UnsafeFolderError, open_ours_alone, require_ours_alone, write_new
+from exporter.common.errors import KernelError
 
-ROOTS_FOLDER = Path("/var/cache/ci-egress")
-_KEPT = 8
-"""The number of files that are kept: one for each kernel and version that are used in turn."""
-_EDITION = b"ci-egress bytecode 1\n"
-_LIMIT_BYTES = 4 << 20
-"""The most bytes that are read of a file; ours have 100 KB."""
-_STALE_S = 3600
-"""The age in seconds from which an unfinished file is removed: its writer was killed."""
-_INSTRUCTION_BYTES = 8
-_U32_MAX = (1 << 32) - 1
+INSTRUCTION = struct.Struct("=BBhi")
+"""struct bpf_insn: code, registers, offset, number."""
+_NUMBER = struct.Struct("=i")
+_NUMBER_AT = INSTRUCTION.size - _NUMBER.size
+_LOAD_64 = 0x18  # BPF_LD | BPF_DW | BPF_IMM: the number goes on in the next instruction
+_ADD, _SUBTRACT = 0x07, 0x17  # BPF_ALU64 | BPF_K
 
 
 class MapSpec(NamedTuple):
@@ -46,132 +38,115 @@ class MapSpec(NamedTuple):
 
 
 class Bytecode(NamedTuple):
-    """The maps and programs to load into the kernel."""
+    """The maps and programs to load into the kernel that runs."""
 
     maps: list[MapSpec]
     programs: dict[str, bytes]
     """The instructions of each program, by its name; they refer to maps by their index in `maps`."""
 
-    @classmethod
-    def of(cls, answer: Mapping[str, Any]) -> Bytecode:
-        """Decode the compiler's answer (see compiler.py)."""
-        maps = [MapSpec(**spec) for spec in answer["maps"]]
-        return cls(maps, {name: base64.b64decode(code) for name, code in answer["programs"].items()})
+
+class Program(NamedTuple):
+    """A program of an object."""
+
+    instructions: bytes
+    """As in `Bytecode`; the number of an instruction for an offset is 0."""
+    offsets: dict[str, list[int]]
+    """The indices of the instructions for each offset, by its name in btf.MEMBERS."""
 
     @classmethod
-    def parse(cls, text: bytes) -> Bytecode | None:
-        """Decode text that anybody may have written; None when it isn't an answer of the compiler's."""
-        try:
-            bytecode = cls.of(json.loads(text))
-        # AttributeError, KeyError and TypeError are JSON of another shape; ValueError is base64's, too.
-        except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
-            return None
-        is_sound = all(map(_is_map, bytecode.maps)) and all(map(_is_code, bytecode.programs.values()))
-        return bytecode if is_sound else None
+    def parse(cls, name: str, fields: Mapping[str, Any]) -> Program:
+        """Read one of an object's programs. Raises ValueError, KeyError or TypeError if it isn't whole."""
+        instructions = base64.b64decode(fields["instructions"], validate=True)
+        number, rest = divmod(len(instructions), INSTRUCTION.size)
+        indices = [index for found in fields["offsets"].values() for index in found]
+        if rest or not number or not all(0 <= index < number for index in indices):
+            raise ValueError(f"{name} isn't whole")
+        return cls(instructions, fields["offsets"])
+
+    def fitted(self, offsets: Mapping[str, int]) -> bytes:
+        """Return the instructions with the offsets (bytes) of one kernel."""
+        fitted = bytearray(self.instructions)
+        for name, indices in self.offsets.items():
+            for index in indices:
+                _NUMBER.pack_into(fitted, index * INSTRUCTION.size + _NUMBER_AT, offsets[name])
+        return bytes(fitted)
 
 
-def _is_map(spec: tuple[Any, ...]) -> bool:
-    name, *numbers = spec
-    return (
-        isinstance(name, str)
-        and name.isascii()
-        and all(type(number) is int and 0 <= number <= _U32_MAX for number in numbers)
-    )
-
-
-def _is_code(code: bytes) -> bool:
-    return len(code) > 0 and len(code) % _INSTRUCTION_BYTES == 0
-
-
-@dataclass(frozen=True)
-class Request:
-    """A request to the compiler."""
+class BytecodeObject(NamedTuple):
+    """The compiled programs for one architecture, which fit any kernel."""
 
     source: str
-    flags: list[str]
-    include: Path
-    """Folder of the headers."""
+    """The digest of the text that was compiled (see sources.py)."""
+    compiler: str
+    """The version of BCC."""
+    maps: list[MapSpec]
+    programs: dict[str, Program]
 
-    def fields(self) -> dict[str, Any]:
-        """Return the request in the form that compiler.py reads."""
-        return {"source": self.source, "flags": self.flags, "include": str(self.include)}
+    @classmethod
+    def of(cls, answer: Mapping[str, Any], source: str, placeholders: Mapping[str, int]) -> BytecodeObject:
+        """Make an object of the compiler's answer (see compiler.py), compiled with `placeholders` as offsets.
 
-    def digest(self) -> str:
-        """Hash the input of the compiler: equal for requests with the same result, wherever the folder is."""
-        flags = [flag.replace(str(self.include), "") for flag in self.flags]
-        digest = hashlib.sha256(json.dumps([self.source, flags, os.uname().machine]).encode())
-        for header in sorted(self.include.rglob("*.h")):
-            digest.update(f"\0{header.relative_to(self.include)}\0".encode())
-            digest.update(header.read_bytes())
-        return digest.hexdigest()
+        Raises KernelError if the compiler used a placeholder in another way than to add or subtract it.
+        """
+        names = {number: name for name, number in placeholders.items()}
+        programs = {
+            name: _with_table(name, base64.b64decode(code), names)
+            for name, code in sorted(answer["programs"].items())
+        }
+        return cls(source, answer["bcc"], [MapSpec(**spec) for spec in answer["maps"]], programs)
 
+    @classmethod
+    def parse(cls, text: bytes) -> BytecodeObject:
+        """Read what `text` wrote. Raises ValueError when it is something else."""
+        try:
+            fields = json.loads(text)
+            maps = [MapSpec(**spec) for spec in fields["maps"]]
+            programs = {name: Program.parse(name, each) for name, each in fields["programs"].items()}
+            return cls(fields["source"], fields["compiler"], maps, programs)
+        except (AttributeError, KeyError, RecursionError, TypeError) as error:
+            raise ValueError(str(error)) from None
 
-class Cache:
-    """Compiled bytecode on disk. A failure here is no error: the programs are compiled again.
+    def text(self) -> bytes:
+        """Write the object as JSON: the same bytes for the same object."""
+        programs = {
+            name: {"instructions": base64.b64encode(each.instructions).decode(), "offsets": each.offsets}
+            for name, each in self.programs.items()
+        }
+        fields = self._asdict() | {"maps": [spec._asdict() for spec in self.maps], "programs": programs}
+        return json.dumps(fields, indent=1).encode() + b"\n"
 
-    The kernel runs this bytecode, so it is used only while nobody but this user can write to the folder or to
-    one above it.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        """`folder` need not exist."""
-        self._folder = folder
-
-    def get(self, digest: str) -> Bytecode | None:
-        """Return the bytecode kept under `digest`; None when it is missing, not whole, or not ours alone."""
-        with suppress(OSError, UnsafeFolderError):
-            require_ours_alone(self._folder)
-            if file := open_ours_alone(self._path(digest), _LIMIT_BYTES):
-                with file:
-                    return _kept(file)
-        return None
-
-    def put(self, digest: str, answer: Mapping[str, Any]) -> None:
-        """Keep the compiler's answer in a file, and remove all but the _KEPT files that were used last."""
-        text = json.dumps(answer).encode()
-        with suppress(OSError, UnsafeFolderError):
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            require_ours_alone(self._folder)
-            self._forget_unfinished()
-            temporary = self._folder / f"{digest}.{secrets.token_hex(4)}.part"
-            try:
-                head = hashlib.sha256(text).hexdigest().encode()
-                write_new(temporary, _EDITION + head + b"\n" + text, 0o600)
-                temporary.rename(self._path(digest))
-            finally:
-                temporary.unlink(missing_ok=True)
-            self._forget_oldest()
-
-    def _path(self, digest: str) -> Path:
-        return self._folder / f"{digest}.bytecode"
-
-    def _forget_oldest(self) -> None:
-        files = sorted(self._folder.glob("*.bytecode"), key=lambda path: path.stat().st_mtime_ns)
-        for path in files[:-_KEPT]:
-            path.unlink(missing_ok=True)
-
-    def _forget_unfinished(self) -> None:
-        newest_s = time.time() - _STALE_S
-        for path in self._folder.glob("*.part"):
-            with suppress(OSError):
-                if path.lstat().st_mtime < newest_s:
-                    path.unlink()
+    def fitted(self, offsets: Mapping[str, int]) -> Bytecode:
+        """Return the bytecode for the kernel with these offsets (bytes), by their names in btf.MEMBERS."""
+        return Bytecode(self.maps, {name: each.fitted(offsets) for name, each in self.programs.items()})
 
 
-def _kept(file: BinaryIO) -> Bytecode | None:
-    """Read a file that `put` wrote; None when it isn't whole.
-
-    Sets the file's time, by which `put` removes the oldest, where the file system allows it.
-    """
-    # Only to the limit: the file may grow meanwhile.
-    head, _, text = file.read(_LIMIT_BYTES).removeprefix(_EDITION).partition(b"\n")
-    if head != hashlib.sha256(text).hexdigest().encode():
-        return None
-    with suppress(OSError):
-        os.utime(file.fileno())
-    return Bytecode.parse(text)
+def placeholders(names: Iterable[str], *, base: int = 0x5A000000, step: int = 0x101) -> dict[str, int]:
+    """Return a number for each offset that no program has for anything else."""
+    return dict(zip(names, count(base, step), strict=False))
 
 
-def default_cache(euid: int) -> Cache | None:
-    """Return root's cache. None for any other user, whose jobs could write what the kernel is to run."""
-    return Cache(ROOTS_FOLDER) if euid == 0 else None
+def _with_table(program: str, instructions: bytes, names: Mapping[int, str]) -> Program:
+    """Replace the placeholders by 0, and note where they were."""
+    bare, offsets = bytearray(instructions), dict[str, list[int]]()
+    for index, code, number in _single_instructions(instructions):
+        name = names.get(number)
+        if name is None:
+            continue
+        if code not in {_ADD, _SUBTRACT}:
+            raise KernelError(
+                f"{program} uses {name} in instruction {index}, {code:#x}",
+                hint="in bpf/, use offsets with member_of and holder_of alone",
+            )
+        offsets.setdefault(name, []).append(index)
+        _NUMBER.pack_into(bare, index * INSTRUCTION.size + _NUMBER_AT, 0)
+    return Program(bytes(bare), dict(sorted(offsets.items())))
+
+
+def _single_instructions(instructions: bytes) -> Iterator[tuple[int, int, int]]:
+    """Yield index, code and number of each instruction; loads of 64 bits are left out."""
+    is_second_half = False
+    for index, (code, _, _, number) in enumerate(INSTRUCTION.iter_unpack(instructions)):
+        is_load = code == _LOAD_64 and not is_second_half
+        if not (is_load or is_second_half):
+            yield index, code, number
+        is_second_half = is_load

@@ -1,4 +1,4 @@
-"""Get the programs' bytecode: a child process compiles the sources, unless an earlier start kept the result.
+"""Get the programs' bytecode: from the object that came with the package, or from BCC in a child process.
 
 The compiler (BCC and LLVM) never enters this process, which only reads its output.
 """
@@ -6,17 +6,18 @@ The compiler (BCC and LLVM) never enters this process, which only reads its outp
 from __future__ import annotations
 
 import json
+import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from exporter.common.errors import KernelError
 from exporter.common.limits import limit_hint
 
-from .btf import kernel_offsets
-from .bytecode import Bytecode, Cache, Request
-from .sources import bpf_directory, compiler_flags, source_text
+from .btf import MEMBERS, kernel_offsets
+from .bytecode import Bytecode, BytecodeObject, placeholders
+from .sources import bpf_directory, compiler_flags, source_text, sources_digest
 
 SYSTEM_PYTHON = "/usr/bin/python3"
 _SCRIPT = Path(__file__).with_name("compiler.py")
@@ -26,6 +27,23 @@ _HINTS = {
     "import": "apt-get install python3-bpfcc (0.25 or newer; PyPI's bcc is another thing)",
     "compile": "run with -v for the compiler's words, and report them",
 }
+
+
+PLACEHOLDERS = placeholders(MEMBERS)
+_AGAIN = "install ci-egress-exporter again; in a checkout: make objects"
+
+
+class Request(NamedTuple):
+    """A request to the compiler."""
+
+    source: str
+    flags: list[str]
+    include: Path
+    """Folder of the headers."""
+
+    def text(self) -> str:
+        """Return the request in the form that compiler.py reads."""
+        return json.dumps(self._asdict() | {"include": str(self.include)})
 
 
 class Compiler:
@@ -46,7 +64,7 @@ class Compiler:
 
         Raises KernelError with what is missing and how to get it.
         """
-        return self._run(json.dumps(request.fields()))
+        return self._run(request.text())
 
     def end(self) -> None:
         """Kill the child, whatever it is doing. Any thread may call this."""
@@ -101,28 +119,50 @@ def system_compiler(python: str = SYSTEM_PYTHON) -> Compiler:
     return Compiler([python, "-I", str(_SCRIPT)])
 
 
-def our_request() -> Request:
-    """Return the request for our programs on this kernel. Raises KernelError."""
-    folder = bpf_directory()
-    return Request(source_text(folder), compiler_flags(folder, kernel_offsets()), folder)
-
-
 def compiled(
-    request: Request,
     compiler: Compiler,
-    cache: Cache | None,
-    is_complete: Callable[[Bytecode], bool] = lambda _: True,
-) -> Bytecode:
-    """Return the bytecode from the cache, if it `is_complete`; else compile it and put it into the cache.
+    machine: str,
+    folder: Path | None = None,
+    offsets: Mapping[str, int] = PLACEHOLDERS,
+) -> BytecodeObject:
+    """Compile bpf/ for a machine of sources.MACHINES.
+
+    `folder` is bpf/ as the compiler's process sees it. `offsets` are the numbers by which the object's table
+    is made: with others, the object is the same. Raises KernelError.
+    """
+    ours = bpf_directory()
+    folder = folder or ours
+    request = Request(source_text(ours), compiler_flags(folder, offsets, machine), folder)
+    return BytecodeObject.of(compiler.compile(request), sources_digest(ours), offsets)
+
+
+def kept_object(machine: str) -> Path:
+    """Return the path of the object that came with this package, or that `make objects` made."""
+    return bpf_directory() / "objects" / f"{machine}.json"
+
+
+def prebuilt(machine: str) -> BytecodeObject | None:
+    """Return the object in `kept_object`; None if it was made from other sources, or is missing.
+
+    Raises KernelError when it can't be read.
+    """
+    path = kept_object(machine)
+    try:
+        found = BytecodeObject.parse(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise KernelError(f"cannot read {path}: {error.strerror}", hint=_AGAIN) from None
+    except ValueError as error:
+        raise KernelError(f"{path} is damaged: {error}", hint=_AGAIN) from None
+    return found if found.source == sources_digest(bpf_directory()) else None
+
+
+def our_bytecode(compiler: Compiler, *, compiles: bool = False) -> Bytecode:
+    """Return the programs for the kernel that runs: prebuilt, or compiled if there is no such or `compiles`.
 
     Raises KernelError.
     """
-    if cache is None:
-        return Bytecode.of(compiler.compile(request))
-    digest = request.digest()
-    bytecode = cache.get(digest)
-    if bytecode is None or not is_complete(bytecode):
-        answer = compiler.compile(request)
-        cache.put(digest, answer)
-        bytecode = Bytecode.of(answer)
-    return bytecode
+    machine = os.uname().machine
+    ready = None if compiles else prebuilt(machine)
+    return (ready or compiled(compiler, machine)).fitted(kernel_offsets())

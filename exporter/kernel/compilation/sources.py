@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from exporter.events import wire
 _INCLUDE = re.compile(r'^#include "([\w.]+)"$|^#pragma once$', re.MULTILINE)
 _LAYOUT = "egress.h"
 """The one file that is really included: it has no maps."""
+_MACHINES = {"x86_64": "__x86_64__", "aarch64": "__aarch64__"}
+MACHINES = tuple(_MACHINES)
+"""The architectures that the programs are for, as uname(2) has them. Only the system calls differ."""
 
 
 def bpf_directory() -> Path:
@@ -59,11 +63,22 @@ def edition() -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4])
 
 
-def compiler_flags(folder: Path, offsets: dict[str, int]) -> list[str]:
-    """Return flags that define the kernel's offsets (bytes) and the layout's edition as constants."""
+def sources_digest(folder: Path) -> str:
+    """Hash all that a compile reads: equal if its result is, wherever the folder is."""
+    digest = hashlib.sha256(f"{source_text(folder)}\0{wire.LAYOUT}".encode())
+    for header in (folder / _LAYOUT, *sorted((folder / "include").rglob("*.h"))):
+        digest.update(f"\0{header.relative_to(folder)}\0".encode())
+        digest.update(header.read_bytes())
+    return digest.hexdigest()
+
+
+def compiler_flags(folder: Path, offsets: Mapping[str, int], machine: str) -> list[str]:
+    """Return flags that define the offsets (bytes) and the layout's edition, for one of MACHINES."""
     constants = [f"-D{name}={value}" for name, value in offsets.items()]
     return [
         f"-I{folder}",
+        *(f"-U{macro}" for macro in _MACHINES.values()),
+        f"-D{_MACHINES[machine]}",
         f"-DLAYOUT={wire.LAYOUT:#x}",
         *constants,
         "-Werror=implicit-function-declaration",

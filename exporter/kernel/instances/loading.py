@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Thread
 
-from exporter.kernel.compilation.bytecode import Bytecode, default_cache
-from exporter.kernel.compilation.compiling import Compiler, compiled, our_request, system_compiler
+from exporter.kernel.compilation.bytecode import Bytecode
+from exporter.kernel.compilation.compiling import Compiler, our_bytecode, system_compiler
 from exporter.kernel.maps.windows import Coverage
 from exporter.kernel.mounts import cgroup2_root, ensure_bpffs
 from exporter.kernel.pins import new_instance
@@ -29,12 +29,6 @@ from exporter.kernel.tracer import PINNED_MAPS, Tracer
 
 _VERIFIERS = 2
 """The number of threads that load programs: the kernel verifies one program on one processor."""
-
-
-def is_complete(bytecode: Bytecode) -> bool:
-    """Whether `bytecode` has every program to load and every map to pin."""
-    names = {spec.name for spec in bytecode.maps}
-    return names.issuperset(PINNED_MAPS) and all(each.name in bytecode.programs for each in PROGRAMS)
 
 
 @dataclass(frozen=True)
@@ -131,7 +125,7 @@ class Loading:
         stack: ExitStack,
         compiler: Compiler,
         *,
-        uses_cache: bool,
+        compiles: bool,
         outlives: bool,
         tell: Callable[[str], object],
     ) -> None:
@@ -143,7 +137,7 @@ class Loading:
         self._stack = stack
         self._unpinned: dict[str, int] | None = None if outlives else {}
         self._compiler = compiler
-        self._cache = default_cache(os.geteuid()) if uses_cache else None
+        self._compiles = compiles
         self._directory = stack.enter_context(new_instance(ensure_bpffs(), tell))
         self.tracer: Tracer | None = None
         """The tracer that `loaded` returned; None until then."""
@@ -185,7 +179,7 @@ class Loading:
     def _work(self) -> None:
         try:
             with failures_told("compile", "bpf/"):
-                bytecode = compiled(our_request(), self._compiler, self._cache, is_complete)
+                bytecode = our_bytecode(self._compiler, compiles=self._compiles)
             self._loaded = load(
                 bytecode, self._directory, PROGRAMS, PINNED_MAPS, self._descriptors, self._goes_on
             )
@@ -209,17 +203,17 @@ class Loading:
 def loading(
     compiler: Compiler | None = None,
     *,
-    uses_cache: bool = True,
+    compiles: bool = False,
     outlives: bool = True,
     tell: Callable[[str], object] = lambda _: None,
 ) -> Iterator[Loading]:
     """Begin to load the programs; at the end they are detached and unpinned, and nothing of them is left.
 
-    With `uses_cache`, bytecode is taken from an earlier start, or kept for the next one. If this process is
-    killed, the programs go on with `outlives`, and are gone otherwise. `tell` is as for `new_instance`.
-    Raises KernelError.
+    With `compiles`, the programs are compiled here, though the package has them. If this process is killed,
+    the programs go on with `outlives`, and are gone otherwise. `tell` is as for `new_instance`. Raises
+    KernelError.
     """
     require_host()
     with ExitStack() as stack:
         compiler = compiler or system_compiler()
-        yield Loading(stack, compiler, uses_cache=uses_cache, outlives=outlives, tell=tell)
+        yield Loading(stack, compiler, compiles=compiles, outlives=outlives, tell=tell)

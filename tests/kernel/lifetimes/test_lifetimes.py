@@ -97,7 +97,7 @@ def test_a_signal_while_the_programs_are_loaded_ends_command_too(tmp_path: Path)
 def test_nothing_is_left_of_a_compiler_that_fails(python: str, what: str) -> None:
     compiler = system_compiler(python)
     with nothing_left(), pytest.raises(KernelError, match=what):  # noqa: SIM117 - the one encloses the other
-        with loading(compiler, uses_cache=False) as kernel:
+        with loading(compiler, compiles=True) as kernel:
             kernel.ready()
 
 

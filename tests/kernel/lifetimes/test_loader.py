@@ -13,14 +13,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from exporter.common.errors import KernelError
 from exporter.events.decode import Decoder
 from exporter.events.facts import Act, Acted, Event, Execed, Exited, Flowed, Metered, ProcessKey
 from exporter.kernel.compilation.btf import MEMBERS, VMLINUX, kernel_offsets
-from exporter.kernel.compilation.bytecode import ROOTS_FOLDER, Bytecode, Cache, Request
-from exporter.kernel.compilation.compiling import compiled, our_request, system_compiler
-from exporter.kernel.compilation.sources import compiler_flags, source_text
-from exporter.kernel.instances.loading import attach, is_complete, load
+from exporter.kernel.instances.loading import attach, load
 from exporter.kernel.maps.windows import Coverage
 from exporter.kernel.mounts import ensure_bpffs
 from exporter.kernel.pins import new_instance
@@ -30,8 +26,7 @@ from exporter.kernel.programs.verifier import VerifierError
 from exporter.kernel.requirements import version_of
 from exporter.kernel.tracer import PINNED_MAPS, Tracer
 from exporter.pipeline.procfs import started_ns
-from tests.checkout import ROOT
-from tests.kernel.compilers import BPF, CONTRACT, Installed, of_this_machine, of_trixie, with_only
+from tests.kernel.compilers import CONTRACT, Installed, of_this_machine, of_trixie, with_only
 from tests.kernel.lab import PORT, V4, V6, Lab
 from tests.kernel.running_exporter import nothing_left
 from tests.kernel.tracing import copy_of_the_program, environment, trace
@@ -102,13 +97,12 @@ def test_the_records_are_the_same_with_either_compiler(
     lab: Lab, programs: Programs, request: pytest.FixtureRequest, name: str
 ) -> None:
     installed: Installed = request.getfixturevalue(name)
-    flags = compiler_flags(installed.bpf, kernel_offsets())
-    answer = installed.compiler.compile(Request(source_text(BPF), flags, installed.bpf))
-    assert answer["bcc"].startswith(installed.version)
-    assert set(answer["programs"]) == {program.name for program in PROGRAMS}
+    made = installed.compiled()
+    assert made.compiler.startswith(installed.version)
+    assert set(made.programs) == {program.name for program in PROGRAMS}
     act = programs.act("udp-sendmmsg", V4.peer, PORT, V4.evil, PORT, "--", "a" * 6000)
     with nothing_left(), new_instance(ensure_bpffs()) as pins, ExitStack() as stack:
-        attach(load(Bytecode.of(answer), pins, PROGRAMS, PINNED_MAPS, stack), pins)
+        attach(load(made.fitted(kernel_offsets()), pins, PROGRAMS, PINNED_MAPS, stack), pins)
         events = events_of(Tracer(pins, stack, Coverage()), lab.command(act))
     sent = [(Act.SEND, 17, mapped(address), PORT, 0, 2) for address in (V4.peer, V4.evil)]
     nsenter = tuple(str(part) for part in lab.command(act))
@@ -245,14 +239,13 @@ def test_a_user_with_the_contracts_capabilities_can_trace_where_bpffs_is_his(tmp
 
 
 MODULES = "/usr/lib/python3/dist-packages"
-NOTHING_COMPILED = f"mkdir -p {ROOTS_FOLDER}; mount -t tmpfs none {ROOTS_FOLDER}"
-EMPTY = f"{NOTHING_COMPILED}; mkdir -p {{tmp}}/own; mount --bind {{tmp}}/own {MODULES}"
-FAKE = f"{EMPTY}; echo '{{text}}' > {MODULES}/bcc.py"
+NO_COMPILER = f"mkdir -p {{tmp}}/own; mount --bind {{tmp}}/own {MODULES}"
+FAKE = f"{NO_COMPILER}; echo '{{text}}' > {MODULES}/bcc.py"
 OLD = '__version__ = "0.18.0"\nclass BPF:\n def load_func(self, func_name, prog_type): pass'
 HINDRANCES = {
     "CAP_BPF is missing; run it as root": with_only(*(set(CONTRACT) - {"bpf", "sys_admin"})),
     "CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN are missing; run it as root": with_only(),
-    "cannot use BCC: No module named 'bcc'; apt-get install python3-bpfcc": in_own_mounts(EMPTY),
+    "cannot use BCC: No module named 'bcc'; apt-get install python3-bpfcc": in_own_mounts(NO_COMPILER),
     "cannot use BCC: bcc 0.18.0 is too old: 0.25 is needed; apt-get": in_own_mounts(
         FAKE.replace("{text}", OLD)
     ),
@@ -272,7 +265,8 @@ def test_what_hinders_is_said_in_one_line_and_command_is_not_started(tmp_path: P
     marker = tmp_path / "started"
     under = [part.replace("{tmp}", str(tmp_path)) for part in HINDRANCES[said]]
     with nothing_left():
-        seen = trace(None, ["touch", str(marker)], tmp_path / "otlp", under=under)
+        options = ["--compile"] if "BCC" in said or "bcc" in said else []
+        seen = trace(None, ["touch", str(marker)], tmp_path / "otlp", *options, under=under)
     assert (seen.status, seen.stdout, marker.exists()) == (91, "", False)
     (line,) = seen.stderr.splitlines()
     assert line.startswith("ci-egress: error: ")
@@ -294,50 +288,13 @@ def test_without_tracefs_nothing_is_missing(programs: Programs, tmp_path: Path) 
     assert [leaf.name for leaf in seen.egress] == [f"connect 127.0.0.1:{PORT}"]
 
 
-def test_what_was_compiled_before_needs_no_compiler_now(tmp_path: Path) -> None:
-    request, cache = our_request(), Cache(tmp_path / "cache")
-    fresh = compiled(request, system_compiler(), cache)
-    assert compiled(request, system_compiler("/no/such/python"), cache) == fresh
-    (kept,) = (tmp_path / "cache").iterdir()
-    kept.write_bytes(kept.read_bytes()[:-1])
-    with pytest.raises(KernelError, match="cannot run /no/such/python"):
-        compiled(request, system_compiler("/no/such/python"), cache)
-
-
-@pytest.mark.parametrize("missing", ["on_exit", "procs"])
-def test_bytecode_that_lacks_a_program_or_a_map_is_compiled_again(tmp_path: Path, missing: str) -> None:
-    request, cache = our_request(), Cache(tmp_path / "cache")
-    answer = system_compiler().compile(request)
-    assert is_complete(Bytecode.of(answer))
-    answer["programs"].pop(missing, None)
-    answer["maps"] = [spec for spec in answer["maps"] if spec["name"] != missing]
-    cache.put(request.digest(), answer)
-    with pytest.raises(KernelError, match="cannot run /no/such/python"):
-        compiled(request, system_compiler("/no/such/python"), cache, is_complete)
-
-
-def test_what_was_compiled_is_found_on_a_file_system_that_is_read_only(tmp_path: Path) -> None:
-    Cache(tmp_path).put("digest", {"maps": [], "programs": {}})
-    read_only = f"mount --bind {tmp_path} {tmp_path} && mount -o remount,bind,ro {tmp_path}"
-    import_it = "import sys; from exporter.kernel.compilation.bytecode import *"
-    get = f"{import_it}; print(Cache(Path(sys.argv[1])).get('digest'))"
-    seen = subprocess.run(
-        [*in_own_mounts(f"{read_only} && ! touch {tmp_path}/new"), sys.executable, "-c", get, tmp_path],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert seen.stdout == "Bytecode(maps=[], programs={})\n", seen.stderr
-
-
-@pytest.mark.parametrize("started", ["first", "again"])
-def test_the_first_start_and_a_later_one_trace_alike(
-    lab: Lab, programs: Programs, tmp_path: Path, started: str
+@pytest.mark.parametrize("options", [[], ["--compile"]], ids=["prebuilt", "compiled"])
+def test_prebuilt_programs_and_those_compiled_here_trace_alike(
+    lab: Lab, programs: Programs, tmp_path: Path, options: list[str]
 ) -> None:
-    under = in_own_mounts(NOTHING_COMPILED if started == "first" else ":")
-    seen = trace(lab, programs.act("connect", V4.peer, PORT), tmp_path, under=under)
-    assert [leaf.name for leaf in seen.egress] == [f"connect {V4.peer}:{PORT}"]
+    under = [] if options else in_own_mounts(NO_COMPILER.format(tmp=tmp_path))
+    seen = trace(lab, programs.act("connect", V4.peer, PORT), tmp_path / "otlp", *options, under=under)
+    assert [leaf.name for leaf in seen.egress] == [f"connect {V4.peer}:{PORT}"], seen.stderr
 
 
 def test_a_program_that_the_verifier_refuses_is_told_with_its_reasons(tmp_path: Path) -> None:

@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import os
 from typing import TYPE_CHECKING
 
 import pytest
 
 from exporter.kernel.compilation.btf import kernel_offsets
-from exporter.kernel.compilation.bytecode import Bytecode, Request
-from exporter.kernel.compilation.sources import compiler_flags, source_text
+from exporter.kernel.compilation.bytecode import BytecodeObject
 from exporter.kernel.programs.hooks import PROGRAMS
 from exporter.kernel.programs.kinds import possible
 from exporter.kernel.programs.objects import create_map
 from exporter.kernel.programs.verifier import VerifierError
-from tests.kernel.compilers import BPF, of_this_machine, of_trixie
+from tests.kernel.compilers import of_this_machine, of_trixie
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
+    from exporter.kernel.compilation.bytecode import Bytecode
     from exporter.kernel.programs.kinds import Program
-    from tests.kernel.compilers import Installed
 
 COMPILERS = {"llvm14": of_this_machine, "llvm19": of_trixie}
-"""By what Debian's are linked with; the first is that of Debian 12 where bytecode is made ahead."""
+"""By what Debian's are linked with; the first is that of Debian 12 where objects are made ahead."""
 
 
 class Loaded:
@@ -54,18 +52,12 @@ class Loaded:
 def loaded(request: pytest.FixtureRequest, made_ahead: Path | None) -> Iterator[Loaded]:
     name: str = request.param
     if made_ahead:
-        answer = json.loads((made_ahead / "bytecode" / f"{name}.json").read_text())
+        ready = BytecodeObject.parse((made_ahead / "objects" / f"{name}.json").read_bytes())
     else:
-        answer = compiled(COMPILERS[name])
-    made = Loaded(Bytecode.of(answer))
+        ready = COMPILERS[name]().compiled()
+    made = Loaded(ready.fitted(kernel_offsets()))
     yield made
     made.close()
-
-
-def compiled(installed: Callable[[], Installed]) -> dict[str, object]:
-    """What that compiler makes of bpf/ for this kernel."""
-    by = installed()
-    return by.compiler.compile(Request(source_text(BPF), compiler_flags(by.bpf, kernel_offsets()), by.bpf))
 
 
 @pytest.mark.timeout(600)  # a Debian root may have to be made

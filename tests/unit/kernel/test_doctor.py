@@ -11,8 +11,7 @@ import pytest
 from exporter.cli.doctor import fields, show
 from exporter.common.errors import KernelError
 from exporter.kernel import doctor, requirements
-from exporter.kernel.compilation.bytecode import Cache
-from exporter.kernel.compilation.compiling import our_request, system_compiler
+from exporter.kernel.compilation.compiling import system_compiler
 from exporter.kernel.doctor import Check
 from exporter.kernel.instances.control import Instance
 
@@ -138,15 +137,15 @@ def test_no_python_at_all_is_told() -> None:
         system_compiler("/nonexistent/python3").version()
 
 
-def test_without_bcc_what_was_compiled_before_is_enough(tmp_path: Path) -> None:
-    without, cache = system_compiler(sys.executable), Cache(tmp_path / "cache")
-    nothing_compiled = doctor.bcc(without, cache)
-    assert (nothing_compiled.ok, nothing_compiled.is_required) == (False, True)
-    cache.put(our_request().digest(), {"maps": [], "programs": {}})
-    compiled = doctor.bcc(without, cache)
-    assert (compiled.ok, compiled.is_required, compiled.fix) == (False, False, nothing_compiled.fix)
-    assert compiled.lost.startswith("no tracing once the kernel or ci-egress is updated: ")
-    assert "cannot use BCC" in compiled.lost
+def test_bcc_is_needed_only_where_the_programs_are_compiled() -> None:
+    without = system_compiler(sys.executable)
+    found = [
+        doctor.programs(without, ahead=lambda _: "an object"),
+        doctor.programs(without, ahead=lambda _: None),
+        doctor.programs(without, compiles=True, ahead=lambda _: "an object"),
+    ]
+    assert [check.ok for check in found] == [True, False, False]
+    assert all(check.is_required and "cannot use BCC" in check.lost for check in found[1:])
 
 
 def test_what_run_would_say_becomes_the_check() -> None:

@@ -1,200 +1,107 @@
-"""What was compiled is kept for the same input only, and only where nobody else could have written it."""
+"""An object has the offsets of a kernel filled in where its table says, and nothing else changes."""
 
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
-import os
-import time
-from pathlib import Path
+import struct
 from typing import Any
 
 import pytest
 
-from exporter.kernel.compilation.bytecode import Bytecode, Cache, MapSpec, Request, default_cache
+from exporter.common.errors import KernelError
+from exporter.kernel.compilation.bytecode import BytecodeObject, MapSpec, Program, placeholders
 
-ANSWER: dict[str, Any] = {
-    "bcc": "0.26.0",
-    "maps": [
-        {"name": "procs", "type": 1, "key_size": 4, "value_size": 40, "max_entries": 9, "flags": 1},
-    ],
-    "programs": {"on_exit": base64.b64encode(b"\xb7\0\0\0\0\0\0\0\x95\0\0\0\0\0\0\0").decode()},
-}
-BYTECODE = Bytecode(
-    [MapSpec("procs", 1, 4, 40, 9, 1)], {"on_exit": bytes.fromhex("b7000000000000009500000000000000")}
-)
+ADD, SUBTRACT, MOVE, LOAD_64, EXIT = 0x07, 0x17, 0xB7, 0x18, 0x95
+NAMES = placeholders(["PID", "TGID"])
 
 
-@pytest.fixture
-def headers(tmp_path: Path) -> Path:
-    """A folder of headers."""
-    folder = tmp_path / "bpf"
-    (folder / "include").mkdir(parents=True)
-    (folder / "egress.h").write_text("struct header {};\n")
-    (folder / "include/version.h").write_text("#define VERSION 1\n")
-    return folder
+def code(*instructions: tuple[int, int]) -> bytes:
+    """Instructions of r1, by their code and number."""
+    return b"".join(struct.pack("=BBhi", each, 1, 0, number) for each, number in instructions)
 
 
-def request(headers: Path) -> Request:
-    return Request("int on_exit() {}", [f"-I{headers}", "-DOFFSET=8"], headers)
+def answer(instructions: bytes) -> dict[str, Any]:
+    """What the compiler says of one program with these instructions."""
+    spec = {"name": "procs", "type": 1, "key_size": 4, "value_size": 40, "max_entries": 9, "flags": 1}
+    programs = {"on_exit": base64.b64encode(instructions).decode()}
+    return {"bcc": "0.26.0", "maps": [spec], "programs": programs}
 
 
-def test_what_was_kept_is_found_again(tmp_path: Path) -> None:
-    cache = Cache(tmp_path / "a" / "cache")
-    assert cache.get("digest") is None
-    cache.put("digest", ANSWER)
-    assert cache.get("digest") == Bytecode.of(ANSWER) == BYTECODE
-    assert cache.get("another") is None
+def made(*instructions: tuple[int, int]) -> BytecodeObject:
+    return BytecodeObject.of(answer(code(*instructions)), "digest", NAMES)
 
 
-def test_another_input_has_another_digest(headers: Path) -> None:
-    first = request(headers)
-    digests = {first.digest()}
-    digests.add(Request(first.source + "\n", first.flags, headers).digest())
-    digests.add(Request(first.source, [*first.flags, "-DMORE"], headers).digest())
-    (headers / "include/version.h").write_text("#define VERSION 2\n")
-    digests.add(first.digest())
-    (headers / "include/version.h").rename(headers / "include/other.h")
-    digests.add(first.digest())
-    assert len(digests) == 5
-
-
-def test_the_place_of_the_checkout_makes_no_difference(headers: Path, tmp_path: Path) -> None:
-    before = request(headers).digest()
-    moved = headers.rename(tmp_path / "elsewhere")
-    assert request(moved).digest() == before
-
-
-@pytest.mark.parametrize("damage", ["cut", "changed", "emptied", "another edition"])
-def test_what_is_damaged_counts_as_absent_and_is_replaced(tmp_path: Path, damage: str) -> None:
-    cache = Cache(tmp_path)
-    cache.put("digest", ANSWER)
-    (path,) = tmp_path.iterdir()
-    whole = path.read_bytes()
-    path.write_bytes(
-        {
-            "cut": whole[:-5],
-            "changed": whole.replace(b'"max_entries": 9', b'"max_entries": 8'),
-            "emptied": b"",
-            "another edition": whole.replace(b"bytecode 1", b"bytecode 0"),
-        }[damage]
+def test_each_offset_is_the_kernels_where_it_is_added_or_subtracted() -> None:
+    found = made((ADD, NAMES["TGID"]), (MOVE, 7), (SUBTRACT, NAMES["PID"]), (ADD, NAMES["TGID"]), (EXIT, 0))
+    assert found.programs["on_exit"].offsets == {"PID": [2], "TGID": [0, 3]}
+    fitted = found.fitted({"PID": 1256, "TGID": 1260})
+    assert fitted.programs["on_exit"] == code(
+        (ADD, 1260), (MOVE, 7), (SUBTRACT, 1256), (ADD, 1260), (EXIT, 0)
     )
-    assert cache.get("digest") is None
-    cache.put("digest", ANSWER)
-    assert cache.get("digest") == BYTECODE
+    assert fitted.maps == [MapSpec("procs", 1, 4, 40, 9, 1)]
+
+
+def test_the_object_is_the_same_whatever_the_placeholders_were() -> None:
+    others = placeholders(["PID", "TGID"], base=0x31000700, step=0x1F3)
+    again = BytecodeObject.of(answer(code((ADD, others["PID"]), (EXIT, 0))), "digest", others)
+    assert again == made((ADD, NAMES["PID"]), (EXIT, 0))
+
+
+@pytest.mark.parametrize("use", [MOVE, 0x65, 0xB4], ids=["moved", "compared", "moved in 32 bits"])
+def test_an_offset_that_is_used_in_another_way_is_refused_with_its_place(use: int) -> None:
+    with pytest.raises(KernelError, match=rf"on_exit uses TGID in instruction 1, {use:#x}; .*member_of"):
+        made((EXIT, 0), (use, NAMES["TGID"]))
+
+
+def test_a_number_of_64_bits_is_none_of_an_offset_even_if_a_half_looks_like_one() -> None:
+    long = (LOAD_64, NAMES["PID"]), (0, NAMES["TGID"])
+    found = made(*long, (ADD, NAMES["PID"]))
+    assert found.programs["on_exit"].offsets == {"PID": [2]}
+    assert found.programs["on_exit"].instructions == code(*long, (ADD, 0))
+
+
+def test_what_was_written_is_read_again() -> None:
+    found = made((ADD, NAMES["PID"]), (EXIT, 0))
+    assert BytecodeObject.parse(found.text()) == found
+    assert found.text() == made((ADD, NAMES["PID"]), (EXIT, 0)).text()
+
+
+WHOLE = json.loads(made((ADD, NAMES["PID"]), (EXIT, 0)).text())
 
 
 @pytest.mark.parametrize(
     "text",
     [
+        b"",
         b"[]",
-        b"{}",
         b"null",
         b"not json",
         b"\xff",
         b"[" * 100_000,
-        json.dumps(ANSWER | {"maps": {}, "programs": []}).encode(),
-        json.dumps(ANSWER | {"maps": [{"name": "procs"}]}).encode(),
-        json.dumps(ANSWER | {"maps": [ANSWER["maps"][0] | {"type": "1"}]}).encode(),
-        json.dumps(ANSWER | {"maps": [ANSWER["maps"][0] | {"max_entries": -1}]}).encode(),
-        json.dumps(ANSWER | {"programs": {"on_exit": None}}).encode(),
-        json.dumps(ANSWER | {"programs": {"on_exit": ""}}).encode(),
-        json.dumps(ANSWER | {"programs": {"on_exit": "AAA"}}).encode(),
+        made((EXIT, 0)).text()[:-5],
+        json.dumps(WHOLE | {"maps": [{"name": "procs"}]}).encode(),
+        json.dumps(WHOLE | {"programs": {"on_exit": {"instructions": "AAA", "offsets": {}}}}).encode(),
+        json.dumps(WHOLE | {"programs": {"on_exit": {"instructions": "AAAA", "offsets": {}}}}).encode(),
+        json.dumps({name: value for name, value in WHOLE.items() if name != "source"}).encode(),
     ],
     ids=lambda text: text[:60].decode(errors="replace"),
 )
-def test_what_no_compiler_printed_counts_as_absent_whatever_its_digest(tmp_path: Path, text: bytes) -> None:
-    digest = hashlib.sha256(text).hexdigest().encode()
-    (tmp_path / "digest.bytecode").write_bytes(b"ci-egress bytecode 1\n" + digest + b"\n" + text)
-    (tmp_path / "digest.bytecode").chmod(0o600)
-    assert Cache(tmp_path).get("digest") is None
+def test_what_is_no_whole_object_is_refused(text: bytes) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        BytecodeObject.parse(text)
 
 
-@pytest.mark.parametrize("mode", [0o777, 0o1777, 0o702])
-def test_a_folder_that_others_can_write_to_is_neither_read_nor_written(tmp_path: Path, mode: int) -> None:
-    cache = Cache(tmp_path / "cache")
-    cache.put("digest", ANSWER)
-    (tmp_path / "cache").chmod(mode)
-    assert cache.get("digest") is None
-    cache.put("more", ANSWER)
-    assert len(list((tmp_path / "cache").iterdir())) == 1
+def test_a_table_that_points_past_the_end_is_refused() -> None:
+    with pytest.raises(ValueError, match="on_exit"):
+        BytecodeObject.parse(
+            json.dumps(
+                WHOLE | {"programs": {"on_exit": {"instructions": "", "offsets": {"PID": [0]}}}}
+            ).encode()
+        )
 
 
-def test_a_sticky_folder_above_is_no_reason_for_doubt(tmp_path: Path) -> None:
-    tmp_path.chmod(0o1777)
-    cache = Cache(tmp_path / "cache")
-    cache.put("digest", ANSWER)
-    assert cache.get("digest") == BYTECODE
-
-
-@pytest.mark.parametrize("what", ["link", "fifo", "folder", "writable by others", "too large"])
-def test_what_is_no_file_of_ours_alone_counts_as_absent_at_once(tmp_path: Path, what: str) -> None:
-    cache = Cache(tmp_path)
-    cache.put("digest", ANSWER)
-    path = tmp_path / "digest.bytecode"
-    match what:
-        case "link":
-            path.rename(tmp_path / "elsewhere")
-            path.symlink_to("elsewhere")
-        case "fifo":
-            path.unlink()
-            os.mkfifo(path, 0o600)
-        case "folder":
-            path.unlink()
-            path.mkdir()
-        case "writable by others":
-            path.chmod(0o602)
-        case "too large":
-            os.truncate(path, (4 << 20) + 1)
-        case _:
-            pytest.fail(what)
-    assert cache.get("digest") is None
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="files of another user need root")
-def test_a_file_of_another_user_counts_as_absent(tmp_path: Path) -> None:
-    cache = Cache(tmp_path)
-    cache.put("digest", ANSWER)
-    os.chown(tmp_path / "digest.bytecode", 65534, -1)
-    assert cache.get("digest") is None
-
-
-def test_what_was_kept_under_an_open_umask_is_ours_alone(tmp_path: Path) -> None:
-    before = os.umask(0)
-    try:
-        Cache(tmp_path / "cache").put("digest", ANSWER)
-    finally:
-        os.umask(before)
-    assert Cache(tmp_path / "cache").get("digest") == BYTECODE
-
-
-def test_what_a_killed_writer_left_is_removed_when_it_is_old(tmp_path: Path) -> None:
-    old, new = tmp_path / "digest.00000000.part", tmp_path / "digest.00000001.part"
-    for path, age_s in ((old, 3700), (new, 3500)):
-        path.write_bytes(b"ci-egress byte")
-        os.utime(path, (time.time() - age_s,) * 2)
-    Cache(tmp_path).put("digest", ANSWER)
-    assert {path.name for path in tmp_path.iterdir()} == {"digest.bytecode", new.name}
-
-
-def test_only_the_files_used_last_are_kept(tmp_path: Path) -> None:
-    cache = Cache(tmp_path)
-    for number in range(8):
-        cache.put(f"{number}", ANSWER)
-        os.utime(tmp_path / f"{number}.bytecode", (number, number))
-    assert cache.get("0") == BYTECODE
-    cache.put("new", ANSWER)
-    assert {path.stem for path in tmp_path.iterdir()} == {"0", *map(str, range(2, 8)), "new"}
-
-
-def test_a_folder_that_cannot_be_made_is_no_error(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    cache = Cache(tmp_path / "file" / "cache")
-    cache.put("digest", ANSWER)
-    assert cache.get("digest") is None
-
-
-def test_nothing_is_kept_for_a_user_whose_jobs_could_write_it() -> None:
-    assert default_cache(1000) is None
-    assert default_cache(0) is not None
+def test_an_offset_that_the_kernel_lacks_is_an_error_that_names_it() -> None:
+    program = Program(code((ADD, 0)), {"PID": [0]})
+    with pytest.raises(KeyError, match="PID"):
+        program.fitted({})
