@@ -54,7 +54,7 @@ test-unit: setup-python ## Run the tests that need neither root nor a kernel, in
 
 .PHONY: test-kernels
 test-kernels: setup-dev ## Boot the kernels of Debian and Ubuntu in virtual machines and trace on each (root); KERNELS_ARGS adds arguments
-	@tools/setup.sh --kernels
+	@tools/setup.sh --kernels $(if $(findstring arm64,$(KERNELS_ARGS)),--arm64)
 	$(BIN)/python -m tools.kernels $(KERNELS_ARGS)
 
 .PHONY: lint

@@ -23,6 +23,7 @@ dev_packages=(
     iproute2 libc6-dev make man-db mandoc nftables procps runc shellcheck strace sudo systemd util-linux zsh
 )
 kernel_packages=(debian-archive-keyring debootstrap kmod qemu-system-x86 zstd)
+arm64_packages=(gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-system-arm)
 extras=
 
 say() { printf 'setup: %s\n' "$*"; }
@@ -138,6 +139,7 @@ main() {
         case $argument in
         --dev) extras=dev packages+=("${dev_packages[@]}") ;;
         --kernels) packages=("${kernel_packages[@]}") own=no ;;
+        --arm64) packages+=("${arm64_packages[@]}") ;;
         --no-system) system=no ;;
         --system-only) own=no ;;
         *) fail "unknown argument $argument" ;;

@@ -144,15 +144,12 @@ class Index:
         return self.newest(names)
 
     def needed(self, packages: Sequence[str]) -> list[Package]:
-        """Return packages, all that they need, and those that debootstrap puts into each root. Raises UnavailableError."""
-        command = [
-            "apt-get",
-            "--simulate",
-            "--no-install-recommends",
-            "install",
-            "?priority(required)",
-            *packages,
-        ]
+        """Return packages, all that they need, and those that each root by debootstrap has.
+
+        Raises UnavailableError.
+        """
+        command = ["apt-get", "--simulate", "--no-install-recommends", "install"]
+        command += ["?priority(required)", *packages]
         try:
             lines = self._run(*command).splitlines()
         except subprocess.CalledProcessError as error:
