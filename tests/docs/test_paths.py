@@ -20,7 +20,7 @@ _MEMBER = re.compile(r"([A-Z]\w*[a-z]\w*)\.(\w+)(?:\(\))?")
 
 _FILES_OF_OTHERS = {"app.py", "build.sh", "ci.sh", "console.sh", "install.py", "manage.py", "wlst.sh"}
 """Of builds in examples, of other programs, and not of the project."""
-_FOLDERS_OF_OTHERS = {"artifacts/", "build/", "dist/", "runs/", "s/"}
+_FOLDERS_OF_OTHERS = {"artifacts/", "build/", "dist/", "objects/", "runs/", "s/"}
 """Made by commands of the manual, and no folders at all: `s/` is a unit."""
 _NO_CLASSES = {"Runner.Worker"}
 _NOT_DEFINED = {
