@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 @click.command(
     "doctor", epilog="Exit status: 0 when `ci-egress run` would work, 91 when it would end with that status."
 )
-@click.option("--json", "as_json", is_flag=True, help='{"ok", "checks": [{"name", "ok", "lost", "fix"}]}.')
+@click.option(
+    "--json", "as_json", is_flag=True, help='{"ok", "instead", "checks": [{"name", "ok", "lost", "fix"}]}.'
+)
 @compile_option
 @click.option("-v", "--verbose", is_flag=True, help="Show also what the compiler and the kernel said.")
 def command(*, as_json: bool, compiles: bool, verbose: bool) -> int:
@@ -47,12 +49,13 @@ def fields(checks: list[Check]) -> dict[str, object]:
     """Return the checks as fields for scripts; `ok` at the top says the same as the exit status.
 
     It means that `run` would work, perhaps reporting less, so it can be true while a check isn't ok. `lost`
-    and `fix` are null for a check that is ok.
+    and `fix` are null for a check that is ok; `instead` is null unless another way than `run` is needed.
     """
-    from exporter.kernel.doctor import would_work
+    from exporter.kernel.doctor import instead, would_work
 
     return {
         "ok": would_work(checks),
+        "instead": instead(checks) or None,
         "checks": [
             {"name": check.name, "ok": check.ok, "lost": check.lost or None, "fix": check.fix or None}
             for check in checks
@@ -67,7 +70,7 @@ def show(checks: list[Check], *, verbose: bool) -> None:
 
     from exporter.common.console import printing
     from exporter.common.text import printable
-    from exporter.kernel.doctor import would_work
+    from exporter.kernel.doctor import instead, would_work
 
     table = Table.grid(padding=(0, 2, 0, 0))
     for check in checks:
@@ -80,6 +83,8 @@ def show(checks: list[Check], *, verbose: bool) -> None:
                 for line in check.detail.splitlines():
                     console.print(Text(line), soft_wrap=True)
         console.print(Text(_verdict(checks, works=would_work(checks))), soft_wrap=True)
+        if other_way := instead(checks):
+            console.print(Text(other_way), soft_wrap=True)
 
 
 def _state(check: Check) -> tuple[str, str]:

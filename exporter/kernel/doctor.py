@@ -14,6 +14,7 @@ from exporter.common.net.name_service import NameService, dns_obstacles
 from exporter.kernel import requirements
 from exporter.kernel.compilation.btf import VMLINUX, kernel_offsets
 from exporter.kernel.compilation.compiling import Compiler, prebuilt, system_compiler
+from exporter.kernel.elsewhere import remaining_way
 from exporter.kernel.frames.interface_egress import AttachMethod, way_here
 from exporter.kernel.instances.control import Instance, described, instances, leftovers
 from exporter.kernel.instances.loading import loading
@@ -85,6 +86,11 @@ def examine(tell: Callable[[str], object] = lambda _: None, *, compiles: bool = 
 def would_work(checks: list[Check]) -> bool:
     """Whether `run` would trace: nothing required is missing."""
     return all(check.ok for check in checks if check.is_required)
+
+
+def instead(checks: list[Check]) -> str:
+    """Return how jobs can be traced all the same where `run` can't; empty where the fixes are enough."""
+    return remaining_way([check.name for check in checks if check.is_required and not check.ok])
 
 
 def _required() -> Iterator[Check]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from exporter.kernel.elsewhere import FROM_THE_HOST
 from tests.checkout import ROOT
 
 DOCTOR = [sys.executable, "-m", "exporter", "doctor"]
@@ -89,6 +90,7 @@ def test_run_and_doctor_say_the_same_of_another_pid_namespace() -> None:
     doctors = run("--json", under=OTHER_PIDS)
     pid_namespace = checks(doctors)["pid namespace"]
     assert doctors.returncode == 91
+    assert json.loads(doctors.stdout)["instead"] == FROM_THE_HOST
     runs = subprocess.run(
         [*OTHER_PIDS, *DOCTOR[:-1], "run", "--", "echo", "started"],
         env=os.environ | {"PYTHONPATH": str(ROOT)},

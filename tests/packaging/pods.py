@@ -7,7 +7,8 @@ import secrets
 import shutil
 import subprocess
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 MANIFEST = ROOT / "deploy/kubernetes/ci-egress.yaml"
 CONTAINERFILE = ROOT / "deploy/container/Containerfile"
-_NODE, _IMAGE = Path("/root/node"), Path("/mnt")
+_NODE, _IMAGE = Path("/root/node"), Path("/image")
 """In the machine."""
 
 
@@ -62,9 +63,12 @@ def instructions(name: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Node:
-    """Where the pod runs: a machine whose files are those of the image, and folders for its volumes."""
+    """Where the pod runs: a machine with the image's files, and folders for the pod's volumes."""
 
     image: Machine
+    """The image's files are in a folder there."""
+    token: str = field(default_factory=partial(secrets.token_hex, 8))
+    """The end of its containers' names, which are the host's."""
 
     @property
     def folder(self) -> Path:
@@ -72,12 +76,11 @@ class Node:
         return self.image.root / _NODE.relative_to("/")
 
     def prepare(self) -> None:
-        """Put the runtime there, and the image's files where the runtime takes them from."""
+        """Put the runtime there."""
         self.folder.mkdir()
         runc = shutil.which("runc")
         assert runc, "runc is missing"
         shutil.copy(runc, self.folder / "runc")
-        self.image.run("mount", "--bind", "/", str(_IMAGE))
         self._make_volumes()
 
     def _make_volumes(self) -> None:
@@ -99,9 +102,8 @@ class Node:
         bundle = self.folder / f"bundle-{of['name']}"
         bundle.mkdir()
         (bundle / "config.json").write_text(json.dumps(self._config(of, arguments)))
-        name = f"test-{secrets.token_hex(8)}"
+        name, runc = self._name(of), self._runc(of)
         inside = _NODE / bundle.name
-        runc = self.image.command(str(_NODE / "runc"), "--root", str(inside / "state"))
         with (bundle / "log").open("wb") as log:
             command = [*runc, "run", "--bundle", str(inside), name]
             with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log) as process:
@@ -113,6 +115,17 @@ class Node:
                         process.wait(LIMIT_S)
                     finally:
                         subprocess.run([*runc, "delete", "--force", name], check=False, capture_output=True)
+
+    def executes(self, of: dict[str, Any], command: Sequence[str]) -> int:
+        """The status of a command in a container that runs."""
+        return subprocess.run([*self._runc(of), "exec", self._name(of), *command], check=False).returncode
+
+    def _name(self, of: dict[str, Any]) -> str:
+        return f"test-{of['name']}-{self.token}"
+
+    def _runc(self, of: dict[str, Any]) -> list[str]:
+        state = _NODE / f"bundle-{of['name']}" / "state"
+        return self.image.command(str(_NODE / "runc"), "--root", str(state))
 
     def log(self, of: dict[str, Any]) -> str:
         """What a container said."""

@@ -75,4 +75,15 @@ KERNELS = (
         is_required=False,
         is_extra=True,
     ),
+    Stock(
+        "debian-13-arm64-16k",
+        "6.12",
+        DEBIAN,
+        ("trixie",),
+        "linux-image-arm64-16k",
+        "trixie",
+        ARM64,
+        is_required=False,
+        is_extra=True,
+    ),
 )

@@ -27,6 +27,7 @@ _DISTRIBUTIONS = {
     "debian-13": "Debian 13",
     "debian-13-backports": "Debian 13, backports",
     "debian-13-arm64": "Debian 13, arm64",
+    "debian-13-arm64-16k": "Debian 13, arm64 with pages of 16 KiB",
     "this machine": "the machine of the run itself",
 }
 _NOT_RUN = "not run"

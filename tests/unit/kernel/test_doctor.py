@@ -13,6 +13,7 @@ from exporter.common.errors import KernelError
 from exporter.kernel import doctor, requirements
 from exporter.kernel.compilation.compiling import system_compiler
 from exporter.kernel.doctor import Check
+from exporter.kernel.elsewhere import FROM_THE_HOST
 from exporter.kernel.instances.control import Instance
 
 MISSING = Check("a", ok=False, lost="no tracing: a is missing", fix="install a")
@@ -201,9 +202,18 @@ def test_what_a_tool_said_is_shown_line_by_line_if_asked_for(capsys: pytest.Capt
 def test_the_json_has_four_fields_a_check_and_null_for_what_is_ok() -> None:
     assert fields([THERE, LESS]) == {
         "ok": True,
+        "instead": None,
         "checks": [
             {"name": "c", "ok": True, "lost": None, "fix": None},
             {"name": "b", "ok": False, "lost": "no b", "fix": "install b"},
         ],
     }
     assert fields([MISSING])["ok"] is False
+
+
+def test_where_another_way_than_run_is_needed_it_is_said_last(capsys: pytest.CaptureFixture[str]) -> None:
+    inside = replace(MISSING, name="pid namespace")
+    show([inside, THERE], verbose=False)
+    *_, verdict, way = capsys.readouterr().out.splitlines()
+    assert (verdict, way) == ("`ci-egress run` can't trace here", FROM_THE_HOST)
+    assert fields([inside])["instead"] == FROM_THE_HOST
