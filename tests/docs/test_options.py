@@ -48,7 +48,7 @@ OTHERS = {
     **dict.fromkeys(("--no-system", "--system-only"), "tools/setup.sh"),
     **dict.fromkeys(("--non-interactive", "--preserve-env", "--set-home"), "sudo"),
     **dict.fromkeys(("--build-arg", "--file", "--privileged", "--tag"), "docker"),
-    **dict.fromkeys(("--no-install-recommends", "--reinstall", "--yes"), "apt-get"),
+    "--reinstall": "apt-get",
     "--filename": "kubectl",
     "--kill-after": "timeout",
     "--storage": "Prometheus",
