@@ -16,11 +16,11 @@ FAILS_ON = {"--fail-on novel": 90, "--fail-on deny": 90}
 
 
 def test_each_step_ends_as_the_page_says(done: list[Done]) -> None:
-    expected = [
-        next((status for words, status in FAILS_ON.items() if words in each.step.commands), 0)
-        for each in done
-    ]
-    assert [each.status for each in done] == expected, [each.output for each in done]
+    assert [each[1:] for each in done if each.status != _expected(each)] == []
+
+
+def _expected(done: Done) -> int:
+    return next((status for words, status in FAILS_ON.items() if words in done.step.commands), 0)
 
 
 def test_each_step_prints_what_the_page_shows(done: list[Done]) -> None:

@@ -123,12 +123,13 @@ def _enforced_job(build: Build, workspace: Path, told: Mapping[str, str], typed:
     os.mkfifo(goes_on)
     waiting = f"touch {started}; read -r _ <{goes_on}; ./ci.sh"
     run = f"exec ci-egress run --policy policy.yaml --enforce -- sh -c '{waiting}'"
-    command = ["bash", "-euc", f"{typed}{run}"]
+    command = ["bash", "-euc", f"exec >{workspace.parent}/enforced-job 2>&1\n{typed}{run}"]
     with ThreadPoolExecutor(1) as thread:
         ended = thread.submit(build.run, command, directory=workspace, environment=told)
         turn = os.open(goes_on, os.O_RDWR)  # both ends, so that nobody waits for the other to open it
         try:
             wait_until(lambda: started.exists() or ended.done(), within_s=DEADLINE_S)
+            assert not ended.done(), (workspace.parent / "enforced-job").read_text(encoding="utf-8")
             yield
         finally:
             os.write(turn, b"on\n")

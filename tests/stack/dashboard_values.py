@@ -11,7 +11,7 @@ from tests.launch import PYTHON_NAME
 from tests.stack.demo_fleet import BEACON, HONEST, POISONED, SMOKE, Fleet
 
 RECENT, ALL = (3, 4, 5), (1, 2, 3, 4, 5)
-RELEASE, NIGHTLY = (3, 4), (5,)
+RELEASE, HOURLY = (3, 4), (5,)
 TOTAL = 2 * HONEST + 2 * POISONED + SMOKE
 GIT, METRICS, MIRROR, REGISTRY = (f"{name}.example" for name in ("git", "metrics", "mirror", "registry"))
 _CARRIERS = (names.RESOLVER, METRICS, GIT, MIRROR, REGISTRY, BEACON)
@@ -86,13 +86,13 @@ def _both_ways(fleet: Fleet, jobs: tuple[int, ...], *hosts: str) -> tuple[float 
 
 
 _AGAINST_POLICY = lines(
-    ("nightly", "build", BEACON, "80", "tcp", "deny", 2),
+    ("hourly", "build", BEACON, "80", "tcp", "deny", 2),
     ("release", "build", BEACON, "80", "tcp", "audit", 2),
 )
 
 FLEET: dict[str, Expected] = {
     "Novel destinations": Number(2),
-    "New by history": Number(1),  # `nightly` is new itself
+    "New by history": Number(1),  # `hourly` is new itself
     "Denied": Number(2),
     "Would be denied": Number(2),
     "Pipelines": Number(2),
@@ -103,12 +103,12 @@ FLEET: dict[str, Expected] = {
     "Denied, or would be": _AGAINST_POLICY,
     "New by history, by pipeline": lines(("release", BEACON, 2)),
     "Alerts": lines(
-        ("CICDEgressNovelDestination", "critical", "nightly", BEACON, 1),
+        ("CICDEgressNovelDestination", "critical", "hourly", BEACON, 1),
         ("CICDEgressNovelDestination", "critical", "release", BEACON, 1),
     ),
     "By pipeline": Table(
         lambda fleet: [
-            ("nightly", 1, 2, None, 1, 6, POISONED, *_both_ways(fleet, NIGHTLY)),
+            ("hourly", 1, 2, None, 1, 6, POISONED, *_both_ways(fleet, HOURLY)),
             ("release", 1, None, 2, 0, 6, POISONED + SMOKE, *_both_ways(fleet, RELEASE)),
         ]
     ),
@@ -126,7 +126,7 @@ FLEET: dict[str, Expected] = {
         ]
     ),
     "Attempts by verdict": Curves(lambda _: {"allow": TOTAL - 4, "audit": 2, "deny": 2}, ALL),
-    "Attempts by pipeline": Curves(lambda _: {"nightly": POISONED, "release": 2 * HONEST + POISONED + SMOKE}),
+    "Attempts by pipeline": Curves(lambda _: {"hourly": POISONED, "release": 2 * HONEST + POISONED + SMOKE}),
 }
 
 PIPELINE: dict[str, Expected] = {
@@ -194,7 +194,7 @@ DESTINATION: dict[str, Expected] = {
     "Sent": Number(sent(BEACON, jobs=RECENT)),
     "Received": Number(received(BEACON, jobs=RECENT)),
     "Pipelines and tasks": lines(
-        ("nightly", "build", "80", "tcp", "deny", "true", 2),
+        ("hourly", "build", "80", "tcp", "deny", "true", 2),
         ("release", "build", "80", "tcp", "audit", "true", 2),
     ),
     "New by history": lines(("release", 2)),
@@ -202,12 +202,12 @@ DESTINATION: dict[str, Expected] = {
         *(
             ("curl", f"dash>{PYTHON_NAME}>dash>{chain}>curl", pipeline, 1)
             for chain in ("dash", "dash>dash")
-            for pipeline in ("nightly", "release")
+            for pipeline in ("hourly", "release")
         )
     ),
     "Traces": Traces((3, 5)),
     "Traces where it is novel": Traces((3, 5)),
-    "Attempts by pipeline": Curves(lambda _: {"nightly": 2, "release": 2}, (3, 5)),
+    "Attempts by pipeline": Curves(lambda _: {"hourly": 2, "release": 2}, (3, 5)),
     "Connects by outcome": Curves(lambda _: {"established": 2}),
     "Time to connect": Durations({"median", "95th percentile"}, (3,)),
     "Payload": Curves(
@@ -233,7 +233,7 @@ EXPORTER: dict[str, Expected] = {
     "Exporters": Number(5),
     "Dropped, by stage and reason": lines(),
     "Unattributed, by reason": lines(),
-    "Enforcement by pipeline": lines(("nightly", 1), ("release", 0)),
+    "Enforcement by pipeline": lines(("hourly", 1), ("release", 0)),
     "Destinations beyond the limit": lines(),
     "What became of the attempts": Curves(lambda _: {"exported": TOTAL, "aggregated": 0}),
     "Pending by stage": Peaks({"ring": 0, "queue": 0, "spool": 0}),

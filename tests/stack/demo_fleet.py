@@ -2,7 +2,7 @@
 
 Two honest runs of the pipeline `release` come first. Then, in the time range that most panels are about, one
 with a poisoned dependency, against a policy that audits; one of a second task, `smoke`, whose only connect is
-refused; and one of `nightly`, a pipeline that is new, with the same dependency and the policy enforced.
+refused; and one of `hourly`, a pipeline that is new, with the same dependency and the policy enforced.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def _baseline() -> str:
     entries = [
         f"  - {{pipeline: {pipeline}, task: {task}, destination: {host}, port: {port}, "
         f"transport: {transport}, lineage: any}}"
-        for pipeline in ("nightly", "release")
+        for pipeline in ("hourly", "release")
         for task, known in _KNOWN.items()
         for host, port, transport in sorted(known)
     ]
@@ -80,7 +80,7 @@ class Fleet:
     whole: Span
     """All of them."""
     trace_ids: Mapping[int, str]
-    """By the id of the job: 1 and 2 are honest, 3 is poisoned, 4 the smoke test, 5 that of `nightly`."""
+    """By the id of the job: 1 and 2 are honest, 3 is poisoned, 4 the smoke test, 5 that of `hourly`."""
     egress: Mapping[int, list[dict[str, Any]]]
     """The attributes of every egress span, as Jaeger has them, by the id of the job."""
 
@@ -107,7 +107,7 @@ def run_fleet(stack: Stack, scratch: Path) -> Fleet:
     runner.smoke_test(Run(104, 4))
     files = scratch / "denied"
     enforced = (*runner.judged, "--enforce", "--otlp-dir", str(files))
-    runner.run(Run(105, 5), *enforced, pipeline="nightly", beacon=UnreachableBeacon(files / "logs.jsonl"))
+    runner.run(Run(105, 5), *enforced, pipeline="hourly", beacon=UnreachableBeacon(files / "logs.jsonl"))
     _wait_for(servers, from_s, _CONNECTIONS, 2 * HONEST + 2 * POISONED + SMOKE)
     _wait_for(servers, from_s, _NOVEL_ALERTS, 2)
     # Grafana's steps are whole minutes; the one that has begun shall be among them.

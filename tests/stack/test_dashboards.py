@@ -102,11 +102,11 @@ def floats(line: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 VARIABLES = {
-    ("ci-egress-fleet", "pipeline"): ["nightly", "release"],
-    ("ci-egress-pipeline", "pipeline"): ["nightly", "release"],
+    ("ci-egress-fleet", "pipeline"): ["hourly", "release"],
+    ("ci-egress-pipeline", "pipeline"): ["hourly", "release"],
     ("ci-egress-pipeline", "task"): ["build", "smoke"],
     ("ci-egress-destination", "destination"): NAMES,
-    ("ci-egress-destination", "pipeline"): ["nightly", "release"],
+    ("ci-egress-destination", "pipeline"): ["hourly", "release"],
 }
 
 
@@ -125,7 +125,7 @@ def test_a_variable_offers_what_there_is(fleet: Fleet, uid: str, name: str) -> N
     assert sorted(opened(fleet, uid).options(name)) == VARIABLES[uid, name]
 
 
-@pytest.mark.parametrize(("pipelines", "attempts"), [(["nightly"], 11), (["nightly", "release"], 24)])
+@pytest.mark.parametrize(("pipelines", "attempts"), [(["hourly"], 11), (["hourly", "release"], 24)])
 def test_several_pipelines_can_be_chosen(fleet: Fleet, pipelines: list[str], attempts: int) -> None:
     view = opened(fleet, "ci-egress-fleet", pipeline=pipelines)
     rows = view.rows(panel_of("ci-egress-fleet", "By pipeline"))
