@@ -80,6 +80,7 @@ lint-wire:
 
 .PHONY: lint-objects
 lint-objects:
+	$(BIN)/python -m tools.objects
 	$(BIN)/python -m tools.objects --check
 
 .PHONY: lint-dashboards

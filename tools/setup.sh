@@ -158,7 +158,7 @@ main() {
     [[ $own == yes ]] || return 0
     make_venv
     link_bpftool
-    [[ $system == no ]] || "$venv/bin/python" -m tools.objects
+    [[ $system == no ]] || "$venv/bin/python" -m tools.objects "$(uname -m)"
     say "ready: $venv/bin/ci-egress"
     if [[ $system == yes && $extras ]] && ! command -v chromium >/dev/null; then
         say "tests/browser will fail: no chromium on PATH. On Ubuntu, tools/debian-chromium.sh makes one, as root"
