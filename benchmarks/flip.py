@@ -1,11 +1,11 @@
 """How soon enforcement takes effect once it is turned on.
 
-What: the time from where `ci-egress enforce on` begins to change a job's mode to the end of the first connect
+What: the time from where `ci-egress enforce on` begins to change a job's mode to the end of the first send
 that fails for it, under a policy of 10,000 rules. It doesn't depend on how many there are: one entry is
 written.
 
-How: a process of a job connects datagram sockets, one after the other, which sends nothing, until one is
-denied; both sides look at the monotonic clock. The median of some rounds.
+How: a process of a job sends datagrams until one is denied, in a network namespace without a route, so that
+none leaves; both sides look at the monotonic clock. The median of some rounds.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ from exporter.policy.sections import effective
 _ROUNDS, _RULES, _SCOPE = 25, 10_000, 1
 _MS = 1e6
 _BEFORE_S = 0.01
-"""Seconds in which the process begins to connect."""
-_CONNECTING = """
+"""Seconds in which the process begins to send."""
+_SENDING = """
 import socket, sys, time
 for _ in sys.stdin:
     print("begins", flush=True)
     is_denied = False
     while not is_denied:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as connecting:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sending:
             try:
-                connecting.connect(("203.0.113.1", 9))
+                sending.sendto(b"", ("203.0.113.1", 9))
             except PermissionError:
                 is_denied = True
             except OSError:
@@ -55,11 +55,11 @@ def measure(shop: Workshop) -> Iterator[Figure]:
     rules = "".join(f'  - "10.{number >> 8}.{number & 255}.0/24"\n' for number in range(_RULES))
     policy = parse_policy(f"version: 1\nallow:\n{rules}".encode(), "policy.yaml")
     compiled = compile_policy(effective(policy, named("release", "build")))
-    with loading() as kernel, _connecting() as child:
+    with loading() as kernel, _sending() as child:
         tracer = kernel.ready()
         started = started_ns(child.pid)
         if started is None:
-            raise BenchmarkError("what connects is gone")
+            raise BenchmarkError("the process that sends is gone")
         tracer.register(_SCOPE, Registered("release", "build", 1, 1, _RULES, JobMode.AUDIT))
         hold_to(tracer, _SCOPE, compiled)
         tracer.processes.follow(ProcessKey(child.pid, started), _SCOPE)
@@ -82,8 +82,9 @@ def _flip_ms(child: subprocess.Popen[str], job: InstanceJob) -> float:
 
 
 @contextmanager
-def _connecting() -> Iterator[subprocess.Popen[str]]:
+def _sending() -> Iterator[subprocess.Popen[str]]:
     pipe = subprocess.PIPE
-    with subprocess.Popen([sys.executable, "-c", _CONNECTING], stdin=pipe, stdout=pipe, text=True) as child:
+    command = ["unshare", "--net", sys.executable, "-c", _SENDING]
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as child:
         yield child
         child.communicate()
