@@ -48,8 +48,9 @@ MODES = pytest.mark.parametrize(
 )
 FRAME = frame(V4, V4.evil)
 RING = (
-    "p.setsockopt(263, 13, struct.pack('=4I', 4096, 1, 2048, 2))",
-    "import mmap; ring = mmap.mmap(p.fileno(), 4096)",
+    "import mmap; page = mmap.PAGESIZE",
+    "p.setsockopt(263, 13, struct.pack('=4I', page, 1, 2048, page // 2048))",
+    "ring = mmap.mmap(p.fileno(), page)",
     f"ring[32 : 32 + {len(FRAME)}] = {FRAME!r}",
     f"ring[:16] = struct.pack('=QII', 1, {len(FRAME)}, {len(FRAME)})",
 )
