@@ -10,7 +10,8 @@ import subprocess
 import sys
 
 from exporter.kernel.compilation.btf import MEMBERS
-from exporter.kernel.compilation.sources import MACHINES, bpf_directory, compiler_flags
+from exporter.kernel.compilation.sources import bpf_directory, compiler_flags
+from exporter.kernel.requirements import MACHINES
 
 _FOLDER = bpf_directory()
 # bpf/editor.h stands in for BCC; the pragmas are clang's.

@@ -36,7 +36,7 @@ class Made(BuildHookInterface[Any]):
         """Raise RuntimeError where the programs aren't compiled, or are those of other sources."""
         sys.path.insert(0, self.root)
         from exporter.kernel.compilation.compiling import prebuilt
-        from exporter.kernel.compilation.sources import MACHINES
+        from exporter.kernel.requirements import MACHINES
 
         for machine in MACHINES:
             if prebuilt(machine) is None:

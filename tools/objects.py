@@ -15,7 +15,7 @@ from exporter.common.errors import KernelError
 from exporter.kernel.compilation.btf import MEMBERS
 from exporter.kernel.compilation.bytecode import BytecodeObject, placeholders
 from exporter.kernel.compilation.compiling import compiled, kept_object, prebuilt, system_compiler
-from exporter.kernel.compilation.sources import MACHINES
+from exporter.kernel.requirements import MACHINES
 
 _OTHERS = placeholders(MEMBERS, base=0x31000700, step=0x1F3)
 

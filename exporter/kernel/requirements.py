@@ -45,6 +45,7 @@ def _effective() -> int:
 
 OLDEST_KERNEL = (5, 15)
 MACHINES = ("x86_64", "aarch64")
+"""The architectures that the programs are for, as uname(2) has them."""
 PID_NAMESPACE = Path("/proc/self/ns/pid")
 TIME_NAMESPACE = Path("/proc/self/ns/time")
 

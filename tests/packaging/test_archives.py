@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from exporter.kernel.compilation.sources import MACHINES
+from exporter.kernel.requirements import MACHINES
 from tests.checkout import ROOT, tracked
 from tests.kernel.lab import PORT
 from tools.manual import pages

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from exporter.kernel.compilation.sources import MACHINES
+from exporter.kernel.requirements import MACHINES
 from tests.checkout import ROOT, git
 from tools.release import distributions
 from tools.release.__main__ import publish

@@ -45,7 +45,7 @@ class Bytecode(NamedTuple):
     """The instructions of each program, by its name; they refer to maps by their index in `maps`."""
 
 
-class Program(NamedTuple):
+class ObjectProgram(NamedTuple):
     """A program of an object."""
 
     instructions: bytes
@@ -54,7 +54,7 @@ class Program(NamedTuple):
     """The indices of the instructions for each offset, by its name in btf.MEMBERS."""
 
     @classmethod
-    def parse(cls, name: str, fields: Mapping[str, Any]) -> Program:
+    def parse(cls, name: str, fields: Mapping[str, Any]) -> ObjectProgram:
         """Read one of an object's programs. Raises ValueError, KeyError or TypeError if it isn't whole."""
         instructions = base64.b64decode(fields["instructions"], validate=True)
         number, rest = divmod(len(instructions), INSTRUCTION.size)
@@ -80,7 +80,7 @@ class BytecodeObject(NamedTuple):
     compiler: str
     """The version of BCC."""
     maps: list[MapSpec]
-    programs: dict[str, Program]
+    programs: dict[str, ObjectProgram]
 
     @classmethod
     def of(cls, answer: Mapping[str, Any], source: str, placeholders: Mapping[str, int]) -> BytecodeObject:
@@ -101,7 +101,7 @@ class BytecodeObject(NamedTuple):
         try:
             fields = json.loads(text)
             maps = [MapSpec(**spec) for spec in fields["maps"]]
-            programs = {name: Program.parse(name, each) for name, each in fields["programs"].items()}
+            programs = {name: ObjectProgram.parse(name, each) for name, each in fields["programs"].items()}
             return cls(fields["source"], fields["compiler"], maps, programs)
         except (AttributeError, KeyError, RecursionError, TypeError) as error:
             raise ValueError(str(error)) from None
@@ -125,7 +125,7 @@ def placeholders(names: Iterable[str], *, base: int = 0x5A000000, step: int = 0x
     return dict(zip(names, count(base, step), strict=False))
 
 
-def _with_table(program: str, instructions: bytes, names: Mapping[int, str]) -> Program:
+def _with_table(program: str, instructions: bytes, names: Mapping[int, str]) -> ObjectProgram:
     """Replace the placeholders by 0, and note where they were."""
     bare, offsets = bytearray(instructions), dict[str, list[int]]()
     for index, code, number in _single_instructions(instructions):
@@ -139,7 +139,7 @@ def _with_table(program: str, instructions: bytes, names: Mapping[int, str]) -> 
             )
         offsets.setdefault(name, []).append(index)
         _NUMBER.pack_into(bare, index * INSTRUCTION.size + _NUMBER_AT, 0)
-    return Program(bytes(bare), dict(sorted(offsets.items())))
+    return ObjectProgram(bytes(bare), dict(sorted(offsets.items())))
 
 
 def _single_instructions(instructions: bytes) -> Iterator[tuple[int, int, int]]:

@@ -125,7 +125,7 @@ def compiled(
     folder: Path | None = None,
     offsets: Mapping[str, int] = PLACEHOLDERS,
 ) -> BytecodeObject:
-    """Compile bpf/ for a machine of sources.MACHINES.
+    """Compile bpf/ for a machine of requirements.MACHINES.
 
     `folder` is bpf/ as the compiler's process sees it. `offsets` are the numbers by which the object's table
     is made: with others, the object is the same. Raises KernelError.

@@ -10,13 +10,11 @@ from pathlib import Path
 
 from exporter.common.errors import KernelError
 from exporter.events import wire
+from exporter.kernel.requirements import MACHINES
 
 _INCLUDE = re.compile(r'^#include "([\w.]+)"$|^#pragma once$', re.MULTILINE)
 _LAYOUT = "egress.h"
 """The one file that is really included: it has no maps."""
-_MACHINES = {"x86_64": "__x86_64__", "aarch64": "__aarch64__"}
-MACHINES = tuple(_MACHINES)
-"""The architectures that the programs are for, as uname(2) has them. Only the system calls differ."""
 
 
 def bpf_directory() -> Path:
@@ -73,12 +71,15 @@ def sources_digest(folder: Path) -> str:
 
 
 def compiler_flags(folder: Path, offsets: Mapping[str, int], machine: str) -> list[str]:
-    """Return flags that define the offsets (bytes) and the layout's edition, for one of MACHINES."""
+    """Return flags that define the offsets (bytes) and the layout's edition, for one of MACHINES.
+
+    Only how system calls are recognised differs between these.
+    """
     constants = [f"-D{name}={value}" for name, value in offsets.items()]
     return [
         f"-I{folder}",
-        *(f"-U{macro}" for macro in _MACHINES.values()),
-        f"-D{_MACHINES[machine]}",
+        *(f"-U__{each}__" for each in MACHINES),
+        f"-D__{machine}__",
         f"-DLAYOUT={wire.LAYOUT:#x}",
         *constants,
         "-Werror=implicit-function-declaration",

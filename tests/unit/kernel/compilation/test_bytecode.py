@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from exporter.common.errors import KernelError
-from exporter.kernel.compilation.bytecode import BytecodeObject, MapSpec, Program, placeholders
+from exporter.kernel.compilation.bytecode import BytecodeObject, MapSpec, ObjectProgram, placeholders
 
 ADD, SUBTRACT, MOVE, LOAD_64, EXIT = 0x07, 0x17, 0xB7, 0x18, 0x95
 NAMES = placeholders(["PID", "TGID"])
@@ -102,6 +102,6 @@ def test_a_table_that_points_past_the_end_is_refused() -> None:
 
 
 def test_an_offset_that_the_kernel_lacks_is_an_error_that_names_it() -> None:
-    program = Program(code((ADD, 0)), {"PID": [0]})
+    program = ObjectProgram(code((ADD, 0)), {"PID": [0]})
     with pytest.raises(KeyError, match="PID"):
         program.fitted({})
