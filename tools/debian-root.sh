@@ -2,7 +2,7 @@
 # Makes a root with nothing but what every Debian has and the packages that are named, and prints its path; or such a
 # root of Ubuntu 24.04, noble.
 #
-#   tools/debian-root.sh bookworm|trixie|noble [PACKAGE…]
+#   tools/debian-root.sh bookworm|trixie|forky|noble [PACKAGE…]
 #
 # It is kept in ~/.cache/ci-egress, under a name made from the packages and this file, and may be deleted at any
 # time. Does nothing when it is there already. Run commands in it with tools/in-root.sh.
@@ -32,13 +32,15 @@ use_apts_proxy() {
     fi
 }
 
-# In a mount namespace of its own: whatever debootstrap mounts ends with it.
+# In a mount namespace of its own: whatever debootstrap mounts ends with it. All suites are made as `sid` is: an older
+# debootstrap has no script for a newer suite.
 bootstrap_debian() {
     local suite=$1 packages=$2 temporary=$3 mirror
     mirror=$(debian_mirror)
     use_apts_proxy
     unshare --mount --propagation private \
-        debootstrap --variant=minbase ${packages:+--include="$packages"} "$suite" "$temporary" ${mirror:+"$mirror"}
+        debootstrap --variant=minbase ${packages:+--include="$packages"} "$suite" "$temporary" \
+        "${mirror:-http://deb.debian.org/debian}" /usr/share/debootstrap/scripts/sid
 }
 
 # By Debian 13, whose debootstrap knows it, and which has Ubuntu's keys among its packages. `UBUNTU_MIRROR` names another
@@ -76,8 +78,8 @@ build() {
 
 main() {
     local suite=${1-} packages target
-    if [[ $suite != @(bookworm|trixie|noble) ]]; then
-        say "usage: tools/debian-root.sh bookworm|trixie|noble [PACKAGE…]"
+    if [[ $suite != @(bookworm|trixie|forky|noble) ]]; then
+        say "usage: tools/debian-root.sh bookworm|trixie|forky|noble [PACKAGE…]"
         exit 2
     fi
     if ((EUID != 0)); then

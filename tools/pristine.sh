@@ -2,7 +2,7 @@
 # Runs commands where nobody ever installed anything: in a root of Debian, or of Ubuntu 24.04, with git and make alone, in a
 # clone of HEAD.
 #
-#   tools/pristine.sh bookworm|trixie|noble FOLDER COMMAND…
+#   tools/pristine.sh bookworm|trixie|forky|noble FOLDER COMMAND…
 #
 # Each COMMAND is a line for a shell, run as root in ~/ci-egress-exporter. It has a login's environment, with CI and the
 # way to the packages' registries, and finds what the commands before it have written, which is kept in FOLDER.
@@ -18,8 +18,8 @@ shopt -s inherit_errexit
 readonly suite=${1-} told_s=60 grace_s=15
 readonly reaching='^(CI|PIP_(CERT|(EXTRA_)?INDEX_URL|TRUSTED_HOST|DEFAULT_TIMEOUT)|GO(PROXY|SUMDB|NOSUMDB)|'\
 'SSL_CERT_(FILE|DIR)|(CURL|REQUESTS)_CA_BUNDLE|((HTTPS?|ALL|NO)_PROXY|(https?|all|no)_proxy))$'
-if (($# < 3)) || [[ $suite != @(bookworm|trixie|noble) ]]; then
-    echo "usage: tools/pristine.sh bookworm|trixie|noble FOLDER COMMAND…" >&2
+if (($# < 3)) || [[ $suite != @(bookworm|trixie|forky|noble) ]]; then
+    echo "usage: tools/pristine.sh bookworm|trixie|forky|noble FOLDER COMMAND…" >&2
     exit 2
 fi
 project=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
