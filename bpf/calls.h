@@ -9,8 +9,9 @@
 #include "maps.h"
 
 #define ERRNO_MAX 133
+#define EPERM 1
 
-enum call { CALL_NONE, CALL_SOCKET, CALL_SOCKETCALL, CALL_BPF, CALL_PTRACE, CALL_WRITE_MEMORY };
+enum call { CALL_NONE, CALL_SOCKET, CALL_SOCKETCALL, CALL_BPF, CALL_PTRACE, CALL_MEMORY };
 
 #if defined(__x86_64__)
 #define COMPAT_CALL 2 /* TS_COMPAT, in thread_info.status */
@@ -24,7 +25,9 @@ static inline enum call call_of(u64 number)
 		return CALL_BPF;
 	if (number == 101 || number == 521)
 		return CALL_PTRACE;
-	return number == 311 || number == 540 ? CALL_WRITE_MEMORY : CALL_NONE;
+	if (number == 310 || number == 539) /* process_vm_readv */
+		return CALL_MEMORY;
+	return number == 311 || number == 540 ? CALL_MEMORY : CALL_NONE;
 }
 
 static inline enum call call_of_32_bits(u64 number)
@@ -37,7 +40,7 @@ static inline enum call call_of_32_bits(u64 number)
 		return CALL_BPF;
 	if (number == 26)
 		return CALL_PTRACE;
-	return number == 348 ? CALL_WRITE_MEMORY : CALL_NONE;
+	return number == 347 || number == 348 ? CALL_MEMORY : CALL_NONE;
 }
 
 /* Return the number of the system call that returns: the registers still have it. */
@@ -78,7 +81,7 @@ static inline enum call call_of(u64 number)
 		return CALL_BPF;
 	if (number == 117)
 		return CALL_PTRACE;
-	return number == 271 ? CALL_WRITE_MEMORY : CALL_NONE;
+	return number == 270 || number == 271 ? CALL_MEMORY : CALL_NONE;
 }
 
 static inline enum call call_of_32_bits(u64 number)
@@ -89,7 +92,7 @@ static inline enum call call_of_32_bits(u64 number)
 		return CALL_BPF;
 	if (number == 26)
 		return CALL_PTRACE;
-	return number == 377 ? CALL_WRITE_MEMORY : CALL_NONE;
+	return number == 376 || number == 377 ? CALL_MEMORY : CALL_NONE;
 }
 
 /*

@@ -103,9 +103,11 @@ enum tampering {
 	TAMPER_SIGNAL = 3, /* to the exporter, like the next two */
 	TAMPER_PTRACE = 4,
 	TAMPER_MEMORY = 5,
-	TAMPER_XDP_SOCKET = 6, /* AF_XDP: as 1, past the kernel's network stack */
-	TAMPER_FRAMES = 7,     /* found by user space: the frames of 1 can't be stopped */
-	TAMPER_MARKS = 8       /* likewise: variables that the step's agent doesn't set */
+	TAMPER_XDP_SOCKET = 6,	 /* AF_XDP: as 1, past the kernel's network stack */
+	TAMPER_FRAMES = 7,	 /* found by user space: the frames of 1 can't be stopped */
+	TAMPER_MARKS = 8,	 /* likewise: variables that the step's agent doesn't set */
+	TAMPER_VSOCK_SOCKET = 9, /* AF_VSOCK: to the host of a virtual machine, past its network */
+	TAMPER_OTHER_MEMORY = 10 /* of a process that neither it nor a process it made has made */
 };
 
 enum job_limits { JOB_NAME_ROOM = 256, RUN_ID_ROOM = 128 };
@@ -320,10 +322,11 @@ struct tamper_record {
 	u32 uid;
 	u32 parent_pid;
 	u32 times;   /* by this process within a second; for bpf(2), by its job */
-	u32 detail;  /* protocol of the frames, bpf(2) command, signal or ptrace(2) request */
+	u32 detail;  /* protocol of the frames, bpf(2) command, signal, ptrace(2) request or pid */
 	u32 network; /* number of its network namespace */
 	u32 what;
-	u32 pad;
+	u32 is_denied;
+	char target[16]; /* name of the process that `detail` is the pid of, if it is one's */
 };
 
 /* Map keys and values. */

@@ -10,7 +10,6 @@
 #include "flow.bpf.c"
 #include "process.bpf.c"
 
-#define EPERM 1
 #define ENOENT 2
 #define EINTR 4
 #define EBADF 9

@@ -12,6 +12,8 @@
  */
 #define HOOK(hook)
 #define HOOK_IF_THERE(hook)		       /* left out where the kernel has no such hook */
+#define HOOK_UNLESS(hook, ...)		       /* left out where all these programs are attached */
+#define HOOK_IF_THERE_UNLESS(hook, ...)	       /* left out for either reason */
 #define TAIL_CALLED(hook, map, index)	       /* not attached: programs of that hook call it */
 #define HOOK_AND_TAIL_CALLED(hook, map, index) /* both */
 #define RESERVE(hook)			       /* attached later, where it is needed */

@@ -17,8 +17,9 @@ from tools.generated import ROOT, write_or_check
 TARGET = ROOT / "exporter" / "kernel" / "programs" / "hooks.py"
 
 _LINE = re.compile(
-    r"^(?P<kind>HOOK|HOOK_IF_THERE|TAIL_CALLED|HOOK_AND_TAIL_CALLED|RESERVE)"
-    r'\("(?P<hook>[\w/]+)"(?:, (?P<map>\w+), (?P<place>\d+))?\)\nint (?P<program>\w+)\(',
+    r"^(?P<kind>HOOK(?:_IF_THERE)?(?:_UNLESS)?|TAIL_CALLED|HOOK_AND_TAIL_CALLED|RESERVE)"
+    r'\("(?P<hook>[\w/]+)"(?:, (?P<map>\w+), (?P<place>\d+)|(?P<others>(?:, \w+)+))?\)'
+    r"\nint (?P<program>\w+)\(",
     re.MULTILINE,
 )
 _RAW_TRACEPOINT, _SECURITY_HOOK = "raw_tp/", "lsm/"
@@ -47,26 +48,33 @@ class Line(NamedTuple):
     hook: str
     map: str | None
     place: str | None
+    others: str | None
     program: str
 
     def rank(self) -> int:
         """Return the program's place: tracepoints first, and tail-called programs before their callers.
 
-        Raises SystemExit for a hook of another kind that may be missing.
+        A program that others may stand in for comes last, when it is known whether they are attached.
+        Raises SystemExit for a hook that its macro isn't made for.
         """
-        if self.hook.startswith(_RAW_TRACEPOINT):
-            return 0
-        if self.hook.startswith(_SECURITY_HOOK):
-            return 2
-        if self.kind == "HOOK_IF_THERE":
-            raise SystemExit(f"{self.program}: {self.hook} is none of the hooks that may be missing")
+        is_tracepoint = self.hook.startswith(_RAW_TRACEPOINT)
+        may_lack = is_tracepoint or self.hook.startswith(_SECURITY_HOOK)
+        if (self.others and not is_tracepoint) or ("IF_THERE" in self.kind and not may_lack):
+            raise SystemExit(f"{self.program}: {self.kind} isn't for hooks like {self.hook}")
+        if self.others:
+            return 5
+        if may_lack:
+            return 0 if is_tracepoint else 2
         return {"TAIL_CALLED": 1, "HOOK": 2, "HOOK_AND_TAIL_CALLED": 3, "RESERVE": 4}[self.kind]
 
     def row(self) -> str:
         """Return the program as a line of Python for the loader's list."""
         if self.hook.startswith(_RAW_TRACEPOINT):
-            optional = ", is_optional=True" if self.kind == "HOOK_IF_THERE" else ""
-            return f'Tracepoint("{self.program}", "{self.hook.removeprefix(_RAW_TRACEPOINT)}"{optional})'
+            more = ", is_optional=True" if "IF_THERE" in self.kind else ""
+            if self.others:
+                unless = self.others.removeprefix(", ").replace(", ", " ")
+                more += f', unless="{unless}"'
+            return f'Tracepoint("{self.program}", "{self.hook.removeprefix(_RAW_TRACEPOINT)}"{more})'
         if self.hook.startswith(_SECURITY_HOOK):
             return f'SecurityHook("{self.program}", "{self.hook.removeprefix(_SECURITY_HOOK)}")'
         program_type, attach_type = _TYPES[self.hook]

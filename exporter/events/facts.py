@@ -264,6 +264,10 @@ class Tampering(enum.IntEnum):
     """Not done by the process: in its network, frames of packet sockets can't be stopped, or couldn't yet."""
     MARKS = 8
     """A step has variables that contradict the agent that started it."""
+    VSOCK_SOCKET = 9
+    """An AF_VSOCK socket: it reaches the host of a virtual machine without a network."""
+    OTHER_MEMORY = 10
+    """Access to the memory of another process, or the right to trace it. Not of one that it made itself."""
 
 
 class Tampered(NamedTuple):
@@ -277,11 +281,15 @@ class Tampered(NamedTuple):
     scope: int
     what: Tampering
     detail: int
-    """Depends on `what`: protocol of the frames, bpf(2) command, signal, ptrace(2) request, errno, or 0."""
+    """Protocol of the frames, bpf(2) command, signal, ptrace(2) request, pid, errno, or 0, by `what`."""
     times: int
     """How often the process tampered like this within the second, this time included."""
     network: int = 0
     """Number of the network namespace that the process was in; 0 when unknown."""
+    is_denied: bool = False
+    """Whether the kernel refused it, since the policy of its job is enforced."""
+    target: str = ""
+    """Name of the process that `detail` is the pid of; empty when there is none, or it isn't known."""
 
 
 class Asked(NamedTuple):

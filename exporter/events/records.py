@@ -239,6 +239,8 @@ def _tampered(data: Buffer, at: int, length: int) -> Tampered:
         record.detail,
         record.times,
         record.network,
+        bool(record.is_denied),
+        record.target.partition(b"\0")[0].decode(errors="replace"),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-LAYOUT = 0xAB0A191D
+LAYOUT = 0x84F41C9C
 """Edition of the layout; every record and every pinned instance carries it."""
 
 ARGUMENTS_PIECE = 4096
@@ -79,6 +79,8 @@ TAMPER_MEMORY = 5
 TAMPER_XDP_SOCKET = 6
 TAMPER_FRAMES = 7
 TAMPER_MARKS = 8
+TAMPER_VSOCK_SOCKET = 9
+TAMPER_OTHER_MEMORY = 10
 
 JOB_NAME_ROOM = 256
 RUN_ID_ROOM = 128
@@ -417,7 +419,7 @@ DNS_RECORD = struct.Struct("<IH2xQQIIQ16sIHHHBBHH")
 
 
 class TamperRecord(NamedTuple):
-    """`struct tamper_record`, 64 bytes."""
+    """`struct tamper_record`, 80 bytes."""
 
     layout: int
     kind: int
@@ -432,14 +434,16 @@ class TamperRecord(NamedTuple):
     detail: int
     network: int
     what: int
+    is_denied: int
+    target: bytes
 
     @classmethod
     def unpack(cls, data: bytes) -> TamperRecord:
-        """Read one from 64 bytes."""
+        """Read one from 80 bytes."""
         return cls._make(TAMPER_RECORD.unpack(data))
 
 
-TAMPER_RECORD = struct.Struct("<IH2xQQIIIIIIIII4x")
+TAMPER_RECORD = struct.Struct("<IH2xQQIIIIIIIIII16s")
 
 TAMPER_KEY = struct.Struct("<QII")
 
@@ -1054,7 +1058,7 @@ OFFSETS = {
         },
     ),
     "tamper_record": (
-        64,
+        80,
         {
             "header.layout": 0,
             "header.kind": 4,
@@ -1069,6 +1073,8 @@ OFFSETS = {
             "detail": 48,
             "network": 52,
             "what": 56,
+            "is_denied": 60,
+            "target": 64,
         },
     ),
     "tamper_key": (16, {"started_ns": 0, "pid": 8, "what": 12}),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,8 +20,17 @@ from exporter.kernel.instances.control import Instance, described, instances, le
 from exporter.kernel.instances.loading import loading
 from exporter.kernel.mounts import MOUNT_BPFFS, ON_THE_HOST, cgroup2_root, find_bpffs, sees_all_cgroups
 from exporter.kernel.programs.hooks import PROGRAMS
+from exporter.kernel.programs.kinds import Continuation, Reserve, SecurityHook, asks_programs
 
 _ENDING = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT}
+
+SECURITY_HOOKS = tuple(each for each in PROGRAMS if isinstance(each, SecurityHook))
+_REFUSED_AT = {
+    "socket_sendmsg": "sends of packet sockets",
+    "socket_create": "packet, XDP and vsock sockets",
+    "ptrace_access_check": "the memory of other processes, of which not all that reach for it are reported",
+}
+"""What an enforced job is refused at each; at the others, acts are only seen."""
 
 _NO_TRACING = "no tracing: "
 
@@ -79,7 +88,7 @@ def examine(tell: Callable[[str], object] = lambda _: None, *, compiles: bool = 
         host_cgroup_namespace(),
         name_resolution(),
     ]
-    checks += [*frames(), *left_over()]
+    checks += [*frames(), *security_hooks(), *left_over()]
     return [*checks, probe(compiles=compiles, tell=tell) if would_work(checks) else _not_tried()]
 
 
@@ -214,6 +223,28 @@ def frames(way: Callable[[], AttachMethod] = way_here) -> Iterator[Check]:
     )
 
 
+def security_hooks(hooks: Sequence[SecurityHook] = SECURITY_HOOKS) -> Iterator[Check]:
+    """Check which of the kernel's questions to its security modules programs may answer."""
+    name = "security hooks"
+    if not requirements.has_effective(requirements.TRACING_CAPABILITIES["CAP_BPF"]):
+        yield _unchecked(name)
+        return
+    lost = [
+        _REFUSED_AT[hook.hook] for hook in hooks if hook.hook in _REFUSED_AT and not hook.takes_programs()
+    ]
+    if not lost:
+        how = "among the security modules" if asks_programs() else "in front of the security modules"
+        yield Check(name, ok=True, found=f"programs answer at {len(hooks)}, {how}", is_required=False)
+        return
+    yield Check(
+        name,
+        ok=False,
+        lost=f"an enforced policy doesn't refuse {'; '.join(lost)}",
+        fix="use a kernel with CONFIG_BPF_LSM or CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS",
+        is_required=False,
+    )
+
+
 def left_over(listed: Callable[[], list[Instance]] = instances) -> Iterator[Check]:
     """Look for instances that killed exporters left attached."""
     name = "leftovers"
@@ -258,13 +289,11 @@ def _trace(*, compiles: bool, tell: Callable[[str], object]) -> str:
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
     try:
         with loading(compiles=compiles, tell=tell) as kernel:
-            refuses_sends = kernel.ready().frames.refuses_sends
+            attached = kernel.ready().attached
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-    if refuses_sends:
-        return f"{len(PROGRAMS)} programs were attached, and detached again"
-    found = f"{len(PROGRAMS) - 1} programs were attached, and detached again"
-    return f"{found}; this kernel stops packet sockets at interfaces alone"
+    number = len(attached) + sum(isinstance(each, Continuation | Reserve) for each in PROGRAMS)
+    return f"{number} programs were attached, and detached again"
 
 
 def _not_tried() -> Check:

@@ -114,7 +114,7 @@ class Tracer:
         self._registry = Registry(opened["jobs"], partial(changing_modes, directory))
         self._policies, self._grants = Policies(opened, self._registry), Grants(opened)
         self._held = stack.enter_context(closing(HeldLinks(directory)))
-        self.frames.refuses_sends = _REFUSES_SENDS in self._held
+        self.frames.refuses_sends = _REFUSES_SENDS in self.attached
         self._windows = stack.enter_context(closing(Windows(opened, coverage, goes_on=is_adopted)))
         parts = (self._policies, self._grants, self._queries, forks, self._windows, self.frames)
         self.scopes = Scopes(opened, *parts)
@@ -146,7 +146,12 @@ class Tracer:
         `unpinned` has the links that aren't pinned, by their programs' names.
         """
         self._held.hold(unpinned)
-        self.frames.refuses_sends = _REFUSES_SENDS in self._held
+        self.frames.refuses_sends = _REFUSES_SENDS in self.attached
+
+    @property
+    def attached(self) -> frozenset[str]:
+        """The names of the programs whose links are held."""
+        return self._held.programs
 
     def hold_undecided(self, scope: int) -> None:
         """Hold possible members of jobs to the policy of `scope` until their job is known; 0: to none."""

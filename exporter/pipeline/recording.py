@@ -25,7 +25,7 @@ from exporter.jobs.model import Job
 from .account import KernelCounts
 from .ruling import Terms
 
-VERSION = 8
+VERSION = 9
 _FLUSH_S = 1.0
 
 

@@ -332,7 +332,7 @@ _EVENTS: dict[str, tuple[Callable[..., Any], tuple[Callable[[Any], Any], ...]]] 
             *(_address, _u16, _flag, _u64, _u64, _u64, Verdict, _u32, _u64, _u32),
         ),
     ),
-    "Tampered": (Tampered, (_time, _key, *[_u32] * 4, Tampering, *[_u32] * 3)),
+    "Tampered": (Tampered, (_time, _key, *[_u32] * 4, Tampering, *[_u32] * 3, _flag, _text)),
     "Asked": (Asked, _LOOKED_UP),
     "Answered": (Answered, (*_LOOKED_UP, _flag, _flag)),
     "Switched": (Switched, (_time, _u32, _flag)),

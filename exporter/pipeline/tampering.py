@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from exporter.common.text import printable
 from exporter.events.facts import Tampered, Tampering
+
+from .ruling import DENIED
 
 _NEVER_HONEST = frozenset({Tampering.PTRACE, Tampering.MEMORY, Tampering.MARKS})
 """Kinds of tampering that not even the host's own services commit in their ordinary course."""
@@ -31,6 +33,8 @@ KINDS = {
     Tampering.XDP_SOCKET: "xdp_socket",
     Tampering.FRAMES: "frames",
     Tampering.MARKS: "marks",
+    Tampering.VSOCK_SOCKET: "vsock_socket",
+    Tampering.OTHER_MEMORY: "other_memory",
 }
 MARKS = {1: "blanked", 2: "contradicting", 3: "ids"}
 """`egress.tamper.detail` of a step whose variables differ from those that its agent gave it, by number."""
@@ -40,11 +44,21 @@ _SENTENCES = {
     Tampering.BPF: "called bpf({})",
     Tampering.SIGNAL: "sent {} to ci-egress",
     Tampering.PTRACE: "called ptrace({}) on ci-egress",
-    Tampering.MEMORY: "called process_vm_writev on ci-egress",
+    Tampering.MEMORY: "reached for the memory of ci-egress",
     Tampering.XDP_SOCKET: "made an XDP socket: what it sends isn't seen here",
+    Tampering.VSOCK_SOCKET: "made a vsock socket: what it sends to the host of this machine isn't seen here",
+    Tampering.OTHER_MEMORY: "reached for the memory of {}",
     Tampering.FRAMES: "is in a network where what packet sockets send can't be stopped ({})",
     Tampering.MARKS: "was executed with {} variables of a CI system: it is held as if it were any job's",
 }
+_DENIED = {
+    Tampering.PACKET_SOCKET: "was denied a packet socket ({})",
+    Tampering.XDP_SOCKET: "was denied an XDP socket",
+    Tampering.VSOCK_SOCKET: "was denied a vsock socket",
+    Tampering.MEMORY: "was denied the memory of ci-egress",
+    Tampering.OTHER_MEMORY: "was denied the memory of {}",
+}
+"""The sentences of acts that an enforced policy denies, where the kernel lets programs deny them."""
 # include/uapi/linux/if_ether.h
 _FRAMES = {
     0x0003: "ETH_P_ALL",
@@ -76,6 +90,14 @@ _REQUESTS = {
     0x4206: "PTRACE_SEIZE",
     0x4207: "PTRACE_INTERRUPT",
 }
+_NAMES: Mapping[Tampering, tuple[Mapping[int, str], str]] = {
+    Tampering.PACKET_SOCKET: (_FRAMES, "{:#06x}"),
+    Tampering.BPF: ({number: f"BPF_{name}" for number, name in enumerate(_COMMANDS)}, "{:#x}"),
+    Tampering.PTRACE: (_REQUESTS, "{:#x}"),
+    Tampering.FRAMES: (errno.errorcode, "{}"),
+    Tampering.MARKS: (MARKS, "{}"),
+}
+"""The names that details have, and the form of a number without a name."""
 
 LOST = {
     "unpinned": "pins of ci-egress were removed from {home}, as by `ci-egress stop`; "
@@ -100,30 +122,29 @@ def attributes(event: Tampered) -> dict[str, str | int]:
         "egress.tamper.kind": KINDS[event.what],
         "egress.tamper.attempts": event.times,
     }
+    if event.is_denied:
+        named["egress.verdict"] = DENIED
     detail = detail_of(event)
     return named if detail is None else {**named, "egress.tamper.detail": detail}
 
 
 def detail_of(event: Tampered) -> str | None:
-    """Return the protocol, command, signal, request or error that `event` is about; None when there is none.
+    """Return the protocol, command, signal, request, process or error that `event` is about; None for none.
 
     The text is the name in C, or the number when this module has no name for it.
     """
     match event.what:
-        case Tampering.PACKET_SOCKET:
-            return _FRAMES.get(event.detail, f"{event.detail:#06x}")
-        case Tampering.BPF:
-            is_known = event.detail < len(_COMMANDS)
-            return f"BPF_{_COMMANDS[event.detail]}" if is_known else f"{event.detail:#x}"
         case Tampering.SIGNAL:
             return _signal_name(event.detail)
-        case Tampering.PTRACE:
-            return _REQUESTS.get(event.detail, f"{event.detail:#x}")
-        case Tampering.FRAMES | Tampering.MARKS:
-            names = errno.errorcode if event.what is Tampering.FRAMES else MARKS
-            return names.get(event.detail, str(event.detail)) if event.detail else None
-        case Tampering.MEMORY | Tampering.XDP_SOCKET:
+        case Tampering.OTHER_MEMORY:
+            return f"{printable(event.target) or 'a process'} ({event.detail})"
+        case Tampering.FRAMES | Tampering.MARKS if not event.detail:
             return None
+        case Tampering.MEMORY | Tampering.XDP_SOCKET | Tampering.VSOCK_SOCKET:
+            return None
+        case what:
+            names, otherwise = _NAMES[what]
+            return names.get(event.detail, otherwise.format(event.detail))
 
 
 def sentence(event: Tampered) -> str:
@@ -136,7 +157,8 @@ def sentence(event: Tampered) -> str:
         )
     if event.what is Tampering.MARKS and event.detail == SHARING_IDS:
         return "has the ids of a job that says something else of itself: each is held to what it says"
-    return _SENTENCES[event.what].format(detail_of(event))
+    sentences = _SENTENCES | _DENIED if event.is_denied else _SENTENCES
+    return sentences[event.what].format(detail_of(event))
 
 
 def told(event: Tampered, name: str | None) -> str:

@@ -59,9 +59,9 @@ jobs:
 """
 SEND_FRAME = """
 import errno, socket, sys
-sending = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
-sending.bind(("build0", 0))
 try:
+    sending = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+    sending.bind(("build0", 0))
     sending.send(bytes.fromhex(sys.argv[1]))
 except OSError as error:
     print(errno.errorcode[error.errno])

@@ -123,6 +123,10 @@ print(errno.errorcode.get(code, "ok"))
 
 def enforce_on(watch: Watch, pattern: str) -> int:
     """`ci-egress enforce on`, for its jobs of that name; the status. Another watch may have the same jobs."""
-    selected = ["--instance", instance_of(watch.process.pid).name, "--job", pattern]
+    return switch_on("--instance", instance_of(watch.process.pid).name, "--job", pattern)
+
+
+def switch_on(*selected: str) -> int:
+    """`ci-egress enforce on`; the status."""
     command = [sys.executable, "-m", "exporter", "enforce", "on", *selected]
     return subprocess.run(command, env=environment(), cwd=ROOT, capture_output=True, check=False).returncode

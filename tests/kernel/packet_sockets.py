@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from exporter.events.facts import Tampered, Tampering
-from exporter.kernel.programs.kinds import SecurityHook
 from exporter.policy.compile import Compiled, compile_policy
 from tests.kernel.kernel_side import KernelSide, kernel_side
 from tests.kernel.lab import PORT, V4, V6, Lab, Network
+from tests.kernel.security_hooks import answering
 from tests.unit.policy.files import rules
 
 if TYPE_CHECKING:
@@ -46,16 +46,9 @@ FOR_A_MOMENT = (
 
 
 @contextmanager
-def no_hook_at_sends() -> Iterator[None]:
-    """As on kernels without that hook: what is loaded stops frames at interfaces alone."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(SecurityHook, "is_there", False)
-        yield
-
-
-@contextmanager
 def interfaces_alone() -> Iterator[KernelSide]:
-    with no_hook_at_sends(), kernel_side() as side:
+    """As on kernels without security hooks: frames are stopped at interfaces alone."""
+    with answering(), kernel_side() as side:
         yield side
 
 

@@ -9,7 +9,7 @@ from tests.kernel.tracing import logs
 if TYPE_CHECKING:
     from pathlib import Path
 
-_OF_ANY_JOB = frozenset({"bpf", "packet_socket", "xdp_socket", "frames"})
+_OF_ANY_JOB = frozenset({"bpf", "packet_socket", "xdp_socket", "vsock_socket", "other_memory", "frames"})
 """What jobs do to others as well: who tests on this machine in a root of its own waits for no test here."""
 
 

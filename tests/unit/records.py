@@ -67,6 +67,8 @@ def tampered(event: Tampered) -> bytes:
         event.detail,
         event.network,
         event.what,
+        event.is_denied,
+        event.target.encode(),
     )
 
 
@@ -251,6 +253,9 @@ TAMPER = Tampered(
     detail=9,
     times=2,
     network=4_026_531_840,
+)
+DENIED_TAMPER = TAMPER._replace(
+    what=Tampering.OTHER_MEMORY, detail=BASH.pid, is_denied=True, target="Runner.Worker"
 )
 ESTABLISHED = Flowed(
     at_ns=4_500_000,

@@ -23,14 +23,19 @@ FEATURES = {
     "adoption": "`watch --adopt` after a SIGKILL",
     "frames": "Frames of packet sockets stopped",
     "sends": "Packet sockets refused where they send, whatever their network",
+    "creation": "Packet, XDP and vsock sockets refused when an enforced job makes them",
+    "memory": "Other processes' memory: reaching for it is told, and refused to enforced jobs",
+    "tampering": "Tampering told, by hooks for these acts alone where the kernel has them",
     "demo": "The demo",
     "refusal": "A kernel that is too old is refused, with status 91",
 }
 """Rows of the table; each test that carries `everywhere` names one."""
 ON_A_KERNEL_TOO_OLD: tuple[str, ...] = ("refusal",)
 ON_OTHERS = tuple(feature for feature in FEATURES if feature not in ON_A_KERNEL_TOO_OLD)
-"""The features of all other kernels. All stock ones take a program where packet sockets send: one that took
-none would fail here."""
+"""The features of all other kernels. All stock ones take programs at their security hooks: one that took none
+would fail here."""
+AT_SECURITY_HOOKS = frozenset({"sends", "creation", "memory"})
+"""Of these, the features of kernels that take programs there."""
 WITHOUT_BOOT = ("offsets",)
 
 

@@ -41,7 +41,7 @@ RECORDS = (
     Record(
         event_log.TAMPER,
         "something aimed at the tracing, or that gets round it",
-        ("egress.tamper.kind", "egress.tamper.detail", "egress.tamper.attempts"),
+        ("egress.tamper.kind", "egress.tamper.detail", "egress.tamper.attempts", "egress.verdict"),
     ),
     Record(
         event_log.LOSS,
@@ -65,6 +65,7 @@ _INTRODUCTION = (
 _KINDS = {
     "packet_socket": "a job made a packet socket, whose frames aren't seen; detail: the frames' protocol",
     "xdp_socket": "the same of an XDP socket",
+    "vsock_socket": "a job made a socket to the host of a virtual machine; what it sends isn't seen",
     "marks": "what may be a step has a CI system's variable `blanked`, or has variables of several or of "
     "another one than its [agent's](../watch.md#agents) (`contradicting`): whose it is isn't known, and it "
     "stays held to the strictest policy; or it has the `ids` of a job that says something else of itself: "
@@ -73,7 +74,9 @@ _KINDS = {
     "bpf": "a job called bpf(2); detail: the command",
     "signal": "a job sent a signal to ci-egress; detail: which",
     "ptrace": "a job called ptrace(2) on ci-egress; detail: the request",
-    "memory": "a job wrote to ci-egress's memory",
+    "memory": "a job reached for ci-egress's memory, or began to trace it",
+    "other_memory": "a job reached for the memory or the descriptors of a process that it didn't start, or "
+    "began to trace it; detail: its name and pid",
     "detached": "programs of ci-egress were detached; detail: which",
     "replaced": "programs of ci-egress were replaced; detail: which",
     "unpinned": "pins of ci-egress were removed; detail: which",
@@ -109,7 +112,8 @@ def text() -> str:
         _INTRODUCTION,
         table(["event", "severity", "", "attributes"], records),
         "## Tampering",
-        "Records of what a process did have the attributes of its [program](spans.md#who) besides.",
+        "Records of what a process did have the attributes of its [program](spans.md#who) besides, and "
+        "`egress.verdict` `deny` if the kernel refused it under an enforced policy.",
         table(["`egress.tamper.kind`", ""], kinds),
         "What to do about each of these is in the [runbooks](../runbooks.md); what root can do, and which of "
         "it is told, "

@@ -122,7 +122,8 @@ ELSEWHERE: dict[str, list[tuple[str, ...]]] = {
 """The places of some MEMBERS in other kernels: on arm64; in Linux 6.6 to 6.10, and before 6.6."""
 OPTIONAL = frozenset({"io_kiocb", "io_socket", "mptcp_subflow_context", "mptcp_sock"})
 """Structs that a kernel may lack, along with the feature that uses them; their offsets are 0 then."""
-FUNCTIONS = ("bpf_lsm_socket_sendmsg", "security_socket_sendmsg")
+_SECURITY_HOOKS = ("socket_sendmsg", "socket_create", "bpf", "ptrace_access_check")
+FUNCTIONS = tuple(f"{prefix}_{hook}" for hook in _SECURITY_HOOKS for prefix in ("bpf_lsm", "security"))
 """The functions that programs are attached to, of which a kernel may lack some."""
 
 

@@ -140,12 +140,12 @@ class Frames:
         return told
 
     def alarm(self, event: Tampered) -> None:
-        """Look after the network in which a packet socket was made.
+        """Look after the network in which a packet socket was made, unless that was denied.
 
         That may be a namespace of one thread alone, which no look finds, or one that nobody is in any more.
         """
         network = event.network
-        if self._is_over or self._guarded.has_failed(network):
+        if event.is_denied or self._is_over or self._guarded.has_failed(network):
             return
         event = event._replace(scope=event.scope or self._held_yet(event.process))
         if event.scope not in enforced(self._modes):

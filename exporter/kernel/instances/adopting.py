@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -29,7 +29,7 @@ from exporter.kernel.pins import (
     sweep,
 )
 from exporter.kernel.programs.hooks import PROGRAMS
-from exporter.kernel.programs.kinds import Hook, Reserve, Tracepoint
+from exporter.kernel.programs.kinds import Hook, Reserve, Tracepoint, is_needed
 from exporter.kernel.programs.links import pinned_links
 from exporter.kernel.requirements import require_host
 from exporter.kernel.tracer import PINNED_MAPS, Tracer
@@ -160,18 +160,19 @@ def _require_whole(directory: Path) -> None:
             for name, link in pinned_links(directory)
             if link.program == name[:_NAME_BYTES] and link.maps & numbers
         }
-        if detached := [name for name in _linked() if name not in attached]:
+        if detached := [name for name in _linked(attached) if name not in attached]:
             raise _unfit(directory, f"{detached[0]} isn't attached any more")
     except UNREADABLE as error:
         raise _unfit(directory, f"it can't be read: {error}") from None
 
 
-def _linked() -> list[str]:
-    """Return the names of the programs that every instance has attached."""
+def _linked(attached: Collection[str]) -> list[str]:
+    """Return the names of the programs that an instance must have attached, where it has `attached`."""
     return [
         each.name
         for each in PROGRAMS
-        if isinstance(each, Hook) or (isinstance(each, Tracepoint) and not each.is_optional)
+        if isinstance(each, Hook)
+        or (isinstance(each, Tracepoint) and not each.is_optional and is_needed(each, attached))
     ]
 
 

@@ -21,7 +21,7 @@ from exporter.kernel.maps.windows import Coverage
 from exporter.kernel.mounts import cgroup2_root, ensure_bpffs
 from exporter.kernel.pins import new_instance
 from exporter.kernel.programs.hooks import PROGRAMS
-from exporter.kernel.programs.kinds import Program, Reserve, possible
+from exporter.kernel.programs.kinds import Program, Reserve, is_needed, possible
 from exporter.kernel.programs.objects import create_map, pin
 from exporter.kernel.programs.verifier import failures_told
 from exporter.kernel.requirements import require_host
@@ -74,8 +74,13 @@ def attach(loaded: Loaded, pins: Path, unpinned: dict[str, int] | None = None) -
         with failures_told("attach", "cgroup v2"):
             cgroup = os.open(cgroup2_root(), os.O_RDONLY | os.O_DIRECTORY)
         stack.callback(os.close, cgroup)
+        linked = set[str]()
         for program, descriptor in loaded.programs:
+            if not is_needed(program, linked):
+                continue
             link = _put_in_place(program, descriptor, loaded.maps, cgroup, pins)
+            if link is not None:
+                linked.add(program.name)
             if link is not None and unpinned is not None:
                 unpinned[program.name] = link
             elif link is not None:

@@ -35,9 +35,10 @@ class HeldLinks:
         self._held.update(unpinned)
         self._programs = {name: link_info(link).program_id for name, link in self._held.items()}
 
-    def __contains__(self, program: str) -> bool:
-        """Whether a link of `program` is held."""
-        return program in self._held
+    @property
+    def programs(self) -> frozenset[str]:
+        """The names of the programs whose links are held."""
+        return frozenset(self._held)
 
     def lost(self) -> Mapping[str, frozenset[str]]:
         """Return the names of pins and programs that have changed since `hold`, by the kind of their loss."""

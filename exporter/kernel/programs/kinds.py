@@ -6,9 +6,10 @@ import ctypes
 import errno
 import os
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
+from exporter.common.descriptors import closing_fd
 from exporter.common.errors import KernelError
 from exporter.kernel.compilation.btf import kernel_types
 from exporter.kernel.libc import system_call
@@ -32,6 +33,9 @@ class Tracepoint(NamedTuple):
     tracepoint: str
     is_optional: bool = False
     """Whether the program is left out where the kernel has no such tracepoint."""
+    unless: str = ""
+    """The programs, separated by spaces, in whose place this one stands: it is left out where all of them are
+    attached. Empty: it stands in nobody's place."""
 
     def load(self, code: bytes, maps: Sequence[int]) -> int:
         """Load the program; return its descriptor. Raises VerifierError."""
@@ -75,6 +79,17 @@ class SecurityHook(NamedTuple):
         except (KeyError, KernelError, VerifierError):
             return False
         return True
+
+    def takes_programs(self) -> bool:
+        """Whether a program can be attached here: one that allows everything is, for a moment."""
+        try:
+            with closing_fd(self.load(_GO_ON, ())) as program:
+                link = self.attach(program, {}, 0)
+        except (KeyError, KernelError, VerifierError, OSError):
+            return False
+        if link is not None:
+            os.close(link)
+        return link is not None
 
     @property
     def _function(self) -> str:
@@ -166,6 +181,12 @@ class Reserve(NamedTuple):
 
 
 Program = Tracepoint | SecurityHook | Hook | Continuation | Reserve
+
+
+def is_needed(program: Program, attached: Collection[str]) -> bool:
+    """Whether `program` isn't one that only stands in the place of others, all of which are `attached`."""
+    unless = program.unless.split() if isinstance(program, Tracepoint) else []
+    return not unless or any(name not in attached for name in unless)
 
 
 def possible(programs: Sequence[Program]) -> list[Program]:

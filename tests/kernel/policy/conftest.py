@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from tests.kernel.lab import Lab, Network
 
+_NEEDING = ("test_frames_sent.py", "test_refused_acts.py")
 _TAKEN_OUT = pytest.StashKey[int]()
 
 
@@ -36,13 +37,13 @@ def asking(lab: Lab, network: Network) -> Iterator[Asking]:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Take out what needs a program where packet sockets send, on a kernel that takes none there.
+    """Take out what needs programs at security hooks, on a kernel that takes none there.
 
     `make test-kernels` fails on a stock kernel on which nothing of it was tried.
     """
     if any(isinstance(each, SecurityHook) for each in possible(PROGRAMS)):
         return
-    needing = [item for item in items if item.path.name == "test_frames_sent.py"]
+    needing = [item for item in items if item.path.name in _NEEDING]
     config.stash[_TAKEN_OUT] = len(needing)
     items[:] = [item for item in items if item not in needing]
 
@@ -51,7 +52,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     """Say how many those were."""
     if number := config.stash.get(_TAKEN_OUT, 0):
         terminalreporter.write_line(
-            f"test_frames_sent.py: {number} tests of packet sockets that are refused where they send did not "
-            "run: this kernel takes no program there. Kernels of `make test-kernels` do.",
+            f"{' and '.join(_NEEDING)}: {number} tests of what security hooks refuse did not run: "
+            "this kernel takes no program there. Kernels of `make test-kernels` do.",
             yellow=True,
         )

@@ -11,8 +11,6 @@ from demo.namespaces import Namespace
 from exporter.events.facts import Tampered
 from exporter.kernel.frames import packet_frames
 from exporter.kernel.frames.interface_egress import AttachMethod
-from exporter.kernel.programs import kinds
-from exporter.kernel.programs.kinds import asks_programs
 from tests.kernel.agents import agent
 from tests.kernel.kernel_side import KernelSide, kernel_side
 from tests.kernel.lab import V4, Lab
@@ -33,6 +31,8 @@ from tests.kernel.packet_sockets import (
     through,
 )
 from tests.kernel.running_exporter import wait_for
+from tests.kernel.security_hooks import WAYS as HOOKS
+from tests.kernel.security_hooks import answering
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -41,8 +41,6 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.kernel, pytest.mark.everywhere(feature="sends")]
 
-HOOKS = {"as-module": True, "in-front": False} if asks_programs() else {"in-front": False}
-"""The ways in which this kernel lets the program answer; without any, conftest.py takes these tests out."""
 MODES = pytest.mark.parametrize(
     ("mode", "done"), [(ENFORCED, "ENOBUFS"), ("", "ok")], ids=["enforced", "audited"]
 )
@@ -71,10 +69,12 @@ WAYS = {
 
 @contextmanager
 def sends_alone(*, as_module: bool) -> Iterator[KernelSide]:
-    """The programs, that at sends as a security module or in front of these, and none at interfaces."""
-    with pytest.MonkeyPatch.context() as patched:
+    """The programs, that at sends as a security module or in front of these, and none at interfaces.
+
+    Nor is there one where sockets are made: it would leave these nothing to refuse.
+    """
+    with pytest.MonkeyPatch.context() as patched, answering("socket_sendmsg", as_module=as_module):
         patched.setattr(packet_frames, "way_here", lambda: AttachMethod.NONE)
-        patched.setattr(kinds, "asks_programs", lambda: as_module)
         with kernel_side() as side:
             yield side
 

@@ -55,6 +55,12 @@ static long xdp_socket(pid_t pid)
 	return result_of(socket(AF_XDP, SOCK_RAW, 0));
 }
 
+static long vsock_socket(pid_t pid)
+{
+	(void)pid;
+	return result_of(socket(AF_VSOCK, SOCK_STREAM, 0));
+}
+
 static long uring_socket(int family, int type, int protocol)
 {
 	struct io_uring_sqe entry = {
@@ -237,6 +243,16 @@ static long write_memory(pid_t pid)
 	return result_of(process_vm_writev(pid, &here, 1, &there, 1, 0));
 }
 
+/* Of one byte at an address that has nothing: whether it may is asked before. */
+static long read_memory(pid_t pid)
+{
+	char byte = 0;
+	struct iovec here = { .iov_base = &byte, .iov_len = 1 };
+	struct iovec there = { .iov_base = NULL, .iov_len = 1 };
+
+	return result_of(process_vm_readv(pid, &here, 1, &there, 1, 0));
+}
+
 /* What ordinary programs do. */
 static long nothing(pid_t pid)
 {
@@ -259,6 +275,7 @@ static const struct verb {
 	{ "old-packet-socket", old_packet_socket },
 	{ "uring-old-packet-socket", uring_old_packet_socket },
 	{ "xdp-socket", xdp_socket },
+	{ "vsock-socket", vsock_socket },
 	{ "uring-packet-socket", uring_packet_socket },
 	{ "uring-frame", uring_frame },
 	{ "uring-inet-socket", uring_inet_socket },
@@ -278,6 +295,7 @@ static const struct verb {
 	{ "ptrace-attach", attach },
 	{ "ptrace-seize", seize },
 	{ "write-memory", write_memory },
+	{ "read-memory", read_memory },
 	{ "nothing", nothing },
 	{ NULL, NULL },
 };

@@ -32,10 +32,11 @@ from tests.kernel.agents import COMMAND, GONE, Agent
 from tests.kernel.held_job import compiled, reply
 from tests.kernel.kernel_side import KernelSide
 from tests.kernel.lab import PORT, V4
-from tests.kernel.packet_sockets import BYPASS, OWN_NAMESPACE, no_hook_at_sends
+from tests.kernel.packet_sockets import BYPASS, OWN_NAMESPACE
 from tests.kernel.packet_sockets import MARK as FRAME
 from tests.kernel.resolver import Resolver
 from tests.kernel.running_exporter import wait_for
+from tests.kernel.security_hooks import answering
 from tests.unit.dns_samples import query
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ ROUNDS = 20
 def kernel() -> Iterator[KernelSide]:
     """What is undecided is held to STRICT; this test's MARK is the only one."""
     with ExitStack() as stack:
-        stack.enter_context(no_hook_at_sends())
+        stack.enter_context(answering())
         side = KernelSide(
             stack.enter_context(loading()).ready(Coverage(is_host=True, reads_environments=True))
         )

@@ -21,6 +21,7 @@ from tests.unit.records import (
     ASK,
     BASH,
     CURL,
+    DENIED_TAMPER,
     ENDED,
     ESTABLISHED,
     EXEC,
@@ -70,17 +71,18 @@ def decode(decoder: Decoder, *data: bytes) -> list[Event]:
         (records.aggregated(AGGREGATE), AGGREGATE),
         (records.aggregated(REFUSED), REFUSED),
         (records.tampered(TAMPER), TAMPER),
+        (records.tampered(DENIED_TAMPER), DENIED_TAMPER),
     ],
 )
 def test_a_record_becomes_its_event(data: bytes, event: Event) -> None:
     assert decode(Decoder(), data) == [event]
 
 
-@pytest.mark.parametrize("number", [0, 9, 65535])
+@pytest.mark.parametrize("number", [0, 11, 65535])
 def test_an_unknown_tampering_is_refused(number: int) -> None:
-    *members, _ = wire.TAMPER_RECORD.unpack(records.tampered(TAMPER))
+    *members, _, is_denied, target = wire.TAMPER_RECORD.unpack(records.tampered(TAMPER))
     with pytest.raises(RecordError, match=f"unknown tampering {number}"):
-        decode(Decoder(), wire.TAMPER_RECORD.pack(*members, number))
+        decode(Decoder(), wire.TAMPER_RECORD.pack(*members, number, is_denied, target))
 
 
 @pytest.mark.parametrize("data", KINDS.values(), ids=KINDS.keys())

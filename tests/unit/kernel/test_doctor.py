@@ -171,11 +171,12 @@ def test_what_this_user_may_not_look_at_is_said_to_be_unchecked(
     def refused() -> list[Instance]:
         raise KernelError("CAP_BPF is missing", hint="run it as root")
 
-    checks = [*doctor.frames(), *doctor.left_over(refused)]
+    checks = [*doctor.frames(), *doctor.security_hooks(), *doctor.left_over(refused)]
     assert doctor.would_work(checks)
     show(checks, verbose=False)
     assert capsys.readouterr().out.splitlines() == [
         "packet sockets  not checked  this user may not look; run doctor as root",
+        "security hooks  not checked  this user may not look; run doctor as root",
         "leftovers       not checked  this user may not look; run doctor as root",
         "`ci-egress run` works here",
     ]

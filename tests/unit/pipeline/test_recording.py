@@ -26,7 +26,7 @@ from exporter.events.programs import Facts, Image
 from exporter.events.wire import MESSAGE_ROOM
 from exporter.pipeline.account import KernelCounts
 from exporter.pipeline.process_spans import ProcessSpans
-from exporter.pipeline.recording import Beginning, Ending, Recorder
+from exporter.pipeline.recording import VERSION, Beginning, Ending, Recorder
 from exporter.pipeline.recording_reader import RecordingReader
 from tests.fuzz.draw import Draw
 from tests.fuzz.recordings import recordable
@@ -394,8 +394,8 @@ def test_the_step_comes_back(tmp_path: Path) -> None:
 
 
 def test_another_version_is_named() -> None:
-    with pytest.raises(UsageError, match="it is a recording of version 9"):
-        replay(['["recording",9]\n'])
+    with pytest.raises(UsageError, match=f"it is a recording of version {VERSION + 1}"):
+        replay([f'["recording",{VERSION + 1}]\n'])
 
 
 def test_the_clock_may_run_behind_the_start_of_the_machine(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from exporter.pipeline.summary_table import ROWS_MAX
 from exporter.pipeline.tampering import attributes, detail_of, lost_sentence, sentence
 from exporter.session.guards.checks import Guards, Owner
 from tests.unit.pipelines import ROOT, log_records, run, spans
-from tests.unit.records import EXEC, TAMPER
+from tests.unit.records import BASH, DENIED_TAMPER, EXEC, TAMPER
 from tests.unit.samples import CLOCK, bash, program
 
 
@@ -61,13 +61,30 @@ def test_attributes_say_what_was_done_and_how_often() -> None:
         "egress.tamper.kind": "memory",
         "egress.tamper.attempts": 2,
     }
+    assert attributes(DENIED_TAMPER) == {
+        "egress.tamper.kind": "other_memory",
+        "egress.tamper.detail": f"Runner.Worker ({BASH.pid})",
+        "egress.tamper.attempts": 2,
+        "egress.verdict": "deny",
+    }
 
 
-@given(st.sampled_from(Tampering), st.integers(0, 2**32 - 1))
-def test_whatever_the_detail_there_is_a_sentence(what: Tampering, detail: int) -> None:
-    told = sentence(tampered(what, detail))
-    assert (detail_of(tampered(what, detail)) or "") in told
+@given(st.sampled_from(Tampering), st.integers(0, 2**32 - 1), st.text(), st.booleans())
+def test_whatever_the_detail_there_is_a_sentence(
+    what: Tampering, detail: int, target: str, is_denied: bool
+) -> None:
+    event = tampered(what, detail)._replace(target=target, is_denied=is_denied)
+    told = sentence(event)
+    is_named = not is_denied or what in {Tampering.PACKET_SOCKET, Tampering.OTHER_MEMORY}
+    assert ((is_named and detail_of(event)) or "") in told
     assert told.isprintable()
+
+
+def test_what_was_denied_is_told_as_denied() -> None:
+    assert sentence(DENIED_TAMPER) == f"was denied the memory of Runner.Worker ({BASH.pid})"
+    assert sentence(DENIED_TAMPER._replace(is_denied=False, target="")) == (
+        f"reached for the memory of a process ({BASH.pid})"
+    )
 
 
 def test_a_packet_socket_that_came_too_early_is_described() -> None:

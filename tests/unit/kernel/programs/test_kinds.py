@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -12,13 +12,25 @@ from exporter.kernel.compilation import btf
 from exporter.kernel.compilation.btf import KernelTypes
 from exporter.kernel.programs import kinds
 from exporter.kernel.programs.hooks import PROGRAMS
-from exporter.kernel.programs.kinds import SecurityHook
+from exporter.kernel.programs.kinds import SecurityHook, Tracepoint, is_needed
 from exporter.kernel.programs.objects import AttachType, ProgramType
 from exporter.kernel.programs.verifier import VerifierError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 HOOK = SecurityHook("on_send", "socket_sendmsg")
 FUNCTIONS = {"bpf_lsm_socket_sendmsg": 7, "security_socket_sendmsg": 8}
 ENOTSUPP = 524
+
+
+def refusing(code: int) -> Callable[[int], int]:
+    """What the kernel does that attaches none."""
+
+    def refuse(_program: int) -> int:
+        raise OSError(code, os.strerror(code))
+
+    return refuse
 
 
 @pytest.fixture(params=[True, False], ids=["a module", "no module"])
@@ -75,10 +87,7 @@ def test_it_is_left_out_where_everybody_is_forbidden_such_programs(monkeypatch: 
 def test_it_is_left_out_where_the_kernel_cannot_attach_it_but_not_for_want_of_rights(
     monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
-    def refuse(_program: int) -> int:
-        raise OSError(code, os.strerror(code))
-
-    monkeypatch.setattr(kinds, "attach_to_function", refuse)
+    monkeypatch.setattr(kinds, "attach_to_function", refusing(code))
     if code == errno.EPERM:
         with pytest.raises(PermissionError):
             HOOK.attach(5, {}, 0)
@@ -91,3 +100,39 @@ def test_the_functions_of_every_such_program_are_looked_up() -> None:
     hooks = {program.hook for program in PROGRAMS if isinstance(program, SecurityHook)}
     wanted = {f"{prefix}_{hook}" for prefix in ("bpf_lsm", "security") for hook in hooks}
     assert wanted == set(btf.FUNCTIONS)
+
+
+def test_one_that_stands_in_for_others_is_needed_unless_all_of_these_are_attached() -> None:
+    stands_in = Tracepoint("on_sys_enter", "sys_enter", unless="on_socket on_bpf")
+    assert is_needed(stands_in, {"on_socket"})
+    assert not is_needed(stands_in, {"on_socket", "on_bpf", "on_send"})
+    assert is_needed(Tracepoint("on_exit", "sched_process_exit"), {"on_exit"})
+    assert is_needed(HOOK, {"on_send"})
+
+
+def test_whatever_one_stands_in_for_there_is_and_comes_before_it() -> None:
+    """Else it would be attached on every kernel, or on none."""
+    names = [program.name for program in PROGRAMS]
+    for program in PROGRAMS:
+        if isinstance(program, Tracepoint) and program.unless:
+            before = names[: names.index(program.name)]
+            assert set(program.unless.split()) <= {*before}
+
+
+@pytest.mark.usefixtures("functions", "asks_programs")
+@pytest.mark.parametrize("link", [None, "there"])
+def test_it_takes_programs_where_one_can_be_attached_and_keeps_none(
+    monkeypatch: pytest.MonkeyPatch, link: str | None
+) -> None:
+    opened = list[int]()
+
+    def open_one(*_: object) -> int:
+        opened.append(os.open("/dev/null", os.O_RDONLY))
+        return opened[-1]
+
+    monkeypatch.setattr(kinds, "load_program", open_one)
+    monkeypatch.setattr(kinds, "attach_to_function", refusing(errno.EBUSY) if link is None else open_one)
+    assert HOOK.takes_programs() == (link is not None)
+    for descriptor in opened:
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(descriptor)
