@@ -10,8 +10,8 @@ from tests.docs.tutorial_week import Done, find, lines
 
 pytestmark = [pytest.mark.kernel, pytest.mark.timeout(tutorial_week.WITHIN_S)]
 
-OF_SOME_KERNELS = "; this kernel stops packet sockets at interfaces alone"
-"""What doctor says of tracing where the kernel takes no program at sends."""
+OF_SOME_KERNELS = ", and reports less than it could"
+"""What doctor says where the kernel takes no programs at its security hooks."""
 FAILS_ON = {"--fail-on novel": 90, "--fail-on deny": 90}
 
 
