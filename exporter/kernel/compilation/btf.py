@@ -13,15 +13,16 @@ from exporter.common.errors import KernelError
 VMLINUX = Path("/sys/kernel/btf/vmlinux")
 
 _HEADER = struct.Struct("<HBBIIIII")
-_TYPE = struct.Struct("<III")
-_MEMBER = struct.Struct("<III")
 _MAGIC = 0xEB9F
 _KIND_STRUCT, _KIND_UNION, _KIND_FUNCTION = 4, 5, 12
 _TRANSPARENT_KINDS = {8, 9, 10, 11, 18}  # typedef, volatile, const, restrict, type tag
 
-# Bytes behind a type of each kind: fixed, and for each of its vlen entries (include/uapi/linux/btf.h).
-_FIXED_SIZE = {1: 4, 3: 12, 14: 4, 17: 4}
-_ENTRY_SIZE = {4: 12, 5: 12, 6: 8, 13: 8, 15: 12, 19: 12}
+# All is counted in words of 4 bytes. A type has three: its name's offset, kind and number of entries, and a size
+# or another type. Behind them each kind has its own: fixed, and for each entry (include/uapi/linux/btf.h).
+_TYPE_WORDS, _MEMBER_WORDS = 3, 3
+_FIXED_WORDS = {1: 1, 3: 3, 14: 1, 17: 1}
+_ENTRY_WORDS = {4: 3, 5: 3, 6: 2, 13: 2, 15: 3, 19: 3}
+_KIND_AND_ENTRIES = 0x1F00FFFF
 
 # The constant in bpf/ for each offset, and the member that the offset is of. A union's or an anonymous
 # struct's members count as the struct's own, as in C.
@@ -139,23 +140,34 @@ class Btf:
             raise KernelError(
                 f"the kernel's BTF begins with {magic:#x}", hint="boot a kernel with CONFIG_DEBUG_INFO_BTF=y"
             )
-        self._types = blob[header_size + type_at : header_size + type_at + type_size]
+        first = header_size + type_at
+        self._words = memoryview(blob)[first : first + type_size // 4 * 4].cast("I")
         self._strings = blob[header_size + string_at : header_size + string_at + string_size]
         self._at = self._walk()
 
     def _walk(self) -> list[int]:
-        """Return the byte offset of each type, by type id: ids begin at 1, and 0 is void."""
-        types, at, offsets = self._types, 0, [0]
-        unpack, fixed, entry = _TYPE.unpack_from, _FIXED_SIZE, _ENTRY_SIZE
-        while at < len(types):
-            offsets.append(at)
-            info = unpack(types, at)[1]
-            kind = info >> 24 & 0x1F
-            at += 12 + fixed.get(kind, 0) + entry.get(kind, 0) * (info & 0xFFFF)
-        return offsets
+        """Return where each type's words begin, by type id: ids begin at 1, and 0 is void.
+
+        There are more than a hundred thousand types, of few lengths: each length is calculated once.
+        """
+        words, places, lengths = self._words, [0], dict[int, int]()
+        at, end, known = 0, len(words), lengths.get
+        while at < end:
+            places.append(at)
+            info = words[at + 1] & _KIND_AND_ENTRIES
+            length = known(info)
+            if length is None:
+                kind, entries = info >> 24, info & 0xFFFF
+                length = _TYPE_WORDS + _FIXED_WORDS.get(kind, 0) + _ENTRY_WORDS.get(kind, 0) * entries
+                lengths[info] = length
+            at += length
+        return places
 
     def _name(self, offset: int) -> bytes:
         return self._strings[offset : self._strings.index(b"\0", offset)]
+
+    def _type(self, type_id: int) -> memoryview[int]:
+        return self._words[self._at[type_id] : self._at[type_id] + _TYPE_WORDS]
 
     def _named(self, names: Collection[str]) -> Iterator[tuple[str, int, int, int]]:
         """Yield the name, type id, kind and number of members of each type whose name is in `names`."""
@@ -164,10 +176,10 @@ class Btf:
             offset = self._strings.find(b"\0" + name.encode() + b"\0")
             if offset >= 0:
                 wanted[offset + 1] = name
-        for type_id, at in enumerate(self._at):
-            name_at, info, _ = _TYPE.unpack_from(self._types, at)
-            if name_at in wanted:
-                yield wanted[name_at], type_id, info >> 24 & 0x1F, info & 0xFFFF
+        words = self._words
+        for type_id in [type_id for type_id, at in enumerate(self._at) if words[at] in wanted]:
+            name_at, info, _ = self._type(type_id)
+            yield wanted[name_at], type_id, info >> 24 & 0x1F, info & 0xFFFF
 
     def functions(self, names: Collection[str]) -> dict[str, int]:
         """Return the type ids, by name, of those functions in `names` that this kernel has."""
@@ -179,8 +191,7 @@ class Btf:
 
     def _member(self, type_id: int, name: bytes) -> tuple[int, int] | None:
         """Find the member `name`, also in an anonymous struct or union: its offset in bytes and its type."""
-        at = self._at[type_id]
-        _, info, referred = _TYPE.unpack_from(self._types, at)
+        _, info, referred = self._type(type_id)
         kind = info >> 24 & 0x1F
         if kind in _TRANSPARENT_KINDS:
             return self._member(referred, name)
@@ -188,7 +199,8 @@ class Btf:
             return None
         is_bitfield_form = info >> 31
         for index in range(info & 0xFFFF):
-            name_at, member_type, offset = _MEMBER.unpack_from(self._types, at + 12 + 12 * index)
+            at = self._at[type_id] + _TYPE_WORDS + _MEMBER_WORDS * index
+            name_at, member_type, offset = self._words[at : at + _MEMBER_WORDS]
             offset_bytes = (offset & 0xFFFFFF if is_bitfield_form else offset) // 8
             if name_at and self._name(name_at) == name:
                 return offset_bytes, member_type
