@@ -17,8 +17,8 @@ _MAGIC = 0xEB9F
 _KIND_STRUCT, _KIND_UNION, _KIND_FUNCTION = 4, 5, 12
 _TRANSPARENT_KINDS = {8, 9, 10, 11, 18}  # typedef, volatile, const, restrict, type tag
 
-# All is counted in words of 4 bytes. A type has three: its name's offset, kind and number of entries, and a size
-# or another type. Behind them each kind has its own: fixed, and for each entry (include/uapi/linux/btf.h).
+# All is counted in words of 4 bytes. A type has three: its name's offset, its kind and number of entries, and
+# a size or another type. Behind them are those of its kind: fixed, and for each entry (linux/btf.h).
 _TYPE_WORDS, _MEMBER_WORDS = 3, 3
 _FIXED_WORDS = {1: 1, 3: 3, 14: 1, 17: 1}
 _ENTRY_WORDS = {4: 3, 5: 3, 6: 2, 13: 2, 15: 3, 19: 3}
@@ -247,9 +247,13 @@ class KernelTypes(NamedTuple):
     """The type id of each of FUNCTIONS, by name; one that this kernel lacks is left out."""
 
 
-@cache
 def kernel_types(path: Path = VMLINUX) -> KernelTypes:
-    """Read the running kernel's BTF, which takes a quarter of a second, once. Raises KernelError."""
+    """Read the running kernel's BTF, once. Raises KernelError."""
+    return _types_in(path)
+
+
+@cache
+def _types_in(path: Path) -> KernelTypes:
     try:
         blob = path.read_bytes()
     except OSError as error:

@@ -16,11 +16,13 @@ from exporter.kernel.libc import system_call
 
 from .objects import (
     AttachType,
+    Place,
     ProgramType,
     attach_raw_tracepoint,
     attach_to_cgroup,
     attach_to_function,
     load_program,
+    loads,
     place_program,
 )
 from .verifier import VerifierError
@@ -39,7 +41,7 @@ class Tracepoint(NamedTuple):
 
     def load(self, code: bytes, maps: Sequence[int]) -> int:
         """Load the program; return its descriptor. Raises VerifierError."""
-        return load_program(self.name, ProgramType.RAW_TRACEPOINT, None, code, maps)
+        return load_program(self.name, Place(ProgramType.RAW_TRACEPOINT), code, maps)
 
     def attach(self, program: int, _maps: Mapping[str, int], _cgroup: int) -> int | None:
         """Attach the program; return the link's descriptor, None where it is left out. Raises OSError."""
@@ -75,10 +77,9 @@ class SecurityHook(NamedTuple):
     def is_there(self) -> bool:
         """Whether the kernel loads a program for this hook: it may lack the hook, or forbid programs."""
         try:
-            os.close(self.load(_GO_ON, ()))
-        except (KeyError, KernelError, VerifierError):
+            return loads(self._place, _GO_ON)
+        except (KeyError, KernelError):
             return False
-        return True
 
     def takes_programs(self) -> bool:
         """Whether a program can be attached here: one that allows everything is, for a moment."""
@@ -92,19 +93,15 @@ class SecurityHook(NamedTuple):
         return link is not None
 
     @property
-    def _function(self) -> str:
-        return f"bpf_lsm_{self.hook}" if asks_programs() else f"security_{self.hook}"
+    def _place(self) -> Place:
+        types = kernel_types().functions
+        if asks_programs():
+            return Place(ProgramType.LSM, AttachType.LSM_MAC, types[f"bpf_lsm_{self.hook}"])
+        return Place(ProgramType.TRACING, AttachType.MODIFY_RETURN, types[f"security_{self.hook}"])
 
     def load(self, code: bytes, maps: Sequence[int]) -> int:
         """Load the program; return its descriptor. Raises VerifierError."""
-        kind, attach_type = (
-            (ProgramType.LSM, AttachType.LSM_MAC)
-            if asks_programs()
-            else (ProgramType.TRACING, AttachType.MODIFY_RETURN)
-        )
-        return load_program(
-            self.name, kind, attach_type, code, maps, kernel_types().functions[self._function]
-        )
+        return load_program(self.name, self._place, code, maps)
 
     def attach(self, program: int, _maps: Mapping[str, int], _cgroup: int) -> int | None:
         """Attach the program; return the link's descriptor, None where it is left out. Raises OSError."""
@@ -139,7 +136,7 @@ class Hook(NamedTuple):
 
     def load(self, code: bytes, maps: Sequence[int]) -> int:
         """Load the program; return its descriptor. Raises VerifierError."""
-        return load_program(self.name, self.type, self.attach_type, code, maps)
+        return load_program(self.name, Place(self.type, self.attach_type), code, maps)
 
     def attach(self, program: int, maps: Mapping[str, int], cgroup: int) -> int | None:
         """Attach the program; return the link's descriptor. Raises OSError."""
@@ -160,7 +157,7 @@ class Continuation(NamedTuple):
 
     def load(self, code: bytes, maps: Sequence[int]) -> int:
         """Load the program; return its descriptor. Raises VerifierError."""
-        return load_program(self.name, self.type, self.attach_type, code, maps)
+        return load_program(self.name, Place(self.type, self.attach_type), code, maps)
 
     def attach(self, program: int, maps: Mapping[str, int], _cgroup: int) -> int | None:
         """Put the program into the map; return None, since there is no link. Raises OSError."""
@@ -177,7 +174,7 @@ class Reserve(NamedTuple):
 
     def load(self, code: bytes, maps: Sequence[int]) -> int:
         """Load the program; return its descriptor. Raises VerifierError."""
-        return load_program(self.name, self.type, self.attach_type, code, maps)
+        return load_program(self.name, Place(self.type, self.attach_type), code, maps)
 
 
 Program = Tracepoint | SecurityHook | Hook | Continuation | Reserve

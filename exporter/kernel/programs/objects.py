@@ -8,13 +8,14 @@ import struct
 from collections.abc import Sequence
 from enum import IntEnum
 from pathlib import Path
+from typing import NamedTuple
 
 from exporter.common.descriptors import closing_fd
 from exporter.events import wire
 from exporter.kernel.bpf import U32, bpf, bpf_in
 from exporter.kernel.compilation.bytecode import MapSpec
 
-from .verifier import refusal
+from .verifier import Attempt, refusal
 
 # enum bpf_cmd
 _MAP_CREATE, _MAP_UPDATE_ELEM, _PROG_LOAD, _OBJ_PIN = 0, 2, 5, 6
@@ -84,19 +85,37 @@ def create_map(spec: MapSpec) -> int:
         return bpf(_MAP_CREATE, _MAP.pack(*sizes, name, types, _KEY_TYPE, _VALUE_TYPE))
 
 
-def load_program(  # noqa: PLR0913, PLR0917 - the kernel wants to know that much
-    name: str,
-    kind: ProgramType,
-    attach_type: AttachType | None,
-    instructions: bytes,
-    maps: Sequence[int],
-    function: int = 0,
-) -> int:
+class Place(NamedTuple):
+    """The kind of a program, and where it will be attached."""
+
+    type: ProgramType
+    attach_type: AttachType | None = None
+    function: int = 0
+    """The BTF type id of the kernel's function to which the program will be attached; 0: none."""
+
+
+def load_program(name: str, place: Place, instructions: bytes, maps: Sequence[int]) -> int:
     """Load a program, whose instructions refer to `maps` (descriptors) by their index.
 
-    `function` is the BTF type id of the kernel's function to which the program will be attached; 0: none.
     Returns the program's descriptor. Raises VerifierError.
     """
+    load = _attempt(name, place, instructions, maps)
+    try:
+        return load(0, 0, 0)
+    except OSError as error:
+        raise refusal(error.errno or 0, load) from None
+
+
+def loads(place: Place, instructions: bytes) -> bool:
+    """Return whether the kernel loads a program without maps for `place`; it isn't asked why it doesn't."""
+    try:
+        os.close(_attempt("", place, instructions, ())(0, 0, 0))
+    except OSError:
+        return False
+    return True
+
+
+def _attempt(name: str, place: Place, instructions: bytes, maps: Sequence[int]) -> Attempt:
     descriptors = (ctypes.c_int * len(maps))(*maps)
     code = ctypes.create_string_buffer(instructions, len(instructions))
     license_ = ctypes.create_string_buffer(b"GPL")
@@ -105,17 +124,15 @@ def load_program(  # noqa: PLR0913, PLR0917 - the kernel wants to know that much
         return bpf(
             _PROG_LOAD,
             _PROGRAM.pack(
-                *(kind, len(instructions) // _INSTRUCTION_BYTES),
+                *(place.type, len(instructions) // _INSTRUCTION_BYTES),
                 *(ctypes.addressof(code), ctypes.addressof(license_)),
                 *(log_level, log_size, log),
-                *(name.encode()[:_NAME_MAX], attach_type or 0, function, ctypes.addressof(descriptors)),
+                *(name.encode()[:_NAME_MAX], place.attach_type or 0, place.function),
+                ctypes.addressof(descriptors),
             ),
         )
 
-    try:
-        return load(0, 0, 0)
-    except OSError as error:
-        raise refusal(error.errno or 0, load) from None
+    return load
 
 
 def attach_raw_tracepoint(program: int, tracepoint: str) -> int:

@@ -13,7 +13,7 @@ import pytest
 from exporter.events import wire
 from exporter.kernel.bpf import bpf, detach_link, open_pinned
 from exporter.kernel.programs.attachment import DETACHED, REPLACED, UNPINNED
-from exporter.kernel.programs.objects import AttachType, ProgramType, load_program, pin
+from exporter.kernel.programs.objects import AttachType, Place, ProgramType, load_program, pin
 from tests.kernel.kernel_side import KernelSide, kernel_side
 from tests.kernel.lab import PORT, V4, Lab
 from tests.kernel.running_exporter import attached, instance_of, links_in, running, stopped, wait_for
@@ -80,7 +80,7 @@ def test_a_program_that_is_detached_is_missed(kernel: KernelSide) -> None:
 def test_a_program_in_anothers_place_is_not_taken_for_it(kernel: KernelSide) -> None:
     link = open_pinned(pinned(kernel) / "link_on_connect4")
     attach_type = AttachType.INET4_CONNECT
-    other = load_program("allow", ProgramType.CGROUP_SOCK_ADDR, attach_type, ALLOW_ALL, [])
+    other = load_program("allow", Place(ProgramType.CGROUP_SOCK_ADDR, attach_type), ALLOW_ALL, [])
     bpf(BPF_LINK_UPDATE, struct.pack("=IIII", link, other, 0, 0))
     for descriptor in (link, other):
         os.close(descriptor)
@@ -194,7 +194,7 @@ def test_a_watch_tells_that_its_pins_are_gone(tmp_path: Path) -> None:
 PUT_BEHIND = """
 import os, socket, struct, sys
 from exporter.kernel.mounts import cgroup2_root
-from exporter.kernel.programs.objects import AttachType, ProgramType, attach_to_cgroup, load_program
+from exporter.kernel.programs.objects import AttachType, Place, ProgramType, attach_to_cgroup, load_program
 
 to, port, instead = sys.argv[1], int(sys.argv[2]), socket.inet_aton(sys.argv[3])
 rewriting = [  # of what this process connects to alone
@@ -203,7 +203,7 @@ rewriting = [  # of what this process connects to alone
     (0xB7, 0, 0, 1), (0x95, 0, 0, 0),
 ]
 code = b"".join(struct.pack("=BBhi", *each) for each in rewriting)
-program = load_program("behind", ProgramType.CGROUP_SOCK_ADDR, AttachType.INET4_CONNECT, code, [])
+program = load_program("behind", Place(ProgramType.CGROUP_SOCK_ADDR, AttachType.INET4_CONNECT), code, [])
 root = os.open(cgroup2_root(), os.O_RDONLY)
 link = attach_to_cgroup(program, root, AttachType.INET4_CONNECT)
 print(socket.create_connection((to, port)).getpeername()[0])

@@ -19,7 +19,7 @@ from exporter.events import wire
 from exporter.kernel.bpf import detach_link, open_pinned
 from exporter.kernel.frames.interface_egress import AttachMethod, way_here
 from exporter.kernel.frames.packet_frames import Frames
-from exporter.kernel.programs.objects import ProgramType, attach_to_interface, load_program
+from exporter.kernel.programs.objects import Place, ProgramType, attach_to_interface, load_program
 from tests.checkout import ROOT
 from tests.kernel.adopting_watches import HELD, SEND_FRAME, Watches, kill
 from tests.kernel.agents import COMMAND, agent
@@ -207,7 +207,7 @@ def crowded(interface: str) -> Iterator[None]:
     with ExitStack() as stack:
         with suppress(OSError):  # ERANGE: no more
             while True:
-                program = load_program("theirs", ProgramType.SCHED_CLS, None, GO_ON, ())
+                program = load_program("theirs", Place(ProgramType.SCHED_CLS), GO_ON, ())
                 stack.callback(os.close, program)
                 stack.callback(os.close, attach_to_interface(program, socket.if_nametoindex(interface)))
         yield

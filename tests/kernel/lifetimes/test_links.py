@@ -13,7 +13,7 @@ import pytest
 
 from exporter.kernel.mounts import cgroup2_root
 from exporter.kernel.programs.links import attached_links
-from exporter.kernel.programs.objects import AttachType, ProgramType, attach_to_cgroup, load_program
+from exporter.kernel.programs.objects import AttachType, Place, ProgramType, attach_to_cgroup, load_program
 from tests.kernel.running_exporter import wait_for
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ LOOKS = 2000
 
 
 def attach_and_detach(cgroup: Path, is_over: Synchronized[int]) -> None:
-    program = load_program("allow", ProgramType.CGROUP_SOCK_ADDR, AttachType.INET4_CONNECT, ALLOW, [])
+    program = load_program("allow", Place(ProgramType.CGROUP_SOCK_ADDR, AttachType.INET4_CONNECT), ALLOW, [])
     descriptor = os.open(cgroup, os.O_RDONLY)
     while not is_over.value:
         os.close(attach_to_cgroup(program, descriptor, AttachType.INET4_CONNECT))

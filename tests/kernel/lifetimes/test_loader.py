@@ -21,7 +21,7 @@ from exporter.kernel.maps.windows import Coverage
 from exporter.kernel.mounts import ensure_bpffs
 from exporter.kernel.pins import new_instance
 from exporter.kernel.programs.hooks import PROGRAMS
-from exporter.kernel.programs.objects import ProgramType, load_program
+from exporter.kernel.programs.objects import Place, ProgramType, load_program
 from exporter.kernel.programs.verifier import VerifierError
 from exporter.kernel.requirements import version_of
 from exporter.kernel.tracer import PINNED_MAPS, Tracer
@@ -314,7 +314,7 @@ def test_the_end_of_what_the_verifier_says_is_told_however_much_it_was() -> None
     """Of each instruction it says a line, and before Linux 6.4 keeps the beginning of what is too long."""
     steps = ZERO * 60_000
     with pytest.raises(VerifierError) as raised:
-        load_program("long", ProgramType.RAW_TRACEPOINT, None, steps + READ_NOTHING, [])
+        load_program("long", Place(ProgramType.RAW_TRACEPOINT), steps + READ_NOTHING, [])
     assert raised.value.reason == "R9 !read_ok"
     *_, last_step, fault, figures = raised.value.log.splitlines()
     assert last_step.startswith("60000: (bf) r0 = r9")

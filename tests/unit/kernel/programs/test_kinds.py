@@ -10,11 +10,10 @@ import pytest
 
 from exporter.kernel.compilation import btf
 from exporter.kernel.compilation.btf import KernelTypes
-from exporter.kernel.programs import kinds
+from exporter.kernel.programs import kinds, objects
 from exporter.kernel.programs.hooks import PROGRAMS
 from exporter.kernel.programs.kinds import SecurityHook, Tracepoint, is_needed
-from exporter.kernel.programs.objects import AttachType, ProgramType
-from exporter.kernel.programs.verifier import VerifierError
+from exporter.kernel.programs.objects import AttachType, Place, ProgramType
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,10 +23,10 @@ FUNCTIONS = {"bpf_lsm_socket_sendmsg": 7, "security_socket_sendmsg": 8}
 ENOTSUPP = 524
 
 
-def refusing(code: int) -> Callable[[int], int]:
+def refusing(code: int) -> Callable[..., int]:
     """What the kernel does that attaches none."""
 
-    def refuse(_program: int) -> int:
+    def refuse(*_: object) -> int:
         raise OSError(code, os.strerror(code))
 
     return refuse
@@ -60,15 +59,15 @@ def test_it_is_for_the_modules_that_are_programs_or_else_for_whoever_asks_them(
 
     monkeypatch.setattr(kinds, "load_program", load)
     assert HOOK.load(b"code", [3]) == 5
-    module = (ProgramType.LSM, AttachType.LSM_MAC, b"code", [3], 7)
-    in_front = (ProgramType.TRACING, AttachType.MODIFY_RETURN, b"code", [3], 8)
-    assert loaded == [("on_send", *(module if asks_programs else in_front))]
+    module = Place(ProgramType.LSM, AttachType.LSM_MAC, 7)
+    in_front = Place(ProgramType.TRACING, AttachType.MODIFY_RETURN, 8)
+    assert loaded == [("on_send", module if asks_programs else in_front, b"code", [3])]
 
 
 def test_it_is_left_out_where_the_function_is_missing(
     asks_programs: bool, functions: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kinds, "load_program", lambda *_: os.open("/dev/null", os.O_RDONLY))
+    monkeypatch.setattr(kinds, "loads", lambda *_: True)
     assert HOOK.is_there
     del functions["bpf_lsm_socket_sendmsg" if asks_programs else "security_socket_sendmsg"]
     assert not HOOK.is_there
@@ -76,10 +75,7 @@ def test_it_is_left_out_where_the_function_is_missing(
 
 @pytest.mark.usefixtures("functions", "asks_programs")
 def test_it_is_left_out_where_everybody_is_forbidden_such_programs(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> int:
-        raise VerifierError(os.strerror(errno.EPERM))
-
-    monkeypatch.setattr(kinds, "load_program", refuse)
+    monkeypatch.setattr(objects, "bpf", refusing(errno.EPERM))
     assert not HOOK.is_there
 
 
