@@ -94,7 +94,7 @@ def test_what_a_step_made_its_agents_child_is_ended_and_a_running_step_goes_on(
         wait_for((tmp_path / "went-on-below-init").exists)
     (ending,) = [line["message"] for line in mine.watch.said() if "left behind" in line["message"]]
     assert "that the job left behind, since nothing would hold them to the policy: " in ending
-    # Also what an earlier test has left: all of this process's tests are of one job.
+    # Also what other tests have left of a job: a machine that is watched in this way has only one.
     assert set(left.values()) <= {int(pid) for pid in re.findall(r"sleep \((\d+)\)", ending)}
 
 
