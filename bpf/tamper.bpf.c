@@ -224,6 +224,8 @@ static inline int is_of_same_step(const struct proc_value *proc, u32 pid)
 {
 	struct proc_value *other = entry_of(pid);
 
+	if (!proc->early && !proc->scope)
+		return 0; /* of no known step: nor is the agent of one */
 	return other && other->early == proc->early && scope_of(other) == proc->scope;
 }
 
