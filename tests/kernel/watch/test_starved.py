@@ -198,7 +198,7 @@ def test_what_goes_wrong_while_it_watches_is_told_and_opens_nothing(
         name = steps.start(job(run, "held"), steps.act(V4.evil))
         known(watch, run)
         pid, hard = watch.process.pid, resource.prlimit(watch.process.pid, resource.RLIMIT_NOFILE)[1]
-        resource.prlimit(pid, resource.RLIMIT_NOFILE, (10, hard))
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, hard))  # all numbers below are taken
         watch.wait_until_said(GOES_ON)
         assert steps.go(name) == "EPERM\n"
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (hard, hard))
