@@ -157,7 +157,9 @@ class DryRun:
         said = self._judge.decision(task, act, neighbours)
         if said is None:
             return ""
-        return said.rule.text if said.rule and said.effect is Effect.ALLOW else None
+        if said.effect is Effect.DENY:
+            return None
+        return said.rule.text if said.rule else ""
 
 
 def _recorded(span: Mapping[str, Any]) -> Recorded:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 from typing import NamedTuple
 
-from exporter.common.net.addresses import protocol_of
+from exporter.common.net.addresses import UNIX, protocol_of
+from exporter.common.net.unix_sockets import NAME_MAX, digest, is_socket_name, name_of
 from exporter.events.programs import Lineage
 from exporter.jobs.claims import recorded
 from exporter.policy.decide import Decision, EgressRequest, decide
@@ -63,6 +64,9 @@ class Judge:
 
     def _decide(self, task: Task, act: Recorded, neighbours: tuple[str, ...]) -> Decision:
         number = protocol_of(act.transport) if act.transport else None
+        if number == UNIX:
+            asked = EgressRequest(_digest(act.peer or act.host), UNIX)
+            return decide(self._job(task), asked, chain=act.chain)
         address = _address(act.peer) or _address(act.host)
         asked = EgressRequest(address, _UNKNOWN if number is None else number, act.port or 0)
         own = () if act.host is None or _address(act.host) else (act.host,)
@@ -77,6 +81,14 @@ class Judge:
                 self._jobs.clear()
             found = self._jobs[task] = effective(self._policy, recorded(*task))
         return found
+
+
+def _digest(socket: str | None) -> Address | None:
+    try:
+        name = name_of(socket) if socket and is_socket_name(socket) else b""
+    except UnicodeEncodeError:
+        return None
+    return IPv6Address(digest(name)) if 0 < len(name) <= NAME_MAX else None
 
 
 def _address(text: str | None) -> Address | None:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from exporter.common.net.addresses import is_loopback
 from exporter.common.net.dns_messages import DNS_PORT
+from exporter.common.net.unix_sockets import is_socket_name
 from exporter.common.text import form_of, printable
 from exporter.events.destinations import OTHER
 from exporter.otlp.reading.json import number_of, text_of
@@ -116,6 +117,8 @@ def _place(span: Mapping[str, Any]) -> _Place | str:
     host, peer = (text_of(span.get(name)) or "" for name in ("server.address", "network.peer.address"))
     if host == OTHER:
         return "destinations that were counted together (_other)"
+    if is_socket_name(peer or host):
+        return "Unix sockets, which are allowed unless a rule denies them"
     if is_loopback(peer or host):
         return "loopback, which is always allowed"
     scheme = scheme_of(text_of(span.get("network.transport")) or "")

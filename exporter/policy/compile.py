@@ -36,6 +36,9 @@ behind one with a lineage. Across the classes nothing has to be added, since ran
 all, then the longer prefix, then the stated port. Names need no ranks: an entry of `ports` says all for its
 class, wider ones included, which is why the first one is enough.
 
+A connect to a Unix socket is looked up in `addresses` by a digest of the socket's name, in the class
+(UNIX, 0) alone. Without a choice, it is allowed.
+
 DENY is the policy's verdict; the job's mode, and no entry, decides whether it is reported or enforced. Limits
 that a policy can meet (of executables, alternatives, rule sets, steps) are errors with a place, like those of
 the file.
@@ -74,6 +77,7 @@ _PORTLESS = {
     Protocol.ICMP: Portless.ICMP,
     Protocol.TCP: Portless.TCP,
     Protocol.UDP: Portless.UDP,
+    Protocol.UNIX: Portless.NOTHING,
 }
 
 

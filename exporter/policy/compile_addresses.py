@@ -10,7 +10,7 @@ from typing import NamedTuple
 from exporter.common.documents.problems import Problems
 
 from .entries import ALTERNATIVES_MAX, FINAL, RULES_MAX, AddressKey, Choice, EntryVerdict
-from .model import Effect, Name, Network, PortClass, Rule
+from .model import Effect, Name, Network, PortClass, Protocol, Rule, addresses_of
 
 _BITS = 128
 _MAPPED = 0xFFFF << 32
@@ -38,10 +38,11 @@ def compile_addresses(
     tables: defaultdict[tuple[PortClass, int], _Table] = defaultdict(dict)
     for number, (rule, mask) in enumerate(zip(rules, needed, strict=True), 1):
         if not isinstance(rule.host, Name):
-            prefix = _prefix(rule.host)
+            network = addresses_of(rule.host)
+            prefix = _prefix(network)
             choice = _choice(rule, number, mask, prefix)
             for port_class in rule.classes:
-                table = tables[port_class, rule.host.version]
+                table = tables[port_class, network.version]
                 table[prefix] = (*table.get(prefix, ()), choice)
     alternatives = [Choice(0, EntryVerdict.NONE, 0, 0, 0)]
     entries: dict[AddressKey, Choice] = {}
@@ -73,7 +74,8 @@ def _choice(rule: Rule, number: int, needed: int, prefix: _Prefix) -> Choice:
 
 def _rank(rule: Rule, number: int, prefix: _Prefix) -> int:
     """Return a number that is larger for the rule that wins in decide.py; never 0, which means none."""
-    parts = prefix.bits << 2 | (rule.ports is not None) << 1 | bool(rule.protocol)
+    is_first = rule.effect is Effect.DENY if rule.protocol is Protocol.UNIX else rule.ports is not None
+    parts = prefix.bits << 2 | is_first << 1 | bool(rule.protocol)
     return (FINAL if rule.is_final else 0) | parts << 20 | (RULES_MAX - number)
 
 

@@ -12,7 +12,8 @@ explain` shows them.
    exact name over wildcard, more labels over fewer; then a stated port over any port; then deny over allow.
    Where several names have one, deny wins.
 3. Otherwise the best of the rules that match by address: longest prefix, then a stated port.
-4. Otherwise the act is denied: the rule is `default`.
+4. Otherwise the act is denied: the rule is `default`. A connect to a Unix socket, whose name counts as its
+   address, is allowed instead.
 
 Of rules that are alike in all of that, one is reported: a stated protocol before `any`, then file order.
 """
@@ -25,14 +26,26 @@ from typing import NamedTuple
 
 from exporter.common.net.addresses import plain_protocol
 
-from .model import Address, Effect, JobPolicy, Mode, Name, PortClass, Protocol, Rule, plain_address
+from .model import (
+    Address,
+    Effect,
+    JobPolicy,
+    Mode,
+    Name,
+    PortClass,
+    Protocol,
+    Rule,
+    SocketName,
+    addresses_of,
+    plain_address,
+)
 
 
 class EgressRequest(NamedTuple):
     """A connect or a send."""
 
     address: Address | None
-    """None while it isn't known: then no rule for addresses matches."""
+    """None while it isn't known: then no rule for addresses matches. Of a Unix socket, its name's digest."""
     protocol: int
     """The kernel's number."""
     port: int = 0
@@ -91,7 +104,8 @@ def decide(
         for rule, reason in zip(near, unmet, strict=True)
         if rule is not winner
     )
-    return Decision(winner.effect if winner else Effect.DENY, winner, others)
+    default = Effect.ALLOW if act.protocol == Protocol.UNIX else Effect.DENY
+    return Decision(winner.effect if winner else default, winner, others)
 
 
 def may_ask(policy: JobPolicy, name: str) -> bool:
@@ -147,7 +161,7 @@ def _winner(matched: list[Rule], names: Collection[str]) -> Rule | None:
 def precedence(rule: Rule) -> tuple[tuple[int, ...], bool, bool, bool]:
     """Return a key of which the largest wins, among rules for names and among rules for addresses."""
     host = rule.host
-    specificity = host.specificity if isinstance(host, Name) else (host.prefixlen,)
+    specificity = host.specificity if isinstance(host, Name) else (addresses_of(host).prefixlen,)
     return specificity, rule.ports is not None, rule.effect is Effect.DENY, rule.protocol is not Protocol.ANY
 
 
@@ -155,7 +169,9 @@ def is_for(rule: Rule, act: EgressRequest, names: Collection[str]) -> bool:
     """Whether `rule` names the destination of `act`, whatever else the rule requires."""
     if isinstance(rule.host, Name):
         return any(_names(rule, name) for name in names)
-    return act.address is not None and act.address in rule.host
+    if isinstance(rule.host, SocketName) != (act.protocol == Protocol.UNIX):
+        return False
+    return act.address is not None and act.address in addresses_of(rule.host)
 
 
 def _names(rule: Rule, name: str) -> bool:
@@ -164,7 +180,7 @@ def _names(rule: Rule, name: str) -> bool:
 
 def _unmet(rule: Rule, act: EgressRequest, chain: Collection[str]) -> str | None:
     """Return why a rule for the destination doesn't match; None when it does."""
-    if rule.protocol not in (Protocol.ANY, act.protocol):
+    if not rule.protocol.includes(act.protocol):
         return f"it is for {rule.protocol.name.lower()}"
     if rule.ports is not None and act.port not in rule.ports:
         return f"it is for port {', '.join(map(str, rule.ports))}"
@@ -183,7 +199,10 @@ def _why_lost(rule: Rule, winner: Rule | None, names: Collection[str]) -> str:
         return "a name is more specific than an address"
     specific, stated, denies, _ = precedence(rule)
     by_specific, by_stated, by_denies, _ = precedence(winner)
-    if by_denies and not denies and not any(_names(rule, name) and _names(winner, name) for name in names):
+    is_for_another = isinstance(rule.host, Name) and not any(
+        _names(rule, name) and _names(winner, name) for name in names
+    )
+    if by_denies and not denies and is_for_another:
         return "another name of this address is denied"
     if by_specific != specific:
         return "a more specific destination wins"

@@ -1,7 +1,11 @@
-"""Destinations as people write them: `a.example:443`, `*.x.example`, `udp://192.0.2.53:53`, `[::1]:80`."""
+"""Destinations as people write them: `a.example:443`, `*.x.example`, `udp://192.0.2.53:53`, `[::1]:80`.
+
+Also Unix sockets: `unix:///run/docker.sock`.
+"""
 
 from __future__ import annotations
 
+import os
 import re
 from difflib import get_close_matches
 from functools import lru_cache
@@ -10,8 +14,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from exporter.common.documents.problems import InvalidTextError, shown
 from exporter.common.net.dns_messages import is_host_name
+from exporter.common.net.unix_sockets import NAME_MAX as SOCKET_NAME_MAX
+from exporter.common.net.unix_sockets import name_of
 
-from .model import Effect, Host, Name, Network, Protocol
+from .model import ANY_SOCKET, Effect, Host, Name, Network, NetworkHost, Protocol, SocketName
 
 if TYPE_CHECKING:
     from publicsuffixlist import PublicSuffixList
@@ -27,8 +33,11 @@ A key of the kernel's tries has 256 bytes, of which 4 are the job's scope and on
 _PROTOCOLS = {protocol.name.lower(): protocol for protocol in Protocol}
 _PORTLESS = {
     Protocol.ICMP: "icmp has no ports: leave the port out",
+    Protocol.UNIX: "a Unix socket has no port: leave it out",
     Protocol.ANY: "`any` is every protocol and port: leave the port out, or write `tcp://` or `udp://`",
 }
+_UNIX = Protocol.UNIX.name.lower()
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _NO_COMMAS = "write one destination an entry, and with --allowed-endpoints blanks between them"
 _PORT = re.compile(r"[0-9]{1,5}")
 _BLANK_BEFORE_PORT = re.compile(r"([^\s:]+|\[\S+\])\s+([0-9]{1,5}|\*)", re.ASCII)
@@ -58,9 +67,11 @@ class Reach(NamedTuple):
 
 def parse_endpoint(text: str) -> WrittenDestination:
     """Parse the destination `text`. Raises InvalidTextError."""
+    scheme, separator, rest = text.partition("://")
+    if separator and scheme.lower() == _UNIX:
+        return WrittenDestination(parse_socket(rest), Protocol.UNIX, None)
     if "," in text:
         raise InvalidTextError(f"{shown(text)} has a comma", _NO_COMMAS)
-    scheme, separator, rest = text.partition("://")
     if not separator:
         _require_no_scheme(text)
     protocol = parse_protocol(scheme, text) if separator else None
@@ -71,6 +82,28 @@ def parse_endpoint(text: str) -> WrittenDestination:
     if ports and protocol in _PORTLESS:
         raise InvalidTextError(f"a port for {protocol.name.lower()}", _PORTLESS[protocol])
     return WrittenDestination(parse_host(host), protocol, ports)
+
+
+def parse_socket(text: str) -> SocketName:
+    """Parse the name of a Unix socket: a path, `@` and an abstract name, or `*`. Raises InvalidTextError."""
+    if text == ANY_SOCKET:
+        return SocketName(text)
+    written = shown(f"{_UNIX}://{text}")
+    if not text.startswith(("/", "@")) or len(text) == 1:
+        fix = f"write a path as in {_UNIX}:///run/docker.sock, @ and an abstract name, or {_UNIX}://*"
+        raise InvalidTextError(f"{written} names no Unix socket", fix)
+    if len(name_of(text)) > SOCKET_NAME_MAX:
+        raise InvalidTextError(f"{written} is too long", f"a name has at most {SOCKET_NAME_MAX} bytes")
+    if _CONTROL.search(text):
+        raise InvalidTextError(f"{written} has control characters", "name the socket as ss -xl shows it")
+    if text.startswith("/"):
+        plain = os.path.normpath(text).replace("//", "/")
+        if text != plain:
+            raise InvalidTextError(f"{written} is no plain path", f"write {_UNIX}://{plain}")
+        if ANY_SOCKET in text:
+            fix = f"name sockets one by one, or all: {_UNIX}://*"
+            raise InvalidTextError(f"{written} has a wildcard within a path", fix)
+    return SocketName(text)
 
 
 def reach(effect: Effect, protocol: Protocol | None, ports: tuple[int, ...] | None) -> Reach:
@@ -115,7 +148,7 @@ def parse_port(text: str) -> tuple[int, ...]:
     raise InvalidTextError(f"port {shown(text)} is {what}", f"ports are 1 to {PORT_MAX}, or `*` for all")
 
 
-def parse_host(text: str) -> Host:
+def parse_host(text: str) -> NetworkHost:
     """Parse a name, `*.name`, an address, or a network. Raises InvalidTextError."""
     if not text:
         raise InvalidTextError("no host", "name one, as in registry.example:443")

@@ -70,6 +70,17 @@ def find(executable: str, directories: Sequence[Path] = DIRECTORIES) -> FoundFil
     return FoundFiles(tuple(files), tuple(unfit))
 
 
+def followed(path: Path) -> Path | None:
+    """Return the file that `path` leads to; None if there is none, or if others than root can change that.
+
+    Raises OSError when it can't be found out.
+    """
+    try:
+        return _walk(path)
+    except (_UnfitError, FileNotFoundError, NotADirectoryError):
+        return None
+
+
 def require_executables(rules: Iterable[Rule], directories: Sequence[Path] = DIRECTORIES) -> list[str]:
     """Return warnings about executables that aren't there, or of which some files don't count.
 

@@ -8,13 +8,14 @@ from typing import NamedTuple
 
 from exporter.common.documents.problems import InvalidTextError
 from exporter.common.errors import UsageError
+from exporter.common.net.addresses import UNIX
 from exporter.common.text import printable
 from exporter.jobs.claims import Who, named
 
 from .decide import Decision, EgressRequest, LosingRule, decide, is_for
 from .endpoints import parse_endpoint, reach
 from .keys import parse_claim
-from .model import DEFAULT, Effect, JobPolicy, Mode, Name, Policy, Protocol
+from .model import ANY_SOCKET, DEFAULT, Effect, JobPolicy, Mode, Name, Policy, Protocol, SocketName
 from .resolvers import system_resolvers
 from .sections import effective, withheld
 
@@ -63,7 +64,8 @@ def verdict_line(question: ExplainedAct, mode: Mode, decision: Decision) -> str:
     if decision.verdict(mode) == "audit":
         word = "would be denied"
     rule = decision.rule
-    by = f"by {printable(rule.text)}" if rule else f"by {DEFAULT}: no rule allows it"
+    reason = "denies" if decision.effect is Effect.ALLOW else "allows"
+    by = f"by {printable(rule.text)}" if rule else f"by {DEFAULT}: no rule {reason} it"
     line = f", line {rule.line}" if rule and rule.line else ""
     mode_told = " (mode audit)" if word == "would be denied" else ""
     return f"{word}: {question.shown} {by}{line}{mode_told}"
@@ -77,6 +79,8 @@ def parse_act(destination: str) -> ExplainedAct:
     except InvalidTextError as error:
         raise UsageError(error.what, hint=error.fix) from None
     host = endpoint.host
+    if isinstance(host, SocketName):
+        return _connect_to_socket(host)
     is_one = not host.is_wildcard if isinstance(host, Name) else host.num_addresses == 1
     has_port = ports is not None or protocol is Protocol.ICMP
     if not is_one or not has_port:
@@ -89,6 +93,13 @@ def parse_act(destination: str) -> ExplainedAct:
         address = IPv4Address("127.0.0.1") if is_own else None
         return ExplainedAct(shown, EgressRequest(address, protocol, port), (host.text,))
     return ExplainedAct(shown, EgressRequest(host.network_address, protocol, port), ())
+
+
+def _connect_to_socket(host: SocketName) -> ExplainedAct:
+    if host.text == ANY_SOCKET:
+        raise UsageError("`unix://*` is more than one socket", hint="ask about one: unix:///run/docker.sock")
+    request = EgressRequest(host.digests.network_address, UNIX)
+    return ExplainedAct(f"unix://{host}", request, ())
 
 
 def parse_who(text: str | None) -> Who:

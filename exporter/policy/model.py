@@ -8,7 +8,9 @@ from enum import Enum, IntEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from typing import TYPE_CHECKING, NamedTuple
 
+from exporter.common.net.addresses import POLICY_UNIX
 from exporter.common.net.dns_messages import DNS_PORT
+from exporter.common.net.unix_sockets import digest, name_of
 
 if TYPE_CHECKING:
     from .keys import Key
@@ -23,6 +25,9 @@ NOTHING_SENT = "nothing sent"
 """The rule that is reported where a datagram socket connects without sending, and only TCP may go there."""
 LOOKUPS = "dns: deny"
 """The rule that is reported where a resolver was to be asked for a name that no rule allows."""
+
+ANY_SOCKET = "*"
+"""In place of a Unix socket's name: every one whose listener isn't of the job."""
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -50,6 +55,12 @@ class Protocol(IntEnum):
     """Also ICMP over IPv6."""
     TCP = 6
     UDP = 17
+    UNIX = POLICY_UNIX
+    """Connects to Unix sockets, which `any` doesn't include."""
+
+    def includes(self, protocol: int) -> bool:
+        """Whether a rule for this protocol is for `protocol`, a number in policies."""
+        return self == protocol or (self is Protocol.ANY and protocol != Protocol.UNIX)
 
 
 class Name(NamedTuple):
@@ -73,7 +84,31 @@ class Name(NamedTuple):
         return f"*.{self.text}" if self.is_wildcard else self.text
 
 
-Host = Name | IPv4Network | IPv6Network
+class SocketName(NamedTuple):
+    """The name of a Unix socket, or all names."""
+
+    text: str
+    """A path, `@` and an abstract name, or `*`."""
+
+    @property
+    def digests(self) -> IPv6Network:
+        """The digests that stand for it in the kernel's maps, as addresses."""
+        if self.text == ANY_SOCKET:
+            return IPv6Network((0, 0))
+        return IPv6Network(digest(name_of(self.text)))
+
+    def __str__(self) -> str:
+        """Return it as a policy file has it, without the scheme."""
+        return self.text
+
+
+NetworkHost = Name | IPv4Network | IPv6Network
+Host = NetworkHost | SocketName
+
+
+def addresses_of(host: Network | SocketName) -> Network:
+    """Return the addresses that `host` means; for a Unix socket, its digests."""
+    return host.digests if isinstance(host, SocketName) else host
 
 
 def zones(name: str) -> Iterator[str]:
@@ -121,7 +156,7 @@ class Rule:
     @property
     def is_final(self) -> bool:
         """Whether nothing overrides it: a deny that names addresses."""
-        return self.effect is Effect.DENY and not isinstance(self.host, Name)
+        return self.effect is Effect.DENY and not isinstance(self.host, (Name, SocketName))
 
     @property
     def classes(self) -> tuple[PortClass, ...]:
@@ -130,8 +165,7 @@ class Rule:
 
     def covers(self, wanted: PortClass) -> bool:
         """Return whether the rule is about the protocol and port `wanted` of its host."""
-        is_its_protocol = self.protocol in (Protocol.ANY, wanted.protocol)
-        return is_its_protocol and (self.ports is None or wanted.port in self.ports)
+        return self.protocol.includes(wanted.protocol) and (self.ports is None or wanted.port in self.ports)
 
     @property
     def meaning(self) -> tuple[object, ...]:
@@ -185,6 +219,12 @@ class Policy:
     trusts_names: bool = False
     """Whether names that a job's author chooses count, for sections that don't say."""
     lookups: Lookups = ANY_LOOKUP
+
+    @property
+    def names_sockets(self) -> bool:
+        """Whether some rule is for a Unix socket."""
+        rules = (self.rules, *(section.rules for section in self.sections))
+        return any(isinstance(rule.host, SocketName) for each in rules for rule in each)
 
     def held_to(self, sections: Iterable[Section], rules: Iterable[Rule]) -> JobPolicy:
         """Return the policy of a job of `sections`.

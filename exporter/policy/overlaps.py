@@ -12,7 +12,7 @@ from ipaddress import IPv4Network, ip_network
 
 from exporter.common.documents.problems import Problems, shown
 
-from .model import ANY_PORT, Effect, Host, Name, Network, Policy, PortClass, Protocol, Rule
+from .model import ANY_PORT, Effect, Host, Name, Network, Policy, PortClass, Protocol, Rule, SocketName
 
 _COMPARED_MAX = 64
 """The most rules for one host and port class that are compared; more of them don't compile anyway."""
@@ -41,7 +41,7 @@ class _Rules:
                 known = self._about[rule.host, port_class]
                 if len(known) < _COMPARED_MAX:
                     known.append(rule)
-            if rule.is_final and not isinstance(rule.host, Name):
+            if rule.is_final and not isinstance(rule.host, (Name, SocketName)):
                 lengths.add((rule.host.version, rule.host.prefixlen))
         self._denied_lengths = sorted(lengths)
 
@@ -88,7 +88,8 @@ def _same_host(rule: Rule, other: Rule, wanted: PortClass) -> tuple[str, str] | 
     """
     if rule.effect is other.effect:
         return _repeated(rule, other, wanted) if wanted in other.classes else None
-    if rule.effect is Effect.DENY or not isinstance(rule.host, Name) or not _is_tie(other, wanted):
+    has_ties = isinstance(rule.host, (Name, SocketName))
+    if rule.effect is Effect.DENY or not has_ties or not _is_tie(other, wanted):
         return None
     what = f"unreachable: {_about(rule, wanted)} is denied in line {other.line}"
     return what, "remove one of them; of two that name the same, deny wins"
@@ -105,6 +106,8 @@ def _repeated(rule: Rule, other: Rule, wanted: PortClass) -> tuple[str, str] | N
 
 def _denying(rule: Rule, wanted: PortClass, group: _Rules) -> Rule | None:
     """Find a deny of addresses that covers all that `rule` allows; for a name, these are all addresses."""
+    if isinstance(rule.host, SocketName):
+        return None
     found = None
     for network in _EVERYWHERE if isinstance(rule.host, Name) else (rule.host,):
         covering = (other for other in group.denying(network, wanted) if _is_looser(other, rule))

@@ -12,7 +12,7 @@ from exporter.common.documents.problems import InvalidTextError, Problems, shown
 from exporter.common.documents.tree import Listing, Mapping, Node, Scalar
 
 from .endpoints import parse_endpoint, parse_host, parse_port, parse_protocol, reach
-from .model import Effect, Host, Rule
+from .model import Effect, NetworkHost, Protocol, Rule
 
 KEYS = ("host", "ports", "protocol", "lineage")
 """The keys of the long form."""
@@ -45,17 +45,17 @@ def read_mapping_rule(
     """Read the long form, whose values are `fields`. Returns None, with problems reported, if it is wrong."""
     before = len(problems)
     host = protocol = ports = None
-    lineage: tuple[str, ...] = ()
+    if "host" in fields and _is_socket(fields["host"]):
+        return _socket_rule(node, fields, effect, source, problems)
     if "host" not in fields:
         problems.add(node, "a rule without `host`", "add one, as in {host: github.com, lineage: [git]}")
     else:
         host = _value(fields["host"], "host", _host_alone, problems)
     if "protocol" in fields:
-        protocol = _value(fields["protocol"], "protocol", lambda text: parse_protocol(text, text), problems)
+        protocol = _value(fields["protocol"], "protocol", _protocol_of_addresses, problems)
     if "ports" in fields:
         ports = _ports(fields["ports"], problems)
-    if "lineage" in fields:
-        lineage = tuple(dict.fromkeys(_list(fields["lineage"], "lineage", _executable, problems)))
+    lineage = _lineage(fields, problems)
     try:
         protocol, ports = reach(effect, protocol, ports)
     except InvalidTextError as error:
@@ -66,6 +66,32 @@ def read_mapping_rule(
     return Rule(text, effect, host, protocol, ports, lineage, source, node.line, node.column)
 
 
+def _is_socket(host: Node) -> bool:
+    return isinstance(host, Scalar) and host.text.lower().startswith("unix://")
+
+
+def _socket_rule(
+    node: Mapping, fields: Fields, effect: Effect, source: str, problems: Problems
+) -> Rule | None:
+    """Read a rule for a Unix socket, of which a lineage alone can say more."""
+    before = len(problems)
+    for key in ("protocol", "ports"):
+        if key in fields:
+            problems.add(fields[key], f"`{key}` of a Unix socket", "leave it out")
+    endpoint = _value(fields["host"], "host", parse_endpoint, problems)
+    lineage = _lineage(fields, problems)
+    if len(problems) > before or endpoint is None:
+        return None
+    text = _on_one_line(node)
+    return Rule(text, effect, endpoint.host, Protocol.UNIX, None, lineage, source, node.line, node.column)
+
+
+def _lineage(fields: Fields, problems: Problems) -> tuple[str, ...]:
+    if "lineage" not in fields:
+        return ()
+    return tuple(dict.fromkeys(_list(fields["lineage"], "lineage", _executable, problems)))
+
+
 def _value(node: Node, key: str, parse: Callable[[str], _T], problems: Problems) -> _T | None:
     if not isinstance(node, Scalar):
         problems.add(node, f"`{key}` can't be a list or a mapping", "it is a single text")
@@ -73,7 +99,7 @@ def _value(node: Node, key: str, parse: Callable[[str], _T], problems: Problems)
     return read_text(node, parse, problems)
 
 
-def _host_alone(text: str) -> Host:
+def _host_alone(text: str) -> NetworkHost:
     if "://" in text:
         raise InvalidTextError(
             f"{shown(text)} is more than a host", "the protocol has a key of its own: protocol"
@@ -82,6 +108,13 @@ def _host_alone(text: str) -> Host:
     if colon and (":" not in host or host.endswith("]")) and (port.isdecimal() or port == "*"):
         raise InvalidTextError(f"{shown(text)} is more than a host", "ports have a key of their own: ports")
     return parse_host(text[1:-1] if text.startswith("[") and text.endswith("]") else text)
+
+
+def _protocol_of_addresses(text: str) -> Protocol:
+    protocol = parse_protocol(text, text)
+    if protocol is Protocol.UNIX:
+        raise InvalidTextError("`unix` without a socket", "write {host: unix:///run/docker.sock}")
+    return protocol
 
 
 def _ports(node: Node, problems: Problems) -> tuple[int, ...] | None:

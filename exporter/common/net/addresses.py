@@ -6,11 +6,18 @@ import ipaddress
 from functools import lru_cache
 from typing import NamedTuple
 
+from .unix_sockets import is_socket_name
+
 MAPPED = bytes(10) + b"\xff\xff"
 """The beginning of an IPv4 address that is written in 16 bytes."""
 _UNSPECIFIED = (bytes(16), MAPPED + bytes(4))
 _TEXT_MAX = 64
 """The most characters that are parsed; no address is as long, scope included."""
+
+UNIX = 0x1000
+"""The programs' own number for Unix sockets, whose peers have a digest of their name for an address."""
+POLICY_UNIX = 255
+"""The number of Unix sockets in policies."""
 
 # IANA keywords, in lower case; 262 is the kernel's own number for MPTCP, which is tcp to the peer.
 _TRANSPORTS = {
@@ -33,8 +40,9 @@ _TRANSPORTS = {
     132: "sctp",
     136: "udplite",
     262: "tcp",
+    UNIX: "unix",
 }
-_PLAIN = {58: 1, 262: 6}
+_PLAIN = {58: 1, 262: 6, UNIX: POLICY_UNIX, POLICY_UNIX: 59}
 """The protocols that policies treat as another one, with the other one's number."""
 _WITH_PORTS = frozenset({6, 17, 33, 132, 136, 262})
 _TRANSPORTS_WITH_PORTS = frozenset(_TRANSPORTS[number] for number in _WITH_PORTS)
@@ -47,8 +55,8 @@ class Address(NamedTuple):
     """An address as text, with its properties."""
 
     text: str
-    network_type: str
-    """`ipv4` or `ipv6`; an IPv4-mapped address is IPv4."""
+    network_type: str | None
+    """`ipv4` or `ipv6`; an IPv4-mapped address is IPv4. None for a Unix socket's name."""
     is_loopback: bool
     """Whether its traffic stays on this machine: connecting to 0.0.0.0 or :: means the loopback, too."""
 
@@ -63,9 +71,14 @@ def address(packed: bytes) -> Address:
     return Address(str(ipv6), "ipv6", ipv6.is_loopback or ipv6.is_unspecified)
 
 
+def unix_address(name: str) -> Address:
+    """Describe the name of a Unix socket."""
+    return Address(name, None, is_loopback=True)
+
+
 def is_loopback(text: str) -> bool:
     """Whether `text`, which may be anything, is an address that stays on this machine."""
-    return len(text) <= _TEXT_MAX and _is_loopback(text)
+    return is_socket_name(text) or (len(text) <= _TEXT_MAX and _is_loopback(text))
 
 
 @lru_cache(maxsize=4096)
@@ -88,7 +101,7 @@ def transport(protocol: int) -> str | None:
 
 
 def plain_protocol(protocol: int) -> int:
-    """Return the number of the protocol that policies treat it as: icmp for ipv6-icmp, tcp for MPTCP."""
+    """Return the number that policies have for a protocol: icmp for ipv6-icmp, tcp for MPTCP."""
     return _PLAIN.get(protocol, protocol)
 
 

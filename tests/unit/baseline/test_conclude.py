@@ -103,7 +103,7 @@ def test_what_is_not_learnt_is_told_with_its_attempts(unwanted: EgressSpan, why:
     assert note.startswith(f"not learnt: 7 attempts {why}")
 
 
-@pytest.mark.parametrize("peer", ["127.0.0.1", "::1", "0.0.0.0", "::"])  # noqa: S104
+@pytest.mark.parametrize("peer", ["127.0.0.1", "::1", "0.0.0.0", "::", "/run/docker.sock", "@bus"])  # noqa: S104
 @pytest.mark.parametrize("host", ["cache.example", None])
 def test_loopback_is_not_learnt_and_nothing_is_said_of_it(host: str | None, peer: str) -> None:
     if host is None:

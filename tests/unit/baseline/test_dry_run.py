@@ -49,6 +49,9 @@ def denied(*spans: dict[str, Any]) -> list[str]:
         span("localhost", 80, network_peer_address="127.0.0.1"),
         span("::1", 80, network_peer_address="::1"),
         span("db.example", 5432, cicd_pipeline_task_name="test"),
+        span("/run/docker.sock", None, "unix", network_peer_address="/run/docker.sock"),
+        span("@bus", None, "unix", network_peer_address="@bus"),
+        span("@\ud800", None, "unix", network_peer_address="@\ud800"),
         span("elsewhere.example", None, "udp"),  # port 0: to find out the way
         span("192.0.2.9", 4000, "udp", egress_rule="answer"),
         span("192.0.2.9", 4000, "udp", egress_rule="nothing sent"),

@@ -83,6 +83,10 @@ def test_of_many_lineages_the_most_frequent_are_told() -> None:
     [
         (span("127.0.0.1", network_peer_address="127.0.0.1"), "loopback, which is always allowed"),
         (span("a.example", network_peer_address="::1"), "loopback, which is always allowed"),
+        (
+            span("/run/docker.sock", None, "unix", network_peer_address="/run/docker.sock"),
+            "Unix sockets, which are allowed unless a rule denies them",
+        ),
         (span("_other", None, network_peer_address=None), "destinations that were counted together (_other)"),
         (span("a..b", network_peer_address=None), "destinations that no rule can name"),
         (span("192.0.2.1", None), "destinations that no rule can name"),

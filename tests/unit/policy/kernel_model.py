@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from typing import NamedTuple
 
+from exporter.common.net.addresses import UNIX
 from exporter.policy.compile import Compiled
 from exporter.policy.decide import EgressRequest
 from exporter.policy.entries import FINAL, AddressKey, Choice, EntryVerdict, NameKey, PortKey
-from exporter.policy.model import Address, Effect, PortClass, Rule, plain_address
+from exporter.policy.model import Address, Effect, PortClass, Protocol, Rule, plain_address
 
 _NOTHING = Choice(0, EntryVerdict.NONE, 0, 0, 0)
 _ICMPV6, _ICMP, _MPTCP, _TCP = 58, 1, 262, 6
@@ -57,6 +58,8 @@ class Kernel:
         """A connect or send of a process with the mask `held`."""
         assert act.address is not None
         at = packed(act.address)
+        if act.protocol == UNIX:
+            return self._connect_to_socket(at, held)
         protocol = {_ICMPV6: _ICMP, _MPTCP: _TCP}.get(act.protocol, act.protocol)
         classes = (PortClass(protocol, act.port), PortClass(protocol, 0), PortClass(0, 0))
         best = _NOTHING
@@ -71,6 +74,13 @@ class Kernel:
             if by_name is not None:
                 return Told(by_name, 0, is_by_name=True)
         return Told(best.verdict if best.rank else EntryVerdict.DENY, best.rule, is_by_name=False)
+
+    def _connect_to_socket(self, digest: bytes, held: int) -> Told:
+        self.asked.append("addresses")
+        wanted = PortClass(Protocol.UNIX, 0)
+        choice = self._holding(longest_address(self.compiled.addresses, wanted, digest), held)
+        verdict = EntryVerdict.DENY if choice.verdict is EntryVerdict.DENY else EntryVerdict.ALLOW
+        return Told(verdict, choice.rule, is_by_name=False)
 
     def _holding(self, choice: Choice, held: int) -> Choice:
         while held & choice.needed != choice.needed:

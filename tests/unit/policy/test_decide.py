@@ -7,9 +7,10 @@ from ipaddress import ip_address
 
 import pytest
 
+from exporter.common.net.addresses import UNIX
 from exporter.jobs.claims import named
 from exporter.policy.decide import Decision, EgressRequest, decide
-from exporter.policy.model import Effect, JobPolicy, Mode
+from exporter.policy.model import Effect, JobPolicy, Mode, SocketName
 from exporter.policy.sections import effective
 from tests.unit.policy.files import EXAMPLE, policy, rules
 
@@ -148,6 +149,35 @@ def test_the_rules_that_lost_tell_why() -> None:
 def test_the_rule_that_lost_tells_why(job: JobPolicy, names: tuple[str, ...], why_not: str) -> None:
     (other,) = ask(job, "10.1.2.3", 80, names=names).others
     assert other.why_not == why_not
+
+
+def connect(job: JobPolicy, name: str, *chain: str) -> Decision:
+    return decide(job, EgressRequest(SocketName(name).digests.network_address, UNIX), chain=chain)
+
+
+def test_a_unix_socket_is_open_unless_a_rule_denies_it() -> None:
+    closed = rules(deny='any://[::/0]\nany://0.0.0.0/0\n"any://*.example"')
+    assert told(connect(closed, "/run/engine.sock")) == ("allow", None)
+    job = rules(deny="unix:///run/engine.sock\nunix://@bus")
+    assert told(connect(job, "/run/engine.sock")) == ("deny", 3)
+    assert told(connect(job, "@bus")) == ("deny", 4)
+    assert told(connect(job, "/run/other.sock")) == ("allow", None)
+    assert told(ask(rules(allow='"unix://*"'), "2001:db8::1")) == ("deny", None)
+
+
+def test_of_all_unix_sockets_some_may_be_allowed_or_to_some() -> None:
+    job = rules(
+        allow="{host: unix:///run/engine.sock, lineage: [docker]}\nunix://@bus",
+        deny='"unix://*"\nunix:///run/a',
+    )
+    assert told(connect(job, "/run/engine.sock", "bash", "docker")) == ("allow", 3)
+    assert told(connect(job, "/run/engine.sock", "bash", "curl")) == ("deny", 6)
+    assert told(connect(job, "@bus")) == ("allow", 4)
+    (other,) = connect(job, "/run/a").others
+    assert other.why_not == "a more specific destination wins"
+    tied = rules(allow="{host: unix://@a, lineage: [b]}", deny="{host: unix://@a, lineage: [c]}")
+    (tie,) = connect(tied, "@a", "b", "c").others
+    assert tie.why_not == "deny wins over allow"
 
 
 def test_audit_turns_a_deny_into_what_would_be_denied() -> None:

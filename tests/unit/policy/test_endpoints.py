@@ -8,7 +8,7 @@ import pytest
 
 from exporter.common.documents.problems import InvalidTextError
 from exporter.policy.endpoints import NAME_MAX, WrittenDestination, parse_endpoint
-from exporter.policy.model import Name, Protocol
+from exporter.policy.model import Name, Protocol, SocketName
 
 _LONG = "a." * 125
 
@@ -34,6 +34,9 @@ _LONG = "a." * 125
         ("*.internal", WrittenDestination(Name("internal", is_wildcard=True), None, None)),
         ("*.github.io", WrittenDestination(Name("github.io", is_wildcard=True), None, None)),
         (_LONG + "b", WrittenDestination(Name(_LONG + "b"), None, None)),
+        ("unix:///run/a,b c.sock", WrittenDestination(SocketName("/run/a,b c.sock"), Protocol.UNIX, None)),
+        ("UNIX://@bus:443", WrittenDestination(SocketName("@bus:443"), Protocol.UNIX, None)),
+        ("unix://*", WrittenDestination(SocketName("*"), Protocol.UNIX, None)),
     ],
 )
 def test_a_destination_is_read(text: str, endpoint: WrittenDestination) -> None:
@@ -102,6 +105,14 @@ WRONG = [
     ("*.kawasaki.jp", "`*.kawasaki.jp`: kawasaki.jp is a public suffix"),
     ("*.newly-delegated", "`*.newly-delegated`: newly-delegated is a public suffix"),
     (_LONG + "bc", f"`{_LONG[:59]}…` is not a host's name"),
+    ("unix://", "`unix://` names no Unix socket"),
+    ("unix://@", "`unix://@` names no Unix socket"),
+    ("unix://run/docker.sock", "`unix://run/docker.sock` names no Unix socket"),
+    ("unix:///run/../docker.sock", "`unix:///run/../docker.sock` is no plain path"),
+    ("unix:///run/", "`unix:///run/` is no plain path"),
+    ("unix:///run/*.sock", "`unix:///run/*.sock` has a wildcard within a path"),
+    ("unix:///" + "a" * 108, f"`unix:///{'a' * 51}…` is too long"),
+    ("unix:/run/docker.sock", "`unix:/run/docker.sock` lacks slashes"),
 ]
 
 
@@ -124,7 +135,13 @@ def test_what_is_no_destination_is_told(text: str, what: str) -> None:
         ("udp:a.example:53", "write `udp://a.example:53`"),
         ("a.example\t443", "put `:` before the port, as in `a.example:443`"),
         ("user@a.example:22", "leave out `user@`"),
-        ("sctp://a.example", "known are any, icmp, tcp, udp"),
+        (
+            "unix://run/docker.sock",
+            "write a path as in unix:///run/docker.sock, @ and an abstract name, or unix://*",
+        ),
+        ("unix:///run//docker.sock/", "write unix:///run/docker.sock"),
+        ("unix:/run/docker.sock", "write `unix:///run/docker.sock`"),
+        ("sctp://a.example", "known are any, icmp, tcp, udp, unix"),
     ],
 )
 def test_how_to_mend_it_is_what_to_write(text: str, fix: str) -> None:

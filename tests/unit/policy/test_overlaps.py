@@ -75,6 +75,15 @@ SAYS_NOTHING = [
         file(deny=("10.0.0.0/8",), jobs='jobs: {"b": {allow: [10.0.0.1]}}\n'),
         "4:22: unreachable: `10.0.0.1` is denied in line 3; remove one of them; a deny of addresses is final",
     ),
+    (
+        file(allow=("unix:///run/a", "unix:///run/a")),
+        "4:3: duplicate: `unix:///run/a` stands in line 3; remove one of them",
+    ),
+    (
+        file(allow=("unix:///run/a",), deny=("unix:///run/a",)),
+        "3:3: unreachable: `unix:///run/a` is denied in line 5; "
+        "remove one of them; of two that name the same, deny wins",
+    ),
 ]
 
 
@@ -102,6 +111,8 @@ def test_a_rule_that_says_nothing_is_told(text: str, told: str) -> None:
         pytest.param(
             file(allow=("a.example",), jobs="jobs: {b: {deny: [a.example:443]}}\n"), id="a-section-denies-more"
         ),
+        pytest.param(file(allow=("unix:///run/a",), deny=('"unix://*"',)), id="all-other-sockets-denied"),
+        pytest.param(file(allow=("a.example",), deny=('"unix://*"', "any://b.example")), id="sockets-are-no-addresses"),
         pytest.param(file(jobs="jobs: {b: {allow: [a.example]}, c: {allow: [a.example]}}\n"), id="two-sections"),
     ],
 )  # fmt: skip

@@ -84,6 +84,8 @@ def test_a_rule_is_told_as_it_was_written_on_one_line(written: str, text: str) -
         ("{host: a.example, protocol: any}", Protocol.ANY, None),
         ("{host: 2001:db8::1}", Protocol.TCP, _443),
         ('{host: "[2001:db8::]"}', Protocol.TCP, _443),
+        ("{host: unix:///run/engine.sock, lineage: [docker]}", Protocol.UNIX, None),
+        ('{host: "unix://*"}', Protocol.UNIX, None),
     ],
 )
 def test_the_long_form_says_the_same_with_keys(
@@ -97,6 +99,7 @@ def test_the_long_form_says_the_same_with_keys(
     ("written", "protocol", "ports"),
     [
         ("a.example", Protocol.ANY, None),
+        ("unix:///run/engine.sock", Protocol.UNIX, None),
         ("a.example:80", Protocol.TCP, (80,)),
         ('"a.example:*"', Protocol.TCP, None),
         ("udp://a.example", Protocol.UDP, None),
@@ -170,6 +173,10 @@ ONE_ERROR = [
     ("version: 1\nallow: [{host: a.example, lineage: []}]", "2:36: `lineage` is no list with something in it; write a list, as in [git]"),
     ("version: 1\nallow: [{host: a.example, lineage: [bin/git]}]", "2:37: `bin/git` is no executable; name executables as git, or by absolute path as /usr/bin/git"),
     ("version: 1\nallow: [{host: a.example, lineage: [/usr/../git]}]", "2:37: `/usr/../git` is no executable; name executables as git, or by absolute path as /usr/bin/git"),
+    ("version: 1\nallow: [{host: unix:///run/a, ports: [443]}]", "2:38: `ports` of a Unix socket; leave it out"),
+    ("version: 1\nallow: [{host: unix:///run/a, protocol: tcp}]", "2:41: `protocol` of a Unix socket; leave it out"),
+    ("version: 1\nallow: [{host: unix://run/a}]", "2:16: `unix://run/a` names no Unix socket; write a path as in unix:///run/docker.sock, @ and an abstract name, or unix://*"),
+    ("version: 1\nallow: [{host: a.example, protocol: unix}]", "2:37: `unix` without a socket; write {host: unix:///run/docker.sock}"),
     ("version: 1\nallow: [{host: tcp://a.example}]", "2:16: `tcp://a.example` is more than a host; the protocol has a key of its own: protocol"),
     ("version: 1\nallow: [{host: a.example:443}]", "2:16: `a.example:443` is more than a host; ports have a key of their own: ports"),
 ]  # fmt: skip
