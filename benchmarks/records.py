@@ -63,7 +63,7 @@ def _act(process: ProcessKey, exec_id: int, at_ns: int, cookie: int) -> bytes:
     start = _start(wire.KIND_ACT, process, exec_id, at_ns)
     who = (cookie, process.pid, 1, 0, _SCOPE)
     return wire.ACT_RECORD.pack(
-        *start, *who, _PEER, _NOBODY, 443, 0, _TCP, wire.ACT_CONNECT, 0, wire.VERDICT_NONE, 0, 0, 0
+        *start, *who, _PEER, _NOBODY, 443, 0, _TCP, wire.ACT_CONNECT, 0, wire.VERDICT_NONE, 0, 0, 0, 0
     )
 
 

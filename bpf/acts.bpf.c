@@ -52,18 +52,9 @@ static inline void fill_local(struct act_record *record, struct bpf_sock *sk)
 	__builtin_memcpy(record->local, local.bytes, sizeof(local));
 }
 
-/* Write the act's record into the given ring. Returns whether the ring had room. */
-static inline int tell(const struct act_value *act, struct bpf_sock *sk, enum ring ring,
-		       u32 is_metered)
+static inline void fill_act(struct act_record *record, const struct act_value *act,
+			    struct bpf_sock *sk, u32 is_metered)
 {
-	struct act_record *record;
-
-	if (ring == RING_FIRST)
-		record = first.ringbuf_reserve(sizeof(*record));
-	else
-		record = events.ringbuf_reserve(sizeof(*record));
-	if (!record)
-		return 0;
 	record->header.layout = LAYOUT;
 	record->header.kind = KIND_ACT;
 	record->header.pad = 0;
@@ -85,7 +76,24 @@ static inline int tell(const struct act_value *act, struct bpf_sock *sk, enum ri
 	record->held = act->held;
 	record->policy = act->policy;
 	record->is_metered = is_metered;
+	record->name_here = 0;
+	record->pad = 0;
 	fill_local(record, sk);
+}
+
+/* Write the act's record into the given ring. Returns whether the ring had room. */
+static inline int tell(const struct act_value *act, struct bpf_sock *sk, enum ring ring,
+		       u32 is_metered)
+{
+	struct act_record *record;
+
+	if (ring == RING_FIRST)
+		record = first.ringbuf_reserve(sizeof(*record));
+	else
+		record = events.ringbuf_reserve(sizeof(*record));
+	if (!record)
+		return 0;
+	fill_act(record, act, sk, is_metered);
 	first.ringbuf_submit(record, BPF_RB_NO_WAKEUP);
 	return 1;
 }

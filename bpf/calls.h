@@ -9,7 +9,6 @@
 #include "maps.h"
 
 #define ERRNO_MAX 133
-#define EPERM 1
 
 enum call { CALL_NONE, CALL_SOCKET, CALL_SOCKETCALL, CALL_BPF, CALL_PTRACE, CALL_MEMORY };
 

@@ -22,6 +22,7 @@ enum limits {
 	MESSAGE_ROOM = 2048,	 /* bytes of a DNS message in one record */
 	AGENT_NAME_ROOM = 56,
 	MARK_ROOM = 28,
+	SOCKET_NAME_ROOM = 108, /* bytes of a Unix socket's name */
 	UNIT_ROOM = 64 /* bytes of a systemd service's name, and its NUL */
 };
 
@@ -109,6 +110,12 @@ enum tampering {
 	TAMPER_VSOCK_SOCKET = 9, /* AF_VSOCK: to the host of a virtual machine, past its network */
 	TAMPER_OTHER_MEMORY = 10 /* of a process that neither it nor a process it made has made */
 };
+
+/*
+ * The protocol of acts on Unix sockets, larger than any of IP's; and the same in keys of policies,
+ * which have a byte for it.
+ */
+enum unix_protocol { PROTOCOL_UNIX = 0x1000, POLICY_UNIX = 0xff };
 
 enum job_limits { JOB_NAME_ROOM = 256, RUN_ID_ROOM = 128 };
 
@@ -223,6 +230,7 @@ struct exit_record {
 	u32 pad;
 };
 
+/* Of an act on a Unix socket, the first name_here bytes behind it are the socket's name. */
 struct act_record {
 	struct record_header header;
 	u64 cookie;
@@ -230,7 +238,7 @@ struct act_record {
 	u32 parent_pid;
 	u32 uid;
 	u32 scope;
-	u8 peer[16]; /* network order, IPv4 as ::ffff:a.b.c.d */
+	u8 peer[16]; /* network order, IPv4 as ::ffff:a.b.c.d; a digest of a Unix socket's name */
 	u8 local[16];
 	u16 peer_port;	/* host order, like local_port */
 	u16 local_port; /* 0: not bound yet */
@@ -241,6 +249,8 @@ struct act_record {
 	u64 held; /* bits of the executables in its chain; all policies share the numbers */
 	u32 policy;
 	u32 is_metered; /* 1: its bytes get a record of their own, once they are complete */
+	u32 name_here;
+	u32 pad;
 };
 
 /* A stage of a connection whose connect had a record of its own: the cookie ties the two. */
@@ -519,6 +529,20 @@ struct exe_key {
 	u64 inode;
 	u32 device; /* as the kernel has it: major << 20 | minor */
 	u32 pad;
+};
+
+/* A Unix socket that a policy names: its file's inode and device, or the digest of a name. */
+struct socket_key {
+	u64 first;
+	u64 other;
+	u32 is_inode;
+	u32 pad;
+};
+
+/* A digest of the name that the policy has for it. */
+struct socket_value {
+	u64 first;
+	u64 other;
 };
 
 struct exe_value {

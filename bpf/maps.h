@@ -38,6 +38,8 @@
 #define GRANTED_MAX 262144
 #define RULE_PORTS_MAX 65536
 #define EXECUTABLES_ROOM 1024
+#define NAMED_SOCKETS_ROOM 1024
+#define LISTENERS_MAX 4096
 #define LATE_RESOLVERS_MAX 4096
 #define REFUSED_MAX 65536
 #define RESOLVER_UNITS_MAX 64
@@ -173,6 +175,8 @@ BPF_F_TABLE("hash", u32, struct policy_value, policies, SCOPES_MAX, BPF_F_NO_PRE
 
 /* The files of the executables that the policies name, of all scopes together. */
 BPF_HASH(exe_bits, struct exe_key, struct exe_value, EXECUTABLES_ROOM);
+/* The Unix sockets that the policies name, of all scopes together. */
+BPF_HASH(named_sockets, struct socket_key, struct socket_value, NAMED_SOCKETS_ROOM);
 /* The bits of the executables' names. No program reads it. */
 BPF_F_TABLE("hash", struct exe_name_key, u32, exe_names, EXE_NAMES_MAX, BPF_F_NO_PREALLOC);
 /*

@@ -13,13 +13,20 @@
 #include "slots.bpf.c"
 
 #define IPPROTO_MPTCP 262
+#define NEXT_NONE 59 /* the protocol of an IPv6 packet without a payload */
+#define EPERM 1
 #define IPPROTO_RAW 255
 #define FOR_GOOD 0xffffffffffffffffULL /* until_ns of a grant that no answer made */
 #define POLICY_KEY_BITS (8 * sizeof(struct policy_key) - 32)
 
-/* Return the protocol as policies have it: they don't tell the versions of IP apart. */
+/*
+ * Return the protocol as policies have it: they don't tell the versions of IP apart. A number that
+ * stands for something else in policies is no packet's.
+ */
 static inline u32 policy_protocol(u32 protocol)
 {
+	if (protocol == POLICY_UNIX)
+		return NEXT_NONE;
 	if (protocol == IPPROTO_ICMPV6)
 		return IPPROTO_ICMP;
 	return protocol == IPPROTO_MPTCP ? IPPROTO_TCP : protocol;
@@ -325,12 +332,26 @@ static inline int may_create(struct act_value *act, const struct proc_value *pro
 	act->policy = mode->policy;
 	act->held = proc->held;
 	act->key.verdict = VERDICT_DENY;
-	if (protocol == IPPROTO_RAW) /* of the sender's own headers: see is_own_header */
+	if (act->key.protocol == IPPROTO_RAW) /* of the sender's own headers: see is_own_header */
 		return 0;
 	return (mode->portless & (protocol == IPPROTO_ICMP  ? PORTLESS_ICMP
 				  : protocol == IPPROTO_TCP ? PORTLESS_TCP
 				  : protocol == IPPROTO_UDP ? PORTLESS_UDP
 							    : PORTLESS_OTHER)) != 0;
+}
+
+/*
+ * Return what a security hook answers. LLVM would calculate it from `is_denied`, and since Linux
+ * 6.12 the verifier has to know that it is 0 or an error's number.
+ */
+static inline s64 answer(u32 is_denied)
+{
+	s64 refused = -EPERM;
+
+	if (!is_denied)
+		return 0;
+	OPAQUE(refused);
+	return refused;
 }
 
 /* Whether the policy that a process is held to is enforced. */

@@ -143,20 +143,6 @@ static inline u32 tampering_of(u32 family, u32 type)
 	return family == AF_XDP ? TAMPER_XDP_SOCKET : 0;
 }
 
-/*
- * Return a hook's answer. LLVM would calculate it from `is_denied`, and since Linux 6.12 the
- * verifier has to know that it is 0 or an error's number.
- */
-static inline s64 answer(u32 is_denied)
-{
-	s64 refused = -EPERM;
-
-	if (!is_denied)
-		return 0;
-	OPAQUE(refused);
-	return refused;
-}
-
 /* Called before any socket is made, by whatever call and in whatever namespace. */
 HOOK_IF_THERE("lsm/socket_create")
 int on_socket(struct bpf_raw_tracepoint_args *ctx)

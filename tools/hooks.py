@@ -23,12 +23,15 @@ _LINE = re.compile(
     re.MULTILINE,
 )
 _RAW_TRACEPOINT, _SECURITY_HOOK = "raw_tp/", "lsm/"
+_OF_NEWER_KERNELS = "_unix"
 # libbpf's names of hooks: the types that the kernel has for them.
 _TYPES = {
     "cgroup/connect4": (ProgramType.CGROUP_SOCK_ADDR, AttachType.INET4_CONNECT),
     "cgroup/connect6": (ProgramType.CGROUP_SOCK_ADDR, AttachType.INET6_CONNECT),
     "cgroup/sendmsg4": (ProgramType.CGROUP_SOCK_ADDR, AttachType.UDP4_SENDMSG),
     "cgroup/sendmsg6": (ProgramType.CGROUP_SOCK_ADDR, AttachType.UDP6_SENDMSG),
+    "cgroup/connect_unix": (ProgramType.CGROUP_SOCK_ADDR, AttachType.UNIX_CONNECT),
+    "cgroup/sendmsg_unix": (ProgramType.CGROUP_SOCK_ADDR, AttachType.UNIX_SENDMSG),
     "cgroup/sock_create": (ProgramType.CGROUP_SOCK, AttachType.INET_SOCK_CREATE),
     "cgroup/sock_release": (ProgramType.CGROUP_SOCK, AttachType.SOCK_RELEASE),
     "cgroup/post_bind4": (ProgramType.CGROUP_SOCK, AttachType.INET4_POST_BIND),
@@ -58,8 +61,10 @@ class Line(NamedTuple):
         Raises SystemExit for a hook that its macro isn't made for.
         """
         is_tracepoint = self.hook.startswith(_RAW_TRACEPOINT)
-        may_lack = is_tracepoint or self.hook.startswith(_SECURITY_HOOK)
-        if (self.others and not is_tracepoint) or ("IF_THERE" in self.kind and not may_lack):
+        is_newer = self.hook.endswith(_OF_NEWER_KERNELS)
+        may_lack = is_tracepoint or is_newer or self.hook.startswith(_SECURITY_HOOK)
+        may_stand_in = is_tracepoint or is_newer
+        if (self.others and not may_stand_in) or ("IF_THERE" in self.kind and not may_lack):
             raise SystemExit(f"{self.program}: {self.kind} isn't for hooks like {self.hook}")
         if self.others:
             return 5
@@ -70,19 +75,27 @@ class Line(NamedTuple):
     def row(self) -> str:
         """Return the program as a line of Python for the loader's list."""
         if self.hook.startswith(_RAW_TRACEPOINT):
-            more = ", is_optional=True" if "IF_THERE" in self.kind else ""
-            if self.others:
-                unless = self.others.removeprefix(", ").replace(", ", " ")
-                more += f', unless="{unless}"'
+            more = (", is_optional=True" if "IF_THERE" in self.kind else "") + self._unless()
             return f'Tracepoint("{self.program}", "{self.hook.removeprefix(_RAW_TRACEPOINT)}"{more})'
         if self.hook.startswith(_SECURITY_HOOK):
             return f'SecurityHook("{self.program}", "{self.hook.removeprefix(_SECURITY_HOOK)}")'
-        program_type, attach_type = _TYPES[self.hook]
+        if self.hook.endswith(_OF_NEWER_KERNELS):
+            return f'ContextHook("{self.program}", {self._types()}{self._unless()})'
         kind = {"TAIL_CALLED": "Continuation", "RESERVE": "Reserve"}.get(self.kind, "Hook")
-        parts = [f'"{self.program}"', f"ProgramType.{program_type.name}"]
-        parts += [f"AttachType.{attach_type.name}"] if attach_type is not None else []
+        parts = [f'"{self.program}"', self._types()]
         parts += [f'"{self.map}"', str(self.place)] if self.map else []
         return f"{kind}({', '.join(parts)})"
+
+    def _types(self) -> str:
+        program_type, attach_type = _TYPES[self.hook]
+        program = f"ProgramType.{program_type.name}"
+        return program if attach_type is None else f"{program}, AttachType.{attach_type.name}"
+
+    def _unless(self) -> str:
+        if not self.others:
+            return ""
+        others = self.others.removeprefix(", ").replace(", ", " ")
+        return f', unless="{others}"'
 
 
 def lines() -> Iterator[Line]:
@@ -99,7 +112,7 @@ def render() -> str:
             "",
             "from __future__ import annotations",
             "",
-            "from .kinds import Continuation, Hook, Program, Reserve, SecurityHook, Tracepoint",
+            "from .kinds import ContextHook, Continuation, Hook, Program, Reserve, SecurityHook, Tracepoint",
             "from .objects import AttachType, ProgramType",
             "",
             "PROGRAMS: list[Program] = [",

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from exporter.common.net.addresses import Address, address, endpoint, has_ports, transport
+from exporter.common.net.addresses import (
+    UNIX,
+    Address,
+    address,
+    endpoint,
+    has_ports,
+    transport,
+    unix_address,
+)
 
 from .facts import Act, Acted, Aggregated
 
@@ -19,8 +27,9 @@ class Destination(NamedTuple):
     """A destination of acts; hashable, so that acts can be counted by it."""
 
     host: str
-    """`server.address`: the name that this job resolved to the address, else the address. It is `_other` when
-    destinations aren't told apart, and `_socket`, in metrics only, for a socket that was denied."""
+    """`server.address`: the name that this job resolved to the address, else the address; or a Unix socket's
+    name. It is `_other` when destinations aren't told apart, and `_socket`, in metrics only, for a socket
+    that was denied."""
     port: int | None
     """None for a protocol without ports, and for `_other`."""
     transport: str | None
@@ -52,12 +61,18 @@ def shown_destination(host: str | None, port: int | None, kind: str | None) -> s
 
 
 def destination(event: Acted | Aggregated, name: str | None = None) -> Destination:
-    """Return the destination of one act or of counted acts; this job resolved `name` to its address."""
+    """Return the destination of one act or of counted acts.
+
+    This job resolved `name` to its address; of a Unix socket, it is the socket's name.
+    """
     protocol = transport(event.protocol)
     if isinstance(event, Aggregated) and event.is_other:
         return Destination(OTHER, None, protocol, None)
     if event.act is Act.CREATE:
         return Destination(SOCKET, None, protocol, None)
+    if event.protocol == UNIX:
+        socket = name or f"@{event.peer.hex()}"
+        return Destination(socket, None, protocol, unix_address(socket))
     peer = address(event.peer)
     port = event.peer_port if has_ports(event.protocol) else None
     return Destination(name or peer.text, port, protocol, peer)

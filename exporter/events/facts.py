@@ -164,9 +164,9 @@ class Acted(NamedTuple):
     cookie: int
     """The kernel's id of the socket, unique until reboot; 0 when unknown."""
     protocol: int
-    """IANA number: 6 tcp, 17 udp, …"""
+    """IANA number: 6 tcp, 17 udp, …; UNIX (exporter/common/net/addresses.py) for Unix sockets."""
     peer: bytes
-    """16 bytes, network order; IPv4 as ::ffff:a.b.c.d."""
+    """16 bytes, network order; IPv4 as ::ffff:a.b.c.d. Of a Unix socket's name, a digest."""
     peer_port: int
     local: bytes
     """16 bytes as `peer`; all zero when the socket isn't bound yet."""
@@ -181,6 +181,8 @@ class Acted(NamedTuple):
     """The kernel's number of the policy; 0 for none."""
     is_metered: bool = False
     """Whether a `Metered` will follow."""
+    socket: str = ""
+    """Name of the Unix socket that is the peer; empty for others."""
 
 
 class Flowed(NamedTuple):

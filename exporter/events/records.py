@@ -7,6 +7,8 @@ from struct import Struct
 from typing import Any
 
 from exporter.common.errors import RecordError
+from exporter.common.net.addresses import UNIX
+from exporter.common.net.unix_sockets import shown
 
 from . import wire
 from .facts import (
@@ -105,7 +107,11 @@ def _verdict(number: int) -> Verdict:
 
 
 def _acted(data: Buffer, at: int, length: int) -> Acted:
-    record = wire.ActRecord._make(whole(wire.ACT_RECORD, data, at, length))
+    record = wire.ActRecord._make(unpack(wire.ACT_RECORD, data, at, length))
+    fixed = wire.ACT_RECORD.size
+    if length > fixed and not record.name_here:
+        raise RecordError(f"a record of {length} bytes is longer than its {fixed}")
+    socket = bytes(behind(data, at, length, fixed, record.name_here)) if record.name_here else b""
     return Acted(
         record.at_ns,
         key(record),
@@ -126,6 +132,7 @@ def _acted(data: Buffer, at: int, length: int) -> Acted:
         record.held,
         record.policy,
         bool(record.is_metered),
+        shown(socket) if socket else "",
     )
 
 
@@ -198,6 +205,8 @@ def _aggregated(data: Buffer, at: int, length: int) -> Aggregated:
         outcome = Outcome.DENIED
     elif act is Act.SEND:
         outcome = Outcome.SENT
+    elif record.protocol == UNIX:
+        outcome = Outcome.ESTABLISHED
     return Aggregated(
         record.at_ns,
         record.last_ns or record.at_ns,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-LAYOUT = 0x84F41C9C
+LAYOUT = 0x62C7DB0D
 """Edition of the layout; every record and every pinned instance carries it."""
 
 ARGUMENTS_PIECE = 4096
@@ -16,6 +16,7 @@ CGROUP_ROOM = 96
 MESSAGE_ROOM = 2048
 AGENT_NAME_ROOM = 56
 MARK_ROOM = 28
+SOCKET_NAME_ROOM = 108
 UNIT_ROOM = 64
 
 KIND_FORK = 1
@@ -81,6 +82,9 @@ TAMPER_FRAMES = 7
 TAMPER_MARKS = 8
 TAMPER_VSOCK_SOCKET = 9
 TAMPER_OTHER_MEMORY = 10
+
+PROTOCOL_UNIX = 4096
+POLICY_UNIX = 255
 
 JOB_NAME_ROOM = 256
 RUN_ID_ROOM = 128
@@ -267,7 +271,7 @@ EXIT_RECORD = struct.Struct("<IH2xQQIII4x")
 
 
 class ActRecord(NamedTuple):
-    """`struct act_record`, 120 bytes."""
+    """`struct act_record`, 128 bytes."""
 
     layout: int
     kind: int
@@ -291,14 +295,15 @@ class ActRecord(NamedTuple):
     held: int
     policy: int
     is_metered: int
+    name_here: int
 
     @classmethod
     def unpack(cls, data: bytes) -> ActRecord:
-        """Read one from 120 bytes."""
+        """Read one from 128 bytes."""
         return cls._make(ACT_RECORD.unpack(data))
 
 
-ACT_RECORD = struct.Struct("<IH2xQQIIQIIII16s16sHHHHIIQII")
+ACT_RECORD = struct.Struct("<IH2xQQIIQIIII16s16sHHHHIIQIII4x")
 
 
 class FlowRecord(NamedTuple):
@@ -682,6 +687,37 @@ class ExeKey(NamedTuple):
 EXE_KEY = struct.Struct("<QI4x")
 
 
+class SocketKey(NamedTuple):
+    """`struct socket_key`, 24 bytes."""
+
+    first: int
+    other: int
+    is_inode: int
+
+    @classmethod
+    def unpack(cls, data: bytes) -> SocketKey:
+        """Read one from 24 bytes."""
+        return cls._make(SOCKET_KEY.unpack(data))
+
+
+SOCKET_KEY = struct.Struct("<QQI4x")
+
+
+class SocketValue(NamedTuple):
+    """`struct socket_value`, 16 bytes."""
+
+    first: int
+    other: int
+
+    @classmethod
+    def unpack(cls, data: bytes) -> SocketValue:
+        """Read one from 16 bytes."""
+        return cls._make(SOCKET_VALUE.unpack(data))
+
+
+SOCKET_VALUE = struct.Struct("<QQ")
+
+
 class ExeValue(NamedTuple):
     """`struct exe_value`, 24 bytes."""
 
@@ -946,7 +982,7 @@ OFFSETS = {
         },
     ),
     "act_record": (
-        120,
+        128,
         {
             "header.layout": 0,
             "header.kind": 4,
@@ -970,6 +1006,7 @@ OFFSETS = {
             "held": 104,
             "policy": 112,
             "is_metered": 116,
+            "name_here": 120,
         },
     ),
     "flow_record": (
@@ -1197,6 +1234,8 @@ OFFSETS = {
         },
     ),
     "exe_key": (16, {"inode": 0, "device": 8}),
+    "socket_key": (24, {"first": 0, "other": 8, "is_inode": 16}),
+    "socket_value": (16, {"first": 0, "other": 8}),
     "exe_value": (24, {"bits": 0, "ctime_sec": 8, "ctime_nsec": 16}),
     "candidate_key": (16, {"born_ns": 0, "tgid": 8, "program": 12}),
     "late_key": (24, {"network": 0, "address": 8}),

@@ -28,6 +28,7 @@ SECURITY_HOOKS = tuple(each for each in PROGRAMS if isinstance(each, SecurityHoo
 _REFUSED_AT = {
     "socket_sendmsg": "sends of packet sockets",
     "socket_create": "packet, XDP and vsock sockets",
+    "unix_stream_connect": "connects to Unix sockets by other names than a rule's",
     "ptrace_access_check": "the memory of other processes, of which not all that reach for it are reported",
 }
 """What an enforced job is refused at each; at the others, acts are only seen."""

@@ -152,6 +152,10 @@ class Scopes:
         """Look again for the files of the executables that policies name. Raises KernelError and OSError."""
         self._policies.executables.look_again()
 
+    def look_for_sockets(self) -> None:
+        """Look again for the files of the Unix sockets that policies name. Raises OSError."""
+        self._policies.look_for_sockets()
+
     def prepare(self, scope: int, number: int, policy: Compiled) -> None:
         """Make the kernel grant under `policy` (written as `number`), too: `scope` is to be held to it."""
         self._policies.prepare(scope, number, policy)

@@ -39,13 +39,16 @@ RINGS = ("lineage", "first", "lookups", "events", "environments")
 """The rings, in the order in which records on a later one follow from records on an earlier one."""
 _REFUSES_SENDS = "on_send"
 """The program that refuses packet sockets' sends; some kernels have no hook for it."""
+_SEES_SOCKETS = "on_unix_connect"
+"""The program that sees Unix sockets; some kernels have no hook for it, either."""
 PINNED_MAPS = [
     *RINGS,
     *("procs", "strays", "forks", "candidates", "found_steps", "agents", "marks", "late_resolvers"),
     *("counters", "config"),
     *("flows_even", "flows_odd", "slots", "free_slots", "others", "others_told", "open_connects", "account"),
     *("queries", "queries_noted", "queries_expired"),
-    *("policy", "policies", "alternatives", "names", "rule_ports", "modes", "exe_bits", "exe_names", "jobs"),
+    *("policy", "policies", "alternatives", "names", "rule_ports", "modes", "exe_bits", "exe_names"),
+    *("named_sockets", "jobs"),
     *("granted", "grants_made", "grants_ended", "later", "packets", "resolver_units"),
     *("questions", "further_names", "kept_back", "without_mark", "refused_to_the_end"),
 ]
@@ -152,6 +155,11 @@ class Tracer:
     def attached(self) -> frozenset[str]:
         """The names of the programs whose links are held."""
         return self._held.programs
+
+    @property
+    def sees_sockets(self) -> bool:
+        """Whether the kernel shows Unix sockets themselves; else only the names that clients give."""
+        return _SEES_SOCKETS in self.attached
 
     def hold_undecided(self, scope: int) -> None:
         """Hold possible members of jobs to the policy of `scope` until their job is known; 0: to none."""

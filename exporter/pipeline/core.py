@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import assert_never
 
+from exporter.common.net.addresses import UNIX
 from exporter.events.destinations import Destination, destination
 from exporter.events.facts import (
     HOST,
@@ -140,6 +141,8 @@ class Pipeline:
 
     def _where(self, event: Acted | Aggregated) -> Destination:
         names = self._names_of(event)
+        if event.protocol == UNIX:
+            return destination(event, names.socket_of(event))
         return destination(event, names.name_of(event.peer, event.at_ns, event.process))
 
     def _names_of(self, event: Acted | Aggregated | Asked | Answered) -> Names:

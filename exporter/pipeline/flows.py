@@ -6,6 +6,7 @@ from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
+from exporter.common.net.addresses import UNIX
 from exporter.common.net.dns_messages import DNS_PORT
 from exporter.events.facts import Act, Acted, Asked, Flowed, Metered, Outcome, Stage
 
@@ -84,6 +85,8 @@ class Flow:
         if self.attempt.event.act is Act.SEND:  # without a route, or memory, no packet was sent
             has_left = self.metered is None or self.metered.bytes_sent > 0
             return Outcome.SENT if has_left else None
+        if self.attempt.event.protocol == UNIX:  # reported when its listener has been found
+            return Outcome.ESTABLISHED
         if self.has_no_route:
             return Outcome.UNREACHABLE
         if self.end is not None:

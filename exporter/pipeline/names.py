@@ -1,18 +1,27 @@
-"""The names that a job resolved to addresses, learned from its DNS questions and the answers to them."""
+"""The names that a job resolved to addresses, learned from its DNS questions and the answers to them.
+
+Also the names of the Unix sockets that it connected to.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from exporter.common.net.dns_messages import MessageError, Question, is_host_name, parse_question, parse_reply
 from exporter.common.net.hosts import HostName
-from exporter.events.facts import Answered, Asked, ProcessKey
+from exporter.common.net.unix_sockets import named_by
+from exporter.events.facts import Acted, Aggregated, Answered, Asked, ProcessKey
 
 _QUESTIONS_MAX = 4096
 _ADDRESSES_MAX = 8192
+_SOCKETS_MAX = 1024
 _NAMES_MAX = 16
 """The most names kept for one address."""
+
+
+_KeyT = TypeVar("_KeyT")
+_ValueT = TypeVar("_ValueT")
 
 
 class _Asking(NamedTuple):
@@ -67,6 +76,7 @@ class Names:
         """`host_name` supplies the host's own name for an address; by default the host has none."""
         self._host_name = host_name
         self._questions: dict[_Asking, None] = {}
+        self._sockets: dict[bytes, str] = {}
         self._named: dict[bytes, tuple[_Named, ...]] = {}
 
     def asked(self, event: Asked) -> str | None:
@@ -98,6 +108,18 @@ class Names:
             named = _Named(event.at_ns, name, event.process, *kind, last_ns=event.at_ns)
             for peer in reply.addresses:
                 self._name(peer, named)
+
+    def socket_of(self, event: Acted | Aggregated) -> str | None:
+        """Return the name of the Unix socket that `event` has for a peer; None when it isn't known.
+
+        The event of an act has it; acts that were only counted come later, and have the digest alone. A
+        socket that goes by several names has one here: the digest's, or else the first that was met.
+        """
+        known = self._sockets.get(event.peer)
+        if known is None and isinstance(event, Acted) and event.socket:
+            known = self._sockets[event.peer] = named_by(event.peer, event.socket)
+            _bound(self._sockets, _SOCKETS_MAX)
+        return known
 
     def name_of(self, peer: bytes, at_ns: int, process: ProcessKey | None = None) -> str | None:
         """Return the name of `peer` (16 bytes) by this job's lookups up to `at_ns`, else the host's own.
@@ -153,6 +175,6 @@ class Names:
         _bound(self._named, _ADDRESSES_MAX)
 
 
-def _bound(table: dict[_Asking, None] | dict[bytes, tuple[_Named, ...]], limit: int) -> None:
+def _bound(table: dict[_KeyT, _ValueT], limit: int) -> None:
     if len(table) > limit:
-        del table[next(iter(table))]  # type: ignore[arg-type]
+        del table[next(iter(table))]

@@ -321,6 +321,7 @@ _EVENTS: dict[str, tuple[Callable[..., Any], tuple[Callable[[Any], Any], ...]]] 
             _u64,
             _u32,
             _flag,
+            _text,
         ),
     ),
     "Flowed": (Flowed, (_time, _u64, Stage, Outcome, _u16, _u64, _u64, _u32, _address, _u16)),

@@ -120,11 +120,11 @@ class Summary:
         self._is_left_traced = still_traced
 
     def print(self, stream: TextIO | None, *, account: str, title: str, notes: Iterable[str] = ()) -> None:
-        """Print the tables (loopback apart), remarks, and `notes`; `account` is the last line."""
+        """Print the tables (acts on this machine apart), remarks, and `notes`; `account` is the last line."""
         with printing(stream) as console:
             console.print()
             self._print_table(console, title, is_loopback=False)
-            self._print_table(console, "on loopback", is_loopback=True)
+            self._print_table(console, "on this machine", is_loopback=True)
             for line in (*self._remarks(), *notes):
                 console.print(Text(printable(line, limit=500)), soft_wrap=True)
             console.print(Text(account), soft_wrap=True)

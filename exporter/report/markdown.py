@@ -155,7 +155,7 @@ def _sections(sheet: Sheet) -> Iterator[Section]:
         title = f"All destinations: {destinations(outward):,}"
         yield partial(_all, title, outward, is_open=not urgent and len(outward) <= _OPEN_ROWS_MAX)
     if sheet.loopback:
-        title = f"On loopback: {counted(destinations(sheet.loopback), 'destination')}"
+        title = f"On this machine: {counted(destinations(sheet.loopback), 'destination')}"
         yield partial(_all, title, sheet.loopback)
     if sheet.tally.uncounted:
         more = f"<p>… and {sheet.tally.uncounted:,} more attempts to further destinations: see the trace.</p>"

@@ -49,7 +49,7 @@ def counts(sheet: Sheet) -> Iterator[str]:
         yield f"{failed:,} failed"
     yield from _sizes(out)
     if inside:
-        yield f"{inside:,} on loopback"
+        yield f"{inside:,} on this machine"
     if sheet.mode is not None:
         yield "policy enforced" if sheet.mode == "enforce" else "policy in audit"
 

@@ -37,7 +37,7 @@ from .baselines import warn_of_unknown
 from .command import HeldCommand
 from .fail_on import failings
 from .feed import LiveSource, find_everyone, kernel_counts, losses, wait
-from .guards.checks import Guards, Owner, frame_warnings
+from .guards.checks import Guards, Owner, enforcement_warnings
 from .job_policy import ReadyPolicy, ready_policy, registered
 from .job_result import JobResult, policy_notes, tree_hints
 from .left_instances import tell_leftovers
@@ -107,7 +107,7 @@ def trace(
         failing = failings(config.fail_on, run.traced.denials, run.traced.novelties, account)
         summary, is_enforced = run.traced.summary, run.traced.metrics.is_enforcing
         remarks = policy_notes(terms.ruleset if terms else None, summary, account, is_enforced=is_enforced)
-        remarks += frame_warnings(tracer, is_enforced=is_enforced)
+        remarks += enforcement_warnings(tracer, given.policy, is_enforced=is_enforced)
         remarks += tree_hints(destinations, summary, config.reports)
         told = (summary, account, telemetry, destinations, lost, failing, remarks)
         outcome = JobResult(title, job, *told)

@@ -38,8 +38,8 @@ def test_the_head_says_how_much_there_was_and_that_it_is_everything(open_page: O
     for words in ("build", "group/app · release · run 987", "took 9.42 s", "audited: nothing was denied"):
         assert words in head
     assert "Complete record: the kernel counted 223 attempts, and 223 are accounted for" in head
-    assert "(222 off this machine + 1 on loopback; 180 of them counted together)" in head
-    assert "222 attempts off this machine + 1 on loopback" in head
+    assert "(222 off this machine + 1 on it; 180 of them counted together)" in head
+    assert "222 attempts off this machine + 1 on it" in head
     assert "/bin/sh -e ci/build.sh" in head
 
 
@@ -77,7 +77,7 @@ def test_failures_on_the_loopback_are_told_beside_the_others(open_page: Open) ->
     assert page.locator(".tile", has_text="failed").inner_text().split("\n") == [
         "2",
         "failed attempts",
-        "and 1 on loopback",
+        "and 1 on this machine",
     ]
 
 

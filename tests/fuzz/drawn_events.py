@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from exporter.common.net.addresses import UNIX
 from exporter.events import wire
 from exporter.events.arguments import Arguments
 from exporter.events.facts import (
@@ -99,6 +100,9 @@ def _acted(draw: Draw, key: ProcessKey) -> Acted:
     ends = (address(draw), _number(draw, _U16), address(draw), _number(draw, _U16))
     ruling = (draw.choice(list(Verdict)), _number(draw, _U32), _number(draw, _U64), _number(draw, _U32))
     drawn = Acted(_number(draw, _U64), *who, cookie, protocol, *ends, *ruling)
+    if draw.chance(0.1):
+        name = draw.choice("/@") + draw.blob(40).replace(b"\0", b"").decode(errors="ignore")
+        return drawn._replace(protocol=UNIX, socket=name)
     return drawn._replace(is_metered=draw.chance(0.5))
 
 

@@ -21,7 +21,7 @@ _SIZES = {
     wire.KIND_AGGREGATE: wire.AGGREGATE_RECORD.size,
     wire.KIND_TAMPER: wire.TAMPER_RECORD.size,
 }
-"""Of the kinds behind which nothing stands."""
+"""Of the kinds behind which nothing stands, but for the name of an act's Unix socket."""
 
 
 def check(draw: Draw) -> None:
@@ -66,7 +66,7 @@ def _spoiled(draw: Draw, whole: bytes) -> tuple[bytes, bool]:
     kind = wire.RECORD_HEADER.unpack_from(whole)[1]
     if way == 0 and kind != wire.KIND_ARGUMENTS:  # a piece of no exec is passed over, whatever it holds
         return whole[: draw.randrange(len(whole))], True
-    if way == 1 and kind in _SIZES:
+    if way == 1 and len(whole) == _SIZES.get(kind):
         return whole + draw.randbytes(1 + draw.length(40)), True
     if way == 2:
         return draw.mutated(whole), False

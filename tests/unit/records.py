@@ -6,6 +6,8 @@ import struct
 from collections.abc import Sequence
 from typing import Any
 
+from exporter.common.net.addresses import UNIX
+from exporter.common.net.unix_sockets import digest, name_of
 from exporter.events import wire
 from exporter.events.arguments import arguments_of
 from exporter.events.facts import (
@@ -73,7 +75,8 @@ def tampered(event: Tampered) -> bytes:
 
 
 def acted(event: Acted) -> bytes:
-    return record(
+    name = name_of(event.socket)
+    fixed = record(
         wire.ACT_RECORD,
         header(wire.KIND_ACT, event.process, event.exec_id, at_ns=event.at_ns),
         event.cookie,
@@ -92,7 +95,9 @@ def acted(event: Acted) -> bytes:
         event.held,
         event.policy,
         event.is_metered,
+        len(name),
     )
+    return fixed + name
 
 
 def flowed(event: Flowed) -> bytes:
@@ -241,6 +246,15 @@ ACT = Acted(
     peer_port=443,
     local=bytes(10) + b"\xff\xff" + bytes([198, 51, 100, 9]),
     local_port=50_000,
+)
+SOCKET_ACT = ACT._replace(
+    cookie=0,
+    protocol=UNIX,
+    peer=digest(b"/run/engine.sock"),
+    peer_port=0,
+    local=bytes(16),
+    local_port=0,
+    socket="/run/engine.sock",
 )
 TAMPER = Tampered(
     at_ns=5_000_000,

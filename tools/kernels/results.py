@@ -25,6 +25,7 @@ FEATURES = {
     "sends": "Packet sockets refused where they send, whatever their network",
     "creation": "Packet, XDP and vsock sockets refused when an enforced job makes them",
     "memory": "Other processes' memory: reaching for it is told, and refused to enforced jobs",
+    "sockets": "Connects to others' Unix sockets: told, and refused where a policy denies them",
     "tampering": "Tampering told, by hooks for these acts alone where the kernel has them",
     "demo": "The demo",
     "refusal": "A kernel that is too old is refused, with status 91",
@@ -34,7 +35,7 @@ ON_A_KERNEL_TOO_OLD: tuple[str, ...] = ("refusal",)
 ON_OTHERS = tuple(feature for feature in FEATURES if feature not in ON_A_KERNEL_TOO_OLD)
 """The features of all other kernels. All stock ones take programs at their security hooks: one that took none
 would fail here."""
-AT_SECURITY_HOOKS = frozenset({"sends", "creation", "memory"})
+AT_SECURITY_HOOKS = frozenset({"sends", "creation", "memory", "sockets"})
 """Of these, the features of kernels that take programs there."""
 WITHOUT_BOOT = ("offsets",)
 

@@ -114,6 +114,16 @@ MEMBERS = {
     "INODE_CTIME_SEC": ("inode", "i_ctime_sec"),
     "INODE_CTIME_NSEC": ("inode", "i_ctime_nsec"),
     "SUPER_DEVICE": ("super_block", "s_dev"),
+    "UNIX_ADDRESS": ("unix_sock", "addr"),
+    "UNIX_DENTRY": ("unix_sock", "path", "dentry"),
+    "UNIX_ADDRESS_SIZE": ("unix_address", "len"),
+    "UNIX_ADDRESS_NAME": ("unix_address", "name"),
+    "CONTEXT_ADDRESS": ("bpf_sock_addr_kern", "uaddr"),
+    "CONTEXT_ADDRESS_SIZE": ("bpf_sock_addr_kern", "uaddrlen"),
+    "DENTRY_INODE": ("dentry", "d_inode"),
+    "SOCK_LISTENER": ("sock", "sk_peer_pid"),
+    "PID_TASKS": ("pid", "tasks"),
+    "TASK_PID_LINKS": ("task_struct", "pid_links"),
 }
 ELSEWHERE: dict[str, list[tuple[str, ...]]] = {
     "TASK_ABI": [("task_struct", "thread_info", "flags")],
@@ -121,11 +131,25 @@ ELSEWHERE: dict[str, list[tuple[str, ...]]] = {
     "INODE_CTIME_NSEC": [("inode", "__i_ctime", "tv_nsec"), ("inode", "i_ctime", "tv_nsec")],
 }
 """The places of some MEMBERS in other kernels: on arm64; in Linux 6.6 to 6.10, and before 6.6."""
-OPTIONAL = frozenset({"io_kiocb", "io_socket", "mptcp_subflow_context", "mptcp_sock"})
-"""Structs that a kernel may lack, along with the feature that uses them; their offsets are 0 then."""
-_SECURITY_HOOKS = ("socket_sendmsg", "socket_create", "bpf", "ptrace_access_check")
-FUNCTIONS = tuple(f"{prefix}_{hook}" for hook in _SECURITY_HOOKS for prefix in ("bpf_lsm", "security"))
-"""The functions that programs are attached to, of which a kernel may lack some."""
+OPTIONAL = frozenset(
+    {
+        *("io_kiocb", "io_socket", "mptcp_subflow_context", "mptcp_sock"),
+        *("unix_address", "unix_sock", "bpf_sock_addr_kern"),
+    }
+)
+"""Structs that, or of which members, a kernel may lack, along with the feature that uses them; their offsets
+are 0 then."""
+_SECURITY_HOOKS = (
+    *("socket_sendmsg", "socket_create", "socket_listen", "unix_stream_connect", "unix_may_send"),
+    *("bpf", "ptrace_access_check"),
+)
+KERNEL_CONTEXT = "bpf_cast_to_kern_ctx"
+"""The function that gives a program the kernel's own context."""
+FUNCTIONS = (
+    *(f"{prefix}_{hook}" for hook in _SECURITY_HOOKS for prefix in ("bpf_lsm", "security")),
+    KERNEL_CONTEXT,
+)
+"""The functions that programs are attached to, or call, of which a kernel may lack some."""
 
 
 class Btf:

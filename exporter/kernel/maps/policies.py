@@ -17,6 +17,7 @@ from exporter.policy.entries import AddressKey, Choice, NameKey
 from .executables import Executables
 from .free_entries import FreeEntries
 from .modes import mode_entry, put_mode
+from .named_sockets import NamedSockets
 from .registry import Registry
 
 _HEAD_BITS, _NAME_HEAD_BITS = 64, 32
@@ -57,6 +58,7 @@ class Policies:
         self._names, self._ports = maps["names"], maps["rule_ports"]
         self._refused = maps["refused_to_the_end"]
         self.executables = Executables(maps["exe_bits"], maps["exe_names"])
+        self._sockets = NamedSockets(maps["named_sockets"])
         self._known = {U32.unpack(key)[0]: _known(value) for key, value in self._all.items()}
         self._used = sum(1 for _ in self._entries.items()) if self._known else 0
         """The number of entries for addresses that all policies have."""
@@ -80,13 +82,16 @@ class Policies:
             mode = mode_entry(self._modes, scope)
             for same in (mode.policy, mode.next_policy) if mode else ():
                 if same in self._known and self._known[same].fingerprint == fingerprint:
+                    self._sockets.name(same, policy.rules)
                     self._written[same] = written = WrittenPolicy(same, policy, self._known.pop(same).base)
                     return written
         if self._used + len(policy.addresses) + leaving > self._entries.max_entries:
             raise _no_room(len(policy.rules))
         number, behind = next(self._numbers), policy.alternatives[1:]
+        self._sockets.name(number, policy.rules)
         first = self._rooms.take(len(behind))
         if first is None:
+            self._sockets.forget(number)
             raise _no_room(len(policy.rules))
         base = first - 1
         self._written[number] = written = WrittenPolicy(number, policy, base)
@@ -147,10 +152,16 @@ class Policies:
     def remove(self, number: int) -> None:
         """Remove the policy written as `number`: no scope is held to it any more."""
         _, policy, base = self._written.pop(number)
+        self._sockets.forget(number)
         rooms = (base, len(policy.alternatives) - 1)
         entries = [key for key, _ in _entries(number, policy, base)]
         names = [key for key, _ in _names(number, policy)]
         self._remove(number, rooms, entries, names, [key for key, _ in _steps(number, policy)])
+
+    def look_for_sockets(self) -> None:
+        """Find the files of the Unix sockets that policies name again. Raises OSError."""
+        if not self._known:  # the sockets of an earlier exporter's policies stay as long as these do
+            self._sockets.look_again()
 
     @property
     def numbers(self) -> Collection[int]:

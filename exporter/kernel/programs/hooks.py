@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .kinds import Continuation, Hook, Program, Reserve, SecurityHook, Tracepoint
+from .kinds import ContextHook, Continuation, Hook, Program, Reserve, SecurityHook, Tracepoint
 from .objects import AttachType, ProgramType
 
 PROGRAMS: list[Program] = [
@@ -34,6 +34,9 @@ PROGRAMS: list[Program] = [
     SecurityHook("on_socket", "socket_create"),
     SecurityHook("on_bpf", "bpf"),
     SecurityHook("on_access", "ptrace_access_check"),
+    SecurityHook("on_listen", "socket_listen"),
+    SecurityHook("on_unix_connect", "unix_stream_connect"),
+    SecurityHook("on_unix_send", "unix_may_send"),
     Hook("on_query", ProgramType.CGROUP_SKB, AttachType.INET_EGRESS, "questions", 2),
     Reserve("on_frame", ProgramType.SCHED_CLS),
     Reserve("idle_frame", ProgramType.SCHED_CLS),
@@ -41,5 +44,11 @@ PROGRAMS: list[Program] = [
     Reserve("idle_setsockopt", ProgramType.CGROUP_SOCKOPT, AttachType.SETSOCKOPT),
     Tracepoint("on_sys_enter", "sys_enter", unless="on_socket on_bpf on_access"),
     Tracepoint("on_uring_submit", "io_uring_submit_req", is_optional=True, unless="on_socket"),
+    ContextHook(
+        "on_named_connect", ProgramType.CGROUP_SOCK_ADDR, AttachType.UNIX_CONNECT, unless="on_unix_connect"
+    ),
+    ContextHook(
+        "on_named_send", ProgramType.CGROUP_SOCK_ADDR, AttachType.UNIX_SENDMSG, unless="on_unix_send"
+    ),
 ]
 """In the order in which they are attached."""

@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from exporter.common.descriptors import closing_fd
 from exporter.common.errors import KernelError
-from exporter.kernel.compilation.btf import kernel_types
+from exporter.kernel.compilation.btf import KERNEL_CONTEXT, kernel_types
+from exporter.kernel.compilation.bytecode import INSTRUCTION
 from exporter.kernel.libc import system_call
 
 from .objects import (
@@ -145,6 +146,46 @@ class Hook(NamedTuple):
         return attach_to_cgroup(program, cgroup, self.attach_type)
 
 
+_CALL, _OF_THE_KERNEL = 0x85, 2 << 4  # BPF_JMP | BPF_CALL; BPF_PSEUDO_KFUNC_CALL in the source register
+_KERNEL_CONTEXT = 0x70000001  # BPF_CAST_TO_KERN_CTX in bpf/unix.bpf.c
+
+
+class ContextHook(NamedTuple):
+    """A program at a hook of the cgroup hierarchy that reads the kernel's own context of the hook.
+
+    It is left out where the kernel has no such hook (Linux 6.7), or no function that gives that context.
+    """
+
+    name: str
+    type: ProgramType
+    attach_type: AttachType
+    unless: str = ""
+    """As in `Tracepoint`."""
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the kernel loads a program for this hook."""
+        try:
+            return KERNEL_CONTEXT in kernel_types().functions and loads(self._place, _GO_ON)
+        except KernelError:
+            return False
+
+    @property
+    def _place(self) -> Place:
+        return Place(self.type, self.attach_type)
+
+    def load(self, code: bytes, maps: Sequence[int]) -> int:
+        """Load the program; return its descriptor. Raises VerifierError."""
+        asks = INSTRUCTION.pack(_CALL, 0, 0, _KERNEL_CONTEXT)
+        function = kernel_types().functions[KERNEL_CONTEXT]
+        calls = INSTRUCTION.pack(_CALL, _OF_THE_KERNEL, 0, function)
+        return load_program(self.name, self._place, code.replace(asks, calls), maps)
+
+    def attach(self, program: int, _maps: Mapping[str, int], cgroup: int) -> int | None:
+        """Attach the program; return the link's descriptor. Raises OSError."""
+        return attach_to_cgroup(program, cgroup, self.attach_type)
+
+
 class Continuation(NamedTuple):
     """A program that others tail-call through a map: it lasts while the map is pinned."""
 
@@ -177,15 +218,15 @@ class Reserve(NamedTuple):
         return load_program(self.name, Place(self.type, self.attach_type), code, maps)
 
 
-Program = Tracepoint | SecurityHook | Hook | Continuation | Reserve
+Program = Tracepoint | SecurityHook | Hook | ContextHook | Continuation | Reserve
 
 
 def is_needed(program: Program, attached: Collection[str]) -> bool:
     """Whether `program` isn't one that only stands in the place of others, all of which are `attached`."""
-    unless = program.unless.split() if isinstance(program, Tracepoint) else []
+    unless = program.unless.split() if isinstance(program, (Tracepoint, ContextHook)) else []
     return not unless or any(name not in attached for name in unless)
 
 
 def possible(programs: Sequence[Program]) -> list[Program]:
     """Return the programs without those for which the kernel has no hook."""
-    return [each for each in programs if not isinstance(each, SecurityHook) or each.is_there]
+    return [each for each in programs if not isinstance(each, (SecurityHook, ContextHook)) or each.is_there]

@@ -72,6 +72,8 @@ class AttachType(IntEnum):
     LSM_MAC = 27
     SOCK_RELEASE = 34
     TCX_EGRESS = 47
+    UNIX_CONNECT = 49
+    UNIX_SENDMSG = 50
 
 
 def create_map(spec: MapSpec) -> int:

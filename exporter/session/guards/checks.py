@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from exporter.pipeline.event_log import LOSS, TAMPER, EventLog
 from exporter.pipeline.job import Outlets
 from exporter.pipeline.metrics import Metrics
 from exporter.pipeline.procfs import has_ended
+from exporter.policy.model import Policy
 from exporter.session.messages import Messages, warn
 
 from .steering import Steering
@@ -49,11 +51,18 @@ class Owner:
     """The agent of the job's CI system, which keeps the token; None when none is known."""
 
 
-def frame_warnings(tracer: Tracer, *, is_enforced: bool) -> list[str]:
-    """Return a warning when a policy is enforced and this kernel can't stop the frames of packet sockets."""
-    if not is_enforced or tracer.frames.way is not AttachMethod.NONE:
+def enforcement_warnings(tracer: Tracer, policy: Policy | None, *, is_enforced: bool) -> list[str]:
+    """Return a warning for each part of an enforced `policy` that this kernel can't hold anybody to."""
+    if not is_enforced or policy is None:
         return []
-    return ["frames of packet sockets aren't stopped on this kernel: `ci-egress doctor` says what it needs"]
+    limits = []
+    if tracer.frames.way is AttachMethod.NONE:
+        limits.append("frames of packet sockets aren't stopped on this kernel")
+    if policy.names_sockets and not tracer.sees_sockets:
+        limits.append(
+            "rules for Unix sockets hold for the names that clients give, and a link is a way around"
+        )
+    return [f"{limit}: `ci-egress doctor` says what it needs" for limit in limits]
 
 
 class Guards:
@@ -76,6 +85,7 @@ class Guards:
         self._moved = set[Path]()
         self._is_end_forged = self._is_held_up = False
         self._agent = owner.agent
+        self._tracer, self._looking = tracer, Rhythm(_EVERY_S)
         self.is_left_alone = False
         """Whether the agent is gone, and with it the only process that may end the watch."""
         self._integrity = IntegrityCheck(tracer, outlets.metrics, self._lost, self._log)
@@ -94,6 +104,9 @@ class Guards:
         self.steering.look()
         self._integrity.tick()
         self._loss.tick()
+        if self._looking.is_time():
+            with suppress(OSError):  # it is tried again
+                self._tracer.scopes.look_for_sockets()
         self._tell_moved()
         self._tell_held_up()
 

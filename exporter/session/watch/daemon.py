@@ -30,7 +30,7 @@ from exporter.pipeline.job import Outlets
 from exporter.pipeline.procfs import Proc, all_pids
 from exporter.session.fail_on import futile
 from exporter.session.feed import LiveSource, find_everyone, kernel_counts
-from exporter.session.guards.checks import Guards, Owner, frame_warnings
+from exporter.session.guards.checks import Guards, Owner, enforcement_warnings
 from exporter.session.left_instances import tell_leftovers
 from exporter.session.left_processes import end_what_is_left, held_unless_asked
 from exporter.session.live_view import Ticker, screen, shown
@@ -101,7 +101,8 @@ def run(
         daemon.prepare()
         kernel.attach()
         tell_leftovers()
-        for limit in frame_warnings(tracer, is_enforced=given.policy is not None):
+        policy = given.policy.policy if given.policy else None
+        for limit in enforcement_warnings(tracer, policy, is_enforced=policy is not None):
             warn(limit)
         daemon.begin()
         notify("READY=1", environment)

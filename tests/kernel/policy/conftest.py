@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from tests.kernel.lab import Lab, Network
 
-_NEEDING = ("test_frames_sent.py", "test_refused_acts.py")
+_NEEDING = ("test_frames_sent.py", "test_refused_acts.py", "test_unix_connects.py")
 _TAKEN_OUT = pytest.StashKey[int]()
 
 
@@ -52,7 +52,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     """Say how many those were."""
     if number := config.stash.get(_TAKEN_OUT, 0):
         terminalreporter.write_line(
-            f"{' and '.join(_NEEDING)}: {number} tests of what security hooks refuse did not run: "
+            f"{', '.join(_NEEDING)}: {number} tests of what security hooks refuse did not run: "
             "this kernel takes no program there. Kernels of `make test-kernels` do.",
             yellow=True,
         )

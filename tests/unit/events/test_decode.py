@@ -27,6 +27,7 @@ from tests.unit.records import (
     EXEC,
     EXIT,
     FORK,
+    SOCKET_ACT,
     TAMPER,
 )
 
@@ -37,6 +38,7 @@ KINDS = {
     "exec": records.execed(EXEC)[0],
     "exit": records.exited(EXIT),
     "act": records.acted(ACT),
+    "act on a socket": records.acted(SOCKET_ACT),
     "dns": records.looked_up(ANSWER),
     "flow": records.flowed(ENDED),
     "aggregate": records.aggregated(AGGREGATE),
@@ -64,6 +66,8 @@ def decode(decoder: Decoder, *data: bytes) -> list[Event]:
         (records.execed(EXEC)[0], EXEC),
         (records.exited(EXIT), EXIT),
         (records.acted(ACT), ACT),
+        (records.acted(SOCKET_ACT), SOCKET_ACT),
+        (records.acted(SOCKET_ACT) + bytes(96), SOCKET_ACT),
         (records.looked_up(ASK), ASK),
         (records.looked_up(ANSWER), ANSWER),
         (records.flowed(ESTABLISHED), ESTABLISHED),

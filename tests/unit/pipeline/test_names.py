@@ -6,9 +6,11 @@ from collections.abc import Callable
 
 import pytest
 
+from exporter.common.net.addresses import UNIX
 from exporter.events.facts import ProcessKey
 from exporter.pipeline.names import Names, Resolver
 from tests.unit.dns_samples import ASKED, answer, answered, asked, lookup, mapped, query
+from tests.unit.records import AGGREGATE, SOCKET_ACT
 
 PEER = mapped("192.0.2.7")
 LATER = 10_000_000
@@ -275,3 +277,13 @@ def test_a_question_gives_its_name_and_one_that_cannot_be_read_none() -> None:
     names = Names()
     assert names.asked(asked(query("Registry.Example"))) == "registry.example"
     assert names.asked(asked(query("registry.example")[:-12], is_cut=True)) is None
+
+
+def test_a_unix_socket_has_one_name_and_acts_that_were_counted_have_it_too() -> None:
+    counted = AGGREGATE._replace(protocol=UNIX, peer=SOCKET_ACT.peer, peer_port=0)
+    names = Names()
+    assert names.socket_of(counted) is None
+    assert names.socket_of(SOCKET_ACT._replace(socket="/var/run/engine.sock")) == "/run/engine.sock"
+    assert names.socket_of(SOCKET_ACT) == names.socket_of(counted) == "/run/engine.sock"
+    other = SOCKET_ACT._replace(peer=bytes(16), socket="./first.sock")
+    assert [names.socket_of(each) for each in (other, other._replace(socket="/x"))] == ["./first.sock"] * 2

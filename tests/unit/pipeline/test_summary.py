@@ -94,7 +94,7 @@ def test_it_counts_destinations_by_process_chain_and_ends_with_the_account() -> 
         "192.0.2.7:443  tcp               3       2  12 bytes    1.5 MB  bash > curl",
         "192.0.2.7:443  tcp               1                              bash",
         "",
-        "on loopback",
+        "on this machine",
         "destination   transport  attempts  failed  sent  received  process chain",
         "127.0.0.1:80  tcp               1                          bash > curl",
         "",

@@ -68,7 +68,7 @@ def test_counts_come_next() -> None:
     counts = page(made).split("\n\n")[1]
     assert shown(counts).text().strip() == (
         "1,103 attempts to 2 destinations · 3 new · 3 would be denied · 2 failed"
-        " · 300.0 kB sent · 55.0 MB received · 9 on loopback · policy in audit"
+        " · 300.0 kB sent · 55.0 MB received · 9 on this machine · policy in audit"
     )
 
 
@@ -88,7 +88,7 @@ def test_the_order_is_denied_new_all_additions_trace_account() -> None:
         "New destinations",
         "Would be denied\n",
         "All destinations: 4",
-        "On loopback",
+        "On this machine",
         "Add to the baseline",
         "Allow in the policy",
         "docker ran",

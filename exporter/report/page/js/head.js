@@ -57,7 +57,7 @@ function completeness(job) {
 /** How many attempts left the machine, and how many didn’t. */
 function whereTo(job, what = "") {
   const [away, inside] = [sum(job.remote, "attempts"), sum(job.local, "attempts")];
-  return inside ? `${number(away)}${what} off this machine + ${number(inside)} on loopback` : "";
+  return inside ? `${number(away)}${what} off this machine + ${number(inside)} on it` : "";
 }
 
 /** A note where there is neither a baseline nor a policy: nothing was judged. */
@@ -88,7 +88,7 @@ function tilesOf(job, show) {
       ? tile(distinct(novel), "new", counted(sum(novel, "attempts"), "attempt"), "new", () => show({ novel: true }))
       : tile("–", "new", "no baseline to compare with", "", null),
     ...verdictTiles(job, show),
-    tile(away, "failed attempts", failed ? `and ${number(failed)} on loopback` : "refused, timed out, reset", "", () => show({ failed: true })),
+    tile(away, "failed attempts", failed ? `and ${number(failed)} on this machine` : "refused, timed out, reset", "", () => show({ failed: true })),
     tile(size(sum(rows, "received")) || "–", "received", `${size(sum(rows, "sent")) || "nothing"} sent`, "", null),
   );
 }

@@ -95,6 +95,7 @@ def test_the_functions_of_every_such_program_are_looked_up() -> None:
     """Else it would be left out on every kernel, and nothing would say so."""
     hooks = {program.hook for program in PROGRAMS if isinstance(program, SecurityHook)}
     wanted = {f"{prefix}_{hook}" for prefix in ("bpf_lsm", "security") for hook in hooks}
+    wanted.add(btf.KERNEL_CONTEXT)
     assert wanted == set(btf.FUNCTIONS)
 
 
