@@ -113,12 +113,15 @@ EGRESS = (
     Attribute(
         "server.address",
         STRING,
-        "the name that this job had resolved to the address, else the address",
+        "the name that this job had resolved to the address, else the address; of a Unix socket, its name",
         "git.example",
     ),
     Attribute("server.port", INT, "missing for protocols without ports", "443"),
     Attribute(
-        "network.peer.address", STRING, "where it really goes; IPv4-mapped IPv6 as IPv4", "198.51.100.10"
+        "network.peer.address",
+        STRING,
+        "where it really goes; IPv4-mapped IPv6 as IPv4; a Unix socket's name, `@name` if it is abstract",
+        "198.51.100.10",
     ),
     Attribute("network.peer.port", INT, "the port there", "443"),
     Attribute("network.local.address", STRING, "this end's, where it is known", "192.0.2.7"),
@@ -126,7 +129,7 @@ EGRESS = (
     Attribute(
         "network.transport",
         STRING,
-        "the IANA keyword in lower case: `tcp`, `udp`, `udplite`, `icmp`, `ipv6-icmp`, `sctp`, …",
+        "the IANA keyword in lower case: `tcp`, `udp`, `udplite`, `icmp`, `ipv6-icmp`, `sctp`, …; or `unix`",
         "tcp",
     ),
     Attribute("network.type", STRING, "`ipv4` or `ipv6`", "ipv4"),

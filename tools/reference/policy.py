@@ -5,7 +5,7 @@ from __future__ import annotations
 from exporter.jobs.providers import PROVIDERS
 from exporter.policy import entries, parse, rules
 from exporter.policy.endpoints import DEFAULT_PORT, NAME_MAX
-from exporter.policy.model import LOOPBACK, Effect, Mode, Name, Protocol, Rule
+from exporter.policy.model import ANY_SOCKET, LOOPBACK, Effect, Mode, Name, Protocol, Rule, SocketName
 from tools.reference.pages import block, code, codes, page, plain, table
 
 _KEYS = {
@@ -21,12 +21,11 @@ _KEYS = {
     "default is `false`",
     "jobs": "a mapping from keys to sections, which have more of these: for some jobs",
 }
+_PROTOCOLS = tuple(each.name.lower() for each in Protocol if each is not Protocol.UNIX)
 _RULE_KEYS = {
-    "host": "a name, `*.name`, an address or a network. It must be there",
+    "host": "a name, `*.name`, an address or a network; or `unix://` and a socket. It must be there",
     "ports": f'a list of ports, or `"*"` for all. Without it {DEFAULT_PORT} in `allow`, all in `deny`',
-    "protocol": f"{codes(protocol.name.lower() for protocol in Protocol)}. Without it `tcp`; in `deny`, "
-    f"without ports, "
-    "too, `any`",
+    "protocol": f"{codes(_PROTOCOLS)}. Without it `tcp`; in `deny`, without ports, too, `any`",
     "lineage": "executables, by name or absolute path, which must all be in the chain of processes",
 }
 _EXAMPLES = (
@@ -41,6 +40,9 @@ _EXAMPLES = (
     "udp://192.0.2.53:53",
     "icmp://192.0.2.1",
     "any://mirror.example",
+    "unix:///run/docker.sock",
+    "unix://@bus",
+    '"unix://*"',
     "{host: github.com, ports: [22, 443], lineage: [git]}",
     '{host: registry.example, ports: "*"}',
     "{host: 192.0.2.53, ports: [53], protocol: udp}",
@@ -52,7 +54,7 @@ _DECIDES = (
     "before every "
     "port, then deny before allow. On an address that two names share, deny wins. What no rule is about is "
     "denied, in "
-    "mode `audit` only told."
+    "mode `audit` only told; but a connect to a Unix socket is allowed."
 )
 
 
@@ -88,8 +90,8 @@ def text() -> str:
         "What they mean, by the reader itself:",
         table(head, examples),
         block(
-            "[PROTOCOL://]HOST[:PORT]\nPROTOCOL  "
-            + " | ".join(protocol.name.lower() for protocol in Protocol)
+            "[PROTOCOL://]HOST[:PORT] | unix:///PATH | unix://@NAME | unix://*\nPROTOCOL  "
+            + " | ".join(_PROTOCOLS)
             + "\nHOST      name | *.name | IPv4[/prefix] | [IPv6[/prefix]]\nPORT      1 to 65535 | *"
         ),
         f"Always allowed, without being named: {loopback}.",
@@ -125,6 +127,8 @@ def _meaning(rule: str, effect: Effect) -> str:
 
 
 def _words(rule: Rule) -> str:
+    if isinstance(rule.host, SocketName):
+        return "all Unix sockets of others" if rule.host.text == ANY_SOCKET else f"Unix socket `{rule.host}`"
     where = (
         f"names below `{rule.host.text}`"
         if isinstance(rule.host, Name) and rule.host.is_wildcard
