@@ -23,7 +23,7 @@ enum limits {
 	AGENT_NAME_ROOM = 56,
 	MARK_ROOM = 28,
 	SOCKET_NAME_ROOM = 108, /* bytes of a Unix socket's name */
-	UNIT_ROOM = 64 /* bytes of a systemd service's name, and its NUL */
+	UNIT_ROOM = 64		/* bytes of a systemd service's name, and its NUL */
 };
 
 enum record_kind {
