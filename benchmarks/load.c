@@ -5,6 +5,7 @@
  *
  *   load connect            TCP over loopback: socket, connect, accept, close
  *   load send               UDP over loopback: an unconnected sendto, and its receipt
+ *   load unix               a Unix socket of its own: socket, connect, accept, close
  *   load scan               UDP to another destination each time; none of it leaves the machine
  *   load bulk               16 MiB, received over loopback by TCP
  *   load spawn COMMAND...   COMMAND from fork to exit, its output thrown away
@@ -36,6 +37,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -48,6 +50,8 @@ struct load {
 	int peer; /* the socket that receives */
 	int sender;
 	struct sockaddr_in address; /* of peer */
+	struct sockaddr_un name;    /* of peer, if it is a Unix socket */
+	socklen_t name_size;
 	char **command;
 	posix_spawn_file_actions_t silence;
 };
@@ -96,6 +100,29 @@ static void do_connect(struct load *load)
 
 	setsockopt(client, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
 	check(connect(client, (struct sockaddr *)&load->address, sizeof(load->address)), "connect");
+	server = check(accept(load->peer, NULL, NULL), "accept");
+	close(client);
+	close(server);
+}
+
+static void prepare_unix(struct load *load)
+{
+	load->name.sun_family = AF_UNIX;
+	load->name_size = sizeof(load->name);
+	load->peer = check(socket(AF_UNIX, SOCK_STREAM, 0), "socket");
+	/* Without a name, the kernel gives it an abstract one. */
+	check(bind(load->peer, (struct sockaddr *)&load->name, sizeof(sa_family_t)), "bind");
+	check(getsockname(load->peer, (struct sockaddr *)&load->name, &load->name_size),
+	      "getsockname");
+	check(listen(load->peer, 1), "listen");
+}
+
+static void do_unix(struct load *load)
+{
+	int client = check(socket(AF_UNIX, SOCK_STREAM, 0), "socket");
+	int server;
+
+	check(connect(client, (struct sockaddr *)&load->name, load->name_size), "connect");
 	server = check(accept(load->peer, NULL, NULL), "accept");
 	close(client);
 	close(server);
@@ -252,6 +279,7 @@ static const struct kind {
 } kinds[] = {
 	{ "connect", prepare_connect, do_connect, now_ns },
 	{ "send", prepare_send, do_send, now_ns },
+	{ "unix", prepare_unix, do_unix, now_ns },
 	{ "scan", prepare_scan, do_scan, now_ns },
 	{ "bulk", prepare_bulk, do_bulk, now_ns },
 	{ "spawn", prepare_spawn, do_spawn, now_ns },
@@ -300,7 +328,7 @@ int main(int argc, char **argv)
 	int acts, i;
 
 	if (argc < 2)
-		errx(2, "usage: load connect | send | scan | bulk | spawn | cpu | hits | flood "
+		errx(2, "usage: load connect | send | unix | scan | bulk | spawn | cpu | hits | flood "
 			"[COMMAND...], or load first | until ADDRESS PORT");
 	if (!strcmp(argv[1], "hit"))
 		return hit();

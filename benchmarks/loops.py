@@ -1,8 +1,9 @@
 """How much longer connects, sends and a download take for the program that does them.
 
 What: the time of 4,000 connects over loopback (socket, connect, accept, close: a few microseconds, as short
-as a connect can be; across a network it takes a hundred times that), and of 6,000 datagrams, each sent by an
-unconnected sendto and received again, and of a download of 1 GiB over one connection.
+as a connect can be; across a network it takes a hundred times that), of 6,000 datagrams, each sent by an
+unconnected sendto and received again, of 8,000 connects to a Unix socket of the program's own, which cause
+no record, and of a download of 1 GiB over one connection.
 
 How: load.c by itself, with nothing attached to the kernel, against load.c under `ci-egress run`, which
 exports to files at the same time. One after the other, again and again, the order changing; each process
@@ -21,6 +22,7 @@ _ROUNDS = 41
 _NAMES = {
     "connect": "loop of connects over loopback",
     "send": "loop of sends over loopback",
+    "unix": "loop of connects to its own Unix socket",
     "bulk": "download over loopback",
 }
 
@@ -29,6 +31,7 @@ def measure(shop: Workshop) -> Iterator[Figure]:
     """Yield the ratios."""
     yield _loop(shop, "connect", 4_000, limit=LIMITS.connect_loop_ratio)
     yield _loop(shop, "send", 6_000, limit=LIMITS.send_loop_ratio)
+    yield _loop(shop, "unix", 8_000, limit=None)
     yield _loop(shop, "bulk", 64, limit=LIMITS.bulk_ratio)
 
 

@@ -17,6 +17,7 @@ from demo.sites import Beacon, UnreachableBeacon
 from tests.docs.pages import DOCS
 from tests.integration.receivers import wait_until
 from tests.launch import DEADLINE_S
+from tests.turns import turn, turn_left
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -89,7 +90,18 @@ def do(scratch: Path) -> list[Done]:
     programs.mkdir()
     (programs / "ci-egress").symlink_to(CI_EGRESS)
     shutil.copy(PIPELINE / "ci.sh", workspace)
-    return [_done(step, number, scratch) for number, step in enumerate(steps())]
+    done = []
+    for number, step in enumerate(steps()):
+        with _alone() if step.day == TURNED else nullcontext():
+            done.append(_done(step, number, scratch))
+    return done
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """No other test's watch of the host, without a policy to turn off, has the job, too."""
+    with turn_left(), turn(alone=True):
+        yield
 
 
 def _done(step: Step, number: int, scratch: Path) -> Done:

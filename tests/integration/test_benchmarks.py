@@ -22,6 +22,7 @@ def test_a_quick_benchmark_gives_its_figures() -> None:
     assert [figure["name"] for figure in told["figures"]] == [
         "loop of connects over loopback",
         "loop of sends over loopback",
+        "loop of connects to its own Unix socket",
         "download over loopback",
         "loop of connects, live",
         "scan of destinations, live",

@@ -38,8 +38,8 @@ HEAD = """\
 ci-egress needs Linux 5.15 or newer with BTF. What that means was tried on kernels that distributions ship:
 each is the newest of its series on that day, booted in a virtual machine with a Debian of about the same age.
 The last column is the machine of the run itself, whose kernel is no distribution's. A kernel that takes no
-programs at its security hooks stops the frames of packet sockets at interfaces alone, and refuses nobody's
-memory; `doctor` says on which this is so.
+programs at its security hooks stops the frames of packet sockets at interfaces alone, refuses nobody's
+memory, and knows Unix sockets by the names that clients give; `doctor` says on which this is so.
 
 This page is generated from the results of the last run of each, by `make kernels` after `make test-kernels`.
 The tests are those of `make test` that carry `@pytest.mark.everywhere`, and **yes** is that all of them

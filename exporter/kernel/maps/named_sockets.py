@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from exporter.common.errors import KernelError
 from exporter.common.net.unix_sockets import bound_names, digest, name_of
@@ -15,7 +16,7 @@ from exporter.kernel.bpf import Map
 from exporter.policy.executables import followed
 from exporter.policy.model import ANY_SOCKET, Rule, SocketName
 
-from .executables import inode_at
+from .executables import Inode, inode_at
 
 SOCKETS_MAX = 128
 """The most Unix sockets that all policies name, besides USUAL: each may take several entries of the map."""
@@ -44,8 +45,9 @@ class NamedSockets:
         self._map = table
         self._there = dict(table.items())
         self._named = {_OF_NO_POLICY: frozenset(USUAL)}
+        self._files = _Files()
         with suppress(OSError):  # `look_again` will do it
-            self._write(_entries(USUAL))
+            self._write(_entries(USUAL, self._files))
 
     def name(self, policy: int, rules: Iterable[Rule]) -> None:
         """Make the kernel recognise the sockets in the `rules` of the policy with the number `policy`.
@@ -60,7 +62,7 @@ class NamedSockets:
             what = f"more than {SOCKETS_MAX} Unix sockets, over all policies"
             raise KernelError(what, hint="name fewer; unix://* is all of them")
         try:
-            self._write(_entries(names))
+            self._write(_entries(names, self._files))
         except OSError as error:
             what = f"cannot write the policy's Unix sockets into the kernel: {error.strerror}"
             raise KernelError(what, hint="name fewer") from None
@@ -75,7 +77,7 @@ class NamedSockets:
 
         Raises OSError when a file can't be looked at; then the map still has what it had.
         """
-        now = dict(_entries(frozenset().union(*self._named.values())))
+        now = dict(_entries(frozenset().union(*self._named.values()), self._files))
         self._write(now.items())
         for key in self._there.keys() - now.keys():
             self._map.delete(key)
@@ -88,21 +90,60 @@ class NamedSockets:
                 self._there[key] = value
 
 
-def _entries(names: Iterable[str]) -> Iterator[tuple[bytes, bytes]]:
+class _File(NamedTuple):
+    """The file of a socket, without links in its path."""
+
+    path: Path
+    inode: Inode
+
+
+class _Files:
+    """The files of sockets; each is identified anew only when another one is in its place."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[tuple[int, ...], _File | None]] = {}
+
+    def of(self, name: str) -> _File | None:
+        """Find the file of a socket; None where there is none, or where not only root may change it.
+
+        Raises OSError when it can't be found out.
+        """
+        if not name.startswith("/"):
+            return None
+        try:
+            status = Path(name).stat()
+        except (FileNotFoundError, NotADirectoryError):
+            self._known.pop(name, None)
+            return None
+        mark = (status.st_dev, status.st_ino, status.st_ctime_ns)
+        known = self._known.get(name)
+        if known is None or known[0] != mark:
+            known = self._known[name] = (mark, _identified(Path(name)))
+        return known[1]
+
+
+def _identified(path: Path) -> _File | None:
+    file = followed(path)
+    if file is None:
+        return None
+    inode = inode_at(file)
+    if inode is None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(file))
+    return _File(file, inode)
+
+
+def _entries(names: Iterable[str], files: _Files) -> Iterator[tuple[bytes, bytes]]:
     """Yield keys and values. A later entry replaces an earlier one with the same key. Raises OSError.
 
     Where two names lead to one file, it is the one that comes first in the alphabet.
     """
     for name in sorted(names, reverse=True):
         value = digest(name_of(name))
-        file = followed(Path(name)) if name.startswith("/") else None
-        for alias in bound_names(name) | (bound_names(str(file)) if file else set()):
+        file = files.of(name)
+        for alias in bound_names(name) | (bound_names(str(file.path)) if file else set()):
             yield _by_name(digest(name_of(alias))), value
         if file is not None:
-            inode = inode_at(file)
-            if inode is None:
-                raise OSError(errno.EIO, os.strerror(errno.EIO), str(file))
-            yield wire.SOCKET_KEY.pack(inode.number, inode.device, 1), value
+            yield wire.SOCKET_KEY.pack(file.inode.number, file.inode.device, 1), value
     for name in names:
         yield _by_name(digest(name_of(name))), digest(name_of(name))
 
