@@ -187,8 +187,9 @@ def _switch(
 def _switched(row: _Row, mode: JobMode) -> bool | None:
     """Switch the job of `row` to `mode`, and print the result.
 
-    Returns True when `mode` applies to all acts that its policy denies, False when packet sockets can still
-    send frames against it, and None when the job couldn't be switched.
+    Returns True when `mode` applies to all acts that its policy denies, or when there is no policy to turn
+    off; False when packet sockets can still send frames against it, and None when the job couldn't be
+    switched.
     """
     from exporter.kernel.instances.control import switch
 
@@ -197,6 +198,9 @@ def _switched(row: _Row, mode: JobMode) -> bool | None:
         _failed(f"{what}; use that one, or end it: `ci-egress stop {row.instance.name}`")
         return None
     name = f"{row.job.job.label} (instance {row.instance.name})"
+    if (mode.name, row.job.mode.name) == ("AUDIT", "NONE"):
+        _say(f"{name}: held to no policy")
+        return True
     try:
         gaps = switch(row.job, mode, by=caller())
     except KernelError as error:

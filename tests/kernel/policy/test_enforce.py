@@ -173,7 +173,7 @@ def test_what_selects_nothing_is_an_error(host: Host, tmp_path: Path) -> None:
         assert host.modes() == [("audit", "audit")]
 
 
-def test_a_job_without_a_policy_is_refused_by_name(host: Host, tmp_path: Path) -> None:
+def test_a_job_without_a_policy_is_refused_by_name_and_may_be_turned_off(host: Host, tmp_path: Path) -> None:
     with (
         host.running(agent(), tmp_path / "a", env=job("group/plain", "build")) as plain,
         host.running(agent(), tmp_path / "b", *AUDITED) as audited,
@@ -186,6 +186,11 @@ def test_a_job_without_a_policy_is_refused_by_name(host: Host, tmp_path: Path) -
         assert rows["run"]["effective"] == "enforce"
         plain_row = rows["group/plain/build"]
         assert (plain_row["requested"], plain_row["effective"], plain_row["rules"]) == (None, None, 0)
+        off = host.ci_egress("enforce", "off")
+        assert sorted(line.partition("): ")[2] for line in off.stdout.splitlines()) == [
+            "auditing",
+            "held to no policy",
+        ]
 
 
 def test_a_long_name_is_cut_in_whole_characters(host: Host, tmp_path: Path) -> None:
