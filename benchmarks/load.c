@@ -328,8 +328,9 @@ int main(int argc, char **argv)
 	int acts, i;
 
 	if (argc < 2)
-		errx(2, "usage: load connect | send | unix | scan | bulk | spawn | cpu | hits | flood "
-			"[COMMAND...], or load first | until ADDRESS PORT");
+		errx(2,
+		     "usage: load connect | send | unix | scan | bulk | spawn | cpu | hits | flood "
+		     "[COMMAND...], or load first | until ADDRESS PORT");
 	if (!strcmp(argv[1], "hit"))
 		return hit();
 	if (!strcmp(argv[1], "flood"))
