@@ -29,7 +29,7 @@ def test_what_is_new_and_against_the_policy_comes_first_and_the_loopback_is_apar
     assert destinations(page)[:2] == FIRST
     assert destinations(page)[-1] == "192.0.2.53:53"
     assert "127.0.0.1:5432" not in destinations(page)
-    page.click("text=On this machine’s own loopback")
+    page.click("text=On this machine:")
     expect(page.locator("details.loopback tr.row")).to_have_text(re.compile(r"^127\.0\.0\.1:5432"))
 
 

@@ -107,12 +107,13 @@ class Job {
     return textAt(this.acts.line[act]) || (program < 0 ? "" : this.tree.line(program));
   }
 
+  /** Rows to look at: of what left this machine, and of what a policy is against. */
   get remote() {
-    return this.rows.filter((row) => !row.loopback);
+    return this.rows.filter((row) => !row.loopback || row.isAgainst);
   }
 
   get local() {
-    return this.rows.filter((row) => row.loopback);
+    return this.rows.filter((row) => row.loopback && !row.isAgainst);
   }
 }
 

@@ -56,7 +56,7 @@ function completeness(job) {
 
 /** How many attempts left the machine, and how many didn’t. */
 function whereTo(job, what = "") {
-  const [away, inside] = [sum(job.remote, "attempts"), sum(job.local, "attempts")];
+  const [away, inside] = [false, true].map((here) => sum(job.rows.filter((row) => Boolean(row.loopback) === here), "attempts"));
   return inside ? `${number(away)}${what} off this machine + ${number(inside)} on it` : "";
 }
 

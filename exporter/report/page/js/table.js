@@ -185,7 +185,7 @@ function destinationsView(job) {
   const table = new DestinationTable(job, job.remote, "Destinations");
   const local = job.local;
   const element = h("div", {}, job.remote.length ? table.element : h("p", { class: "empty" }, "None of its processes reached beyond this machine."));
-  if (local.length) element.append(later("loopback", `On this machine’s own loopback: ${counted(sum(local, "attempts"), "attempt")}`,
+  if (local.length) element.append(later("loopback", `On this machine: ${counted(sum(local, "attempts"), "attempt")}`,
     () => new DestinationTable(job, local, "Loopback").element));
   return { element, filter: (filters) => table.filter(filters) };
 }

@@ -139,7 +139,7 @@ class TreeView {
       h("span", { class: "line" }, h("span", { class: "to", "aria-hidden": "true" }, "→"),
         h("span", { class: "destination" }, row.destination), row.transport !== "tcp" && h("span", { class: "muted" }, ` ${row.transport}`),
         askedText([...leaf.asked]),
-        h("span", { class: "signals" }, row.loopback && badge("", "loopback"), ...signals(row)),
+        h("span", { class: "signals" }, row.loopback && badge("", row.transport === "unix" ? "Unix socket" : "loopback"), ...signals(row)),
         h("span", { class: "count muted" }, told)));
     item.leaf = leaf;
     return item;
