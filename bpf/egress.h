@@ -22,6 +22,7 @@ enum limits {
 	MESSAGE_ROOM = 2048,	 /* bytes of a DNS message in one record */
 	AGENT_NAME_ROOM = 56,
 	MARK_ROOM = 28,
+	FILE_NAMES_MAX = 4,	/* names that policies have for a Unix socket's file */
 	SOCKET_NAME_ROOM = 108, /* bytes of a Unix socket's name */
 	UNIT_ROOM = 64		/* bytes of a systemd service's name, and its NUL */
 };
@@ -531,11 +532,14 @@ struct exe_key {
 	u32 pad;
 };
 
-/* A Unix socket that a policy names: its file's inode and device, or the digest of a name. */
+/*
+ * A Unix socket that a policy names: the digest of a name, or its file's inode and device, with a
+ * number for each of the names that policies have for that file.
+ */
 struct socket_key {
 	u64 first;
 	u64 other;
-	u32 is_inode;
+	u32 number; /* from 1; 0 for a name */
 	u32 pad;
 };
 

@@ -83,29 +83,30 @@ static inline void digest(const struct socket_name *name, struct socket_value *i
 }
 
 /*
- * Replace the digest of a socket's name by that of the name that user space has for the socket, if
- * it has one: the socket is known by its file's inode, if there is one, and by names of it. Return
- * whether user space names it.
+ * Replace the digest of a socket's name by that of the name that user space has for it, if it has
+ * one. Return whether it has.
  */
-static inline int take_own_name(u64 inode, struct socket_value *peer)
+static inline int take_own_name(struct socket_value *peer)
 {
-	struct socket_key key = {
-		.first = pointer_at(inode, INODE_NUMBER),
-		.other = number_at(pointer_at(inode, INODE_SUPER), SUPER_DEVICE),
-		.is_inode = 1,
-	};
-	struct socket_value *known = inode ? named_sockets.lookup(&key) : 0;
+	struct socket_key key = { .first = peer->first, .other = peer->other };
+	struct socket_value *known = named_sockets.lookup(&key);
 
-	if (!known) {
-		key.first = peer->first;
-		key.other = peer->other;
-		key.is_inode = 0;
-		known = named_sockets.lookup(&key);
-	}
 	if (!known)
 		return 0;
 	*peer = *known;
 	return 1;
+}
+
+/* Return the digest of a name that user space has for the file with this inode; null if none. */
+static inline struct socket_value *name_of_file(u64 inode, u32 number)
+{
+	struct socket_key key = {
+		.first = pointer_at(inode, INODE_NUMBER),
+		.other = number_at(pointer_at(inode, INODE_SUPER), SUPER_DEVICE),
+		.number = number,
+	};
+
+	return inode ? named_sockets.lookup(&key) : 0;
 }
 
 /*
@@ -131,12 +132,9 @@ static inline u32 listener_of(u64 sock)
 static inline int is_of_same_job(const struct proc_value *proc, u64 sock)
 {
 	u32 pid = listener_of(sock), scope, early, is_guest;
+	struct proc_value *other = pid ? entry_of(pid) : 0; /* a zombie has none, either */
 
-	if (pid) {
-		struct proc_value *other = entry_of(pid);
-
-		if (!other)
-			return 0;
+	if (other) {
 		scope = scope_of(other);
 		early = other->early;
 		is_guest = other->is_guest;
@@ -149,21 +147,27 @@ static inline int is_of_same_job(const struct proc_value *proc, u64 sock)
 		early = noted->early;
 		is_guest = noted->is_guest;
 	}
-	if (scope && scope == proc->scope)
-		return 1;
+	if (scope && proc->scope)
+		return scope == proc->scope;
 	if (early && early == proc->early)
 		return 1;
 	return !scope && !early && !proc->scope && !proc->early && is_guest;
 }
 
-/* Fill in policy, verdict and rule. Whatever no rule denies is allowed: no packet leaves by it. */
-static inline void judge_socket(struct act_value *act, const struct proc_value *proc)
+/*
+ * Judge the act by one name of its socket: fill in policy, verdict and rule. Whatever no rule
+ * denies is allowed: no packet leaves by it. Return whether a rule denies it, in whatever mode.
+ */
+static inline int judge_name(struct act_value *act, const struct proc_value *proc,
+			     const struct socket_value *name)
 {
 	struct mode_value *mode = mode_of(proc);
 
+	__builtin_memcpy(act->key.peer, name, sizeof(act->key.peer));
 	act->scope = proc->scope;
+	act->rule = 0;
 	if (!mode)
-		return;
+		return 0;
 
 	u32 is_enforcing = mode->is_enforcing;
 	struct policy_key key = {
@@ -180,10 +184,35 @@ static inline void judge_socket(struct act_value *act, const struct proc_value *
 	FORGET(key);
 	choice = choice_of(&key, act->held);
 	if (!choice)
-		return;
+		return 0;
 	act->rule = choice->rule;
-	if (choice->verdict == VERDICT_DENY)
-		act->key.verdict = is_enforcing ? VERDICT_DENY : VERDICT_AUDIT;
+	if (choice->verdict != VERDICT_DENY)
+		return 0;
+	act->key.verdict = is_enforcing ? VERDICT_DENY : VERDICT_AUDIT;
+	return 1;
+}
+
+/*
+ * Judge the act by all names of its socket: that of `peer`, and those that policies have for its
+ * file. A job can't choose any of them, so one that is denied is enough.
+ */
+static inline void judge_socket(struct act_value *act, const struct proc_value *proc,
+				const struct socket_value *peer, u64 inode)
+{
+	u32 number;
+
+	if (judge_name(act, proc, peer))
+		return;
+#pragma clang loop unroll(disable)
+	for (number = 1; number <= FILE_NAMES_MAX; number++) {
+		struct socket_value *name = name_of_file(inode, number);
+
+		if (!name)
+			break;
+		if (judge_name(act, proc, name))
+			return;
+	}
+	judge_name(act, proc, peer);
 }
 
 /* Report an act on a Unix socket, as `report` does with others. */
@@ -218,17 +247,17 @@ static inline void report_socket(struct act_value *act, u32 pid, const struct pr
 
 /* Judge and report an act; return whether it is denied. */
 static inline u32 act_by_name(u32 kind, const struct proc_value *proc,
-			      const struct socket_name *name, const struct socket_value *peer)
+			      const struct socket_name *name, const struct socket_value *peer,
+			      u64 inode)
 {
 	u64 pid_tgid = bpf_get_current_pid_tgid();
 	struct act_value act = {};
 
-	__builtin_memcpy(act.key.peer, peer, sizeof(act.key.peer));
 	act.key.protocol = PROTOCOL_UNIX;
 	act.key.act = kind;
 	act.tid = pid_tgid;
 	act.uid = bpf_get_current_uid_gid();
-	judge_socket(&act, proc);
+	judge_socket(&act, proc, peer, inode);
 
 	u32 is_denied = act.key.verdict == VERDICT_DENY;
 
@@ -249,6 +278,7 @@ static inline int act_on_socket(u64 sock, u32 kind)
 	struct socket_name name;
 	struct socket_value peer;
 	u64 address = pointer_at(sock, UNIX_ADDRESS);
+	u64 inode = pointer_at(pointer_at(sock, UNIX_DENTRY), DENTRY_INODE);
 	u32 is_named;
 
 	if (!address || !read_of_job(&proc))
@@ -256,10 +286,10 @@ static inline int act_on_socket(u64 sock, u32 kind)
 	read_name(member_of(address, UNIX_ADDRESS_NAME), number_at(address, UNIX_ADDRESS_SIZE),
 		  &name);
 	digest(&name, &peer);
-	is_named = take_own_name(pointer_at(pointer_at(sock, UNIX_DENTRY), DENTRY_INODE), &peer);
+	is_named = take_own_name(&peer) || name_of_file(inode, 1);
 	if (kind == ACT_SEND ? !is_named : is_of_same_job(&proc, sock))
 		return 0;
-	return answer(act_by_name(kind, &proc, &name, &peer));
+	return answer(act_by_name(kind, &proc, &name, &peer, inode));
 }
 
 /* An entry about an earlier socket at this address is of no use any more. */
@@ -314,9 +344,9 @@ static inline int act_on_given_name(struct bpf_sock_addr *ctx, u32 kind)
 	read_name(pointer_at(context, CONTEXT_ADDRESS), number_at(context, CONTEXT_ADDRESS_SIZE),
 		  &name);
 	digest(&name, &peer);
-	if (!take_own_name(0, &peer))
+	if (!take_own_name(&peer))
 		return ALLOW;
-	return act_by_name(kind, &proc, &name, &peer) ? DENY : ALLOW;
+	return act_by_name(kind, &proc, &name, &peer, 0) ? DENY : ALLOW;
 }
 
 HOOK_IF_THERE_UNLESS("cgroup/connect_unix", on_unix_connect)

@@ -7,7 +7,7 @@ from ipaddress import IPv6Address, ip_address
 from typing import NamedTuple
 
 from exporter.common.net.addresses import UNIX, protocol_of
-from exporter.common.net.unix_sockets import NAME_MAX, digest, is_socket_name, name_of
+from exporter.common.net.unix_sockets import NAME_MAX, digest, is_socket_name, name_of, plain_name
 from exporter.events.programs import Lineage
 from exporter.jobs.claims import recorded
 from exporter.policy.decide import Decision, EgressRequest, decide
@@ -85,7 +85,7 @@ class Judge:
 
 def _digest(socket: str | None) -> Address | None:
     try:
-        name = name_of(socket) if socket and is_socket_name(socket) else b""
+        name = name_of(plain_name(socket)) if socket and is_socket_name(socket) else b""
     except UnicodeEncodeError:
         return None
     return IPv6Address(digest(name)) if 0 < len(name) <= NAME_MAX else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-LAYOUT = 0x62C7DB0D
+LAYOUT = 0x9CC9AC2E
 """Edition of the layout; every record and every pinned instance carries it."""
 
 ARGUMENTS_PIECE = 4096
@@ -16,6 +16,7 @@ CGROUP_ROOM = 96
 MESSAGE_ROOM = 2048
 AGENT_NAME_ROOM = 56
 MARK_ROOM = 28
+FILE_NAMES_MAX = 4
 SOCKET_NAME_ROOM = 108
 UNIT_ROOM = 64
 
@@ -692,7 +693,7 @@ class SocketKey(NamedTuple):
 
     first: int
     other: int
-    is_inode: int
+    number: int
 
     @classmethod
     def unpack(cls, data: bytes) -> SocketKey:
@@ -1234,7 +1235,7 @@ OFFSETS = {
         },
     ),
     "exe_key": (16, {"inode": 0, "device": 8}),
-    "socket_key": (24, {"first": 0, "other": 8, "is_inode": 16}),
+    "socket_key": (24, {"first": 0, "other": 8, "number": 16}),
     "socket_value": (16, {"first": 0, "other": 8}),
     "exe_value": (24, {"bits": 0, "ctime_sec": 8, "ctime_nsec": 16}),
     "candidate_key": (16, {"born_ns": 0, "tgid": 8, "program": 12}),

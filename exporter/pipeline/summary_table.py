@@ -180,7 +180,7 @@ def shortened(chain: tuple[str, ...]) -> tuple[str, ...]:
 def _columns(rows: Sequence[Counted]) -> Iterator[_Column]:
     if any(row.novel for row, _ in rows):
         yield _Column("", lambda row, _: "new" if row.novel else "")
-    yield _Column("destination", lambda row, _: row.destination, is_long=True)
+    yield _Column("destination", lambda row, _: printable(row.destination), is_long=True)
     yield _Column("transport", lambda row, _: row.transport or "?")
     if any(row.verdict != ALLOWED for row, _ in rows):
         yield _Column("verdict", lambda row, _: VERDICT_WORDS[row.verdict])

@@ -71,13 +71,13 @@ def find(executable: str, directories: Sequence[Path] = DIRECTORIES) -> FoundFil
 
 
 def followed(path: Path) -> Path | None:
-    """Return the file that `path` leads to; None if there is none, or if others than root can change that.
+    """Return the file that `path` leads to; None if others than root can have it lead elsewhere.
 
-    Raises OSError when it can't be found out.
+    The file itself may be anybody's. Raises OSError when there is none, or it can't be found out.
     """
     try:
-        return _walk(path)
-    except (_UnfitError, FileNotFoundError, NotADirectoryError):
+        return _walk(path, is_file_roots=False)
+    except _UnfitError:
         return None
 
 
@@ -126,8 +126,11 @@ def _fit(path: Path) -> Path:
     return real
 
 
-def _walk(path: Path) -> Path:
-    """Follow `path` link by link. Raises _UnfitError where a step of it isn't only root's to change."""
+def _walk(path: Path, *, is_file_roots: bool = True) -> Path:
+    """Follow `path` link by link. Raises _UnfitError where a step of it isn't only root's to change.
+
+    Without `is_file_roots`, the last step, if it is no link, may be anybody's.
+    """
     at, pending = Path("/"), list(reversed(path.parts[1:]))
     links = 0
     _require_roots(at, at.lstat())
@@ -138,8 +141,10 @@ def _walk(path: Path) -> Path:
             continue
         step = at / name
         status = step.lstat()
-        _require_roots(step, status)
-        if not stat.S_ISLNK(status.st_mode):
+        is_link = stat.S_ISLNK(status.st_mode)
+        if is_file_roots or pending or is_link:
+            _require_roots(step, status)
+        if not is_link:
             at = step
             continue
         links += 1

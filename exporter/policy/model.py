@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from exporter.common.net.addresses import POLICY_UNIX
 from exporter.common.net.dns_messages import DNS_PORT
-from exporter.common.net.unix_sockets import digest, name_of
+from exporter.common.net.unix_sockets import digest, name_of, plain_name
 
 if TYPE_CHECKING:
     from .keys import Key
@@ -95,7 +95,7 @@ class SocketName(NamedTuple):
         """The digests that stand for it in the kernel's maps, as addresses."""
         if self.text == ANY_SOCKET:
             return IPv6Network((0, 0))
-        return IPv6Network(digest(name_of(self.text)))
+        return IPv6Network(digest(name_of(plain_name(self.text))))
 
     def __str__(self) -> str:
         """Return it as a policy file has it, without the scheme."""

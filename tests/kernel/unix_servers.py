@@ -31,8 +31,10 @@ def server(name: str, kind: int = socket.SOCK_STREAM) -> Iterator[None]:
         listening.listen()
         with ThreadPoolExecutor(1) as accepting:
             accepting.submit(_accept, listening)
-            yield
-            listening.shutdown(socket.SHUT_RDWR)
+            try:
+                yield
+            finally:
+                listening.shutdown(socket.SHUT_RDWR)
 
 
 def _accept(listening: socket.socket) -> None:

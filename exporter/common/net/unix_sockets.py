@@ -51,15 +51,22 @@ def digest(name: bytes) -> bytes:
     )
 
 
+def plain_name(text: str) -> str:
+    """Return the name by which a socket goes here: /run/x.sock for /var/run/x.sock."""
+    return text.replace(_VAR_RUN, _RUN, 1) if text.startswith(_VAR_RUN) else text
+
+
 def bound_names(name: str) -> set[str]:
     """Return the names to which the owner of the socket `name` may have bound it: /run is also /var/run."""
-    return {name, name.replace(_RUN, _VAR_RUN, 1) if name.startswith(_RUN) else name}
+    for one, other in ((_RUN, _VAR_RUN), (_VAR_RUN, _RUN)):
+        if name.startswith(one):
+            return {name, name.replace(one, other, 1)}
+    return {name}
 
 
 def named_by(digested: bytes, name: str) -> str:
     """Return that name of the socket `name` whose digest is `digested`; `name` itself if none is."""
-    plain = name.replace(_VAR_RUN, _RUN, 1) if name.startswith(_VAR_RUN) else name
-    return plain if digest(name_of(plain)) == digested else name
+    return next((each for each in bound_names(name) if digest(name_of(each)) == digested), name)
 
 
 def _mixed(half: int, words: list[int], factor: int, shift: int) -> int:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable, Iterator
+from collections import Counter, deque
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from exporter.common.errors import KernelError
-from exporter.common.net.unix_sockets import bound_names, digest, name_of
+from exporter.common.net.unix_sockets import bound_names, digest, name_of, plain_name
 from exporter.events import wire
 from exporter.kernel.bpf import Map
 from exporter.policy.executables import followed
-from exporter.policy.model import ANY_SOCKET, Rule, SocketName
+from exporter.policy.model import ANY_SOCKET, Effect, Rule, SocketName
 
 from .executables import Inode, inode_at
 
@@ -29,65 +30,97 @@ USUAL = (
 )
 """The sockets that are known without any policy, as their owners document them: of container engines, of
 machine managers, and of the system's services. Whoever may use one gets nearly anything done."""
-_OF_NO_POLICY = 0
+FILES_MAX = 4
+"""The most files of one name that are known at once."""
+
+
+class _Names(NamedTuple):
+    """The sockets that the rules of a policy name."""
+
+    allowed: frozenset[str] = frozenset()
+    denied: frozenset[str] = frozenset()
 
 
 class NamedSockets:
     """The map `named_sockets`: which sockets the kernel takes for one that a rule names.
 
-    A socket is known by its file, whatever path leads there in whatever mount namespace; and by the name that
-    its owner bound it to, until its new file has been seen when it was made anew. A file counts only where
-    nobody but root can put another one in its place.
+    A socket is known by the name that its owner bound it to. One that is denied is also known by its file,
+    whatever path leads there in whatever mount namespace; it stays known when the path leads elsewhere, since
+    a job that runs as root can bring that about. For the same reason no file makes a socket an allowed one.
     """
 
     def __init__(self, table: Map) -> None:
         """Read the sockets that the map has: an exporter that ended may have named some."""
         self._map = table
         self._there = dict(table.items())
-        self._named = {_OF_NO_POLICY: frozenset(USUAL)}
+        self._named = dict[int, _Names]()
         self._files = _Files()
-        with suppress(OSError):  # `look_again` will do it
-            self._write(_entries(USUAL, self._files))
+        self._write(self._entries())
 
     def name(self, policy: int, rules: Iterable[Rule]) -> None:
         """Make the kernel recognise the sockets in the `rules` of the policy with the number `policy`.
 
         Raises KernelError when there are too many.
         """
-        hosts = (rule.host for rule in rules)
-        names = frozenset(
-            host.text for host in hosts if isinstance(host, SocketName) and host.text != ANY_SOCKET
-        )
-        if len(names.union(*self._named.values()).difference(USUAL)) > SOCKETS_MAX:
+        self._named[policy] = _names_in(rules)
+        if len(self._all().difference(USUAL)) > SOCKETS_MAX:
+            del self._named[policy]
             what = f"more than {SOCKETS_MAX} Unix sockets, over all policies"
             raise KernelError(what, hint="name fewer; unix://* is all of them")
         try:
-            self._write(_entries(names, self._files))
+            self._write(self._entries())
         except OSError as error:
+            del self._named[policy]
             what = f"cannot write the policy's Unix sockets into the kernel: {error.strerror}"
             raise KernelError(what, hint="name fewer") from None
-        self._named[policy] = names
 
     def forget(self, policy: int) -> None:
         """Forget the sockets of a policy; `look_again` removes those that no other policy names."""
         self._named.pop(policy, None)
 
     def look_again(self) -> None:
-        """Find the files of the sockets again: a server that starts anew makes a new file.
-
-        Raises OSError when a file can't be looked at; then the map still has what it had.
-        """
-        now = dict(_entries(frozenset().union(*self._named.values()), self._files))
-        self._write(now.items())
+        """Find the files of the sockets again: a server that starts anew makes a new file. Raises OSError."""
+        now = self._entries()
+        self._write(now)
         for key in self._there.keys() - now.keys():
             self._map.delete(key)
             del self._there[key]
 
-    def _write(self, entries: Iterable[tuple[bytes, bytes]]) -> None:
-        for key, value in entries:
+    def _write(self, entries: Mapping[bytes, bytes]) -> None:
+        for key, value in entries.items():
             if self._there.get(key) != value:
                 self._map.update(key, value)
                 self._there[key] = value
+
+    def _all(self) -> frozenset[str]:
+        return frozenset(USUAL).union(*(names.allowed | names.denied for names in self._named.values()))
+
+    def _entries(self) -> dict[bytes, bytes]:
+        """Return keys and values; a file has the names that are denied, up to FILE_NAMES_MAX."""
+        allowed = frozenset[str]().union(*(names.allowed for names in self._named.values()))
+        denied = frozenset[str]().union(*(names.denied for names in self._named.values()))
+        by_file = denied | (frozenset(USUAL) - allowed)
+        self._files.keep(by_file)
+        entries, numbers = dict[bytes, bytes](), Counter[Inode]()
+        for name in sorted(self._all(), key=lambda each: (each not in denied, each)):
+            value, files = digest(name_of(name)), self._files.of(name) if name in by_file else []
+            for file in files:
+                numbers[file.inode] += 1
+                if numbers[file.inode] <= wire.FILE_NAMES_MAX:
+                    where = (file.inode.number, file.inode.device, numbers[file.inode])
+                    entries[wire.SOCKET_KEY.pack(*where)] = value
+            for each in (name, *(str(file.path) for file in files)):
+                entries |= {_by_name(digest(name_of(alias))): value for alias in bound_names(each)}
+        own = {name: digest(name_of(name)) for name in self._all()}
+        return entries | {_by_name(value): value for value in own.values()}
+
+
+def _names_in(rules: Iterable[Rule]) -> _Names:
+    named: dict[Effect, set[str]] = {Effect.ALLOW: set(), Effect.DENY: set()}
+    for rule in rules:
+        if isinstance(rule.host, SocketName) and rule.host.text != ANY_SOCKET:
+            named[rule.effect].add(plain_name(rule.host.text))
+    return _Names(frozenset(named[Effect.ALLOW]), frozenset(named[Effect.DENY]))
 
 
 class _File(NamedTuple):
@@ -98,54 +131,45 @@ class _File(NamedTuple):
 
 
 class _Files:
-    """The files of sockets; each is identified anew only when another one is in its place."""
+    """The files of sockets, each identified when it is found in its place for the first time."""
 
     def __init__(self) -> None:
-        self._known: dict[str, tuple[tuple[int, ...], _File | None]] = {}
+        self._latest: dict[str, tuple[int, ...]] = {}
+        self._known: dict[str, deque[_File]] = {}
 
-    def of(self, name: str) -> _File | None:
-        """Find the file of a socket; None where there is none, or where not only root may change it.
+    def keep(self, names: Collection[str]) -> None:
+        """Forget the files of all other names."""
+        for name in self._known.keys() - names:
+            del self._known[name]
+            self._latest.pop(name, None)
 
-        Raises OSError when it can't be found out.
-        """
-        if not name.startswith("/"):
-            return None
-        try:
-            status = Path(name).stat()
-        except (FileNotFoundError, NotADirectoryError):
-            self._known.pop(name, None)
-            return None
-        mark = (status.st_dev, status.st_ino, status.st_ctime_ns)
-        known = self._known.get(name)
-        if known is None or known[0] != mark:
-            known = self._known[name] = (mark, _identified(Path(name)))
-        return known[1]
+    def of(self, name: str) -> list[_File]:
+        """Return the file of a socket, and its last ones; of those that nobody but root put there."""
+        known = self._known.setdefault(name, deque(maxlen=FILES_MAX))
+        if name.startswith("/"):
+            with suppress(OSError):  # there is none, or it is looked for again in a second
+                status = Path(name).stat()
+                mark = (status.st_dev, status.st_ino, status.st_ctime_ns)
+                if self._latest.get(name) != mark:
+                    file = _identified(Path(name))
+                    if file is not None and file not in known:
+                        known.append(file)
+                    self._latest[name] = mark
+        return list(known)
 
 
 def _identified(path: Path) -> _File | None:
+    """Identify the file at `path`; None where somebody else than root may put another one there.
+
+    Raises OSError.
+    """
     file = followed(path)
     if file is None:
         return None
     inode = inode_at(file)
     if inode is None:
         raise OSError(errno.EIO, os.strerror(errno.EIO), str(file))
-    return _File(file, inode)
-
-
-def _entries(names: Iterable[str], files: _Files) -> Iterator[tuple[bytes, bytes]]:
-    """Yield keys and values. A later entry replaces an earlier one with the same key. Raises OSError.
-
-    Where two names lead to one file, it is the one that comes first in the alphabet.
-    """
-    for name in sorted(names, reverse=True):
-        value = digest(name_of(name))
-        file = files.of(name)
-        for alias in bound_names(name) | (bound_names(str(file.path)) if file else set()):
-            yield _by_name(digest(name_of(alias))), value
-        if file is not None:
-            yield wire.SOCKET_KEY.pack(file.inode.number, file.inode.device, 1), value
-    for name in names:
-        yield _by_name(digest(name_of(name))), digest(name_of(name))
+    return _File(file, inode._replace(ctime_ns=0))
 
 
 def _by_name(digested: bytes) -> bytes:

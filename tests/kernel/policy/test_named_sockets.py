@@ -55,6 +55,12 @@ def test_one_that_a_rule_denies_is_refused_by_its_name(
         assert told(kernel) == [(str(path), Act.CONNECT, Verdict.DENY)]
 
 
+def test_run_is_also_called_var_run(lab: Lab, kernel: KernelSide) -> None:
+    with agent(kernel, lab, policy("unix:///var/run/docker.sock", "unix:///run/ci-egress-x.sock")) as job:
+        for name in ("docker.sock", "ci-egress-x.sock"):
+            assert [job.do(*connect(f"{way}/{name}")) for way in ("/run", "/var/run")] == ["EPERM"] * 2
+
+
 def test_a_name_without_its_nul_is_the_same(lab: Lab, kernel: KernelSide, tmp_path: Path) -> None:
     """As long as an address may be, or with anything behind a NUL."""
     path = tmp_path / "engine.sock"
@@ -126,6 +132,12 @@ def names(kernel: KernelSide) -> set[bytes]:
     return {value for _, value in kernel.tracer.maps["named_sockets"].items()} - usual
 
 
+def kinds(kernel: KernelSide, path: Path) -> set[int]:
+    """Whether it is known by its file (1), by its names (0), or both."""
+    own, entries = digest(os.fsencode(path)), kernel.tracer.maps["named_sockets"].items()
+    return {wire.SOCKET_KEY.unpack(key)[2] for key, value in entries if value == own}
+
+
 def test_sockets_are_known_as_long_as_a_policy_names_them(kernel: KernelSide, tmp_path: Path) -> None:
     path = tmp_path / "engine.sock"
     scopes, own = kernel.tracer.scopes, digest(os.fsencode(path))
@@ -152,7 +164,7 @@ def test_more_than_the_kernel_has_room_for_are_refused(kernel: KernelSide) -> No
     scopes.look_for_sockets()
 
 
-def test_what_cannot_be_looked_at_now_stays_known(
+def test_what_cannot_be_looked_at_now_stays_known_and_keeps_nobody_else_unknown(
     kernel: KernelSide, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "engine.sock"
@@ -163,10 +175,17 @@ def test_what_cannot_be_looked_at_now_stays_known(
         path.chmod(0o700)  # else it is known to be the same file
         with monkeypatch.context() as patched:
             patched.setattr(named_sockets, "inode_at", lambda _: None)
-            with pytest.raises(OSError, match="Input/output error"):
-                scopes.look_for_sockets()
+            scopes.look_for_sockets()
         assert dict(table.items()) == before
-    scopes.remove(written.number)
+        loop = tmp_path / "loop"
+        loop.symlink_to(loop.name)
+        other = tmp_path / "other.sock"
+        more = scopes.write(policy(f"unix://{loop}", f"unix://{other}"))
+        with server(str(other)):
+            scopes.look_for_sockets()
+            assert sum(value == digest(os.fsencode(other)) for _, value in table.items()) == 2
+    for each in (written, more):
+        scopes.remove(each.number)
     scopes.look_for_sockets()
 
 
@@ -175,11 +194,22 @@ def test_a_file_that_others_may_replace_is_known_by_its_name(kernel: KernelSide,
     folder.mkdir()
     folder.chmod(0o777)
     path, scopes = folder / "engine.sock", kernel.tracer.scopes
+    fine = tmp_path / "fine.sock"
+    with server(str(path)), server(str(fine)):
+        fine.chmod(0o666)
+        os.chown(fine, 65534, 65534)  # the socket itself may be anybody's
+        written = scopes.write(policy(f"unix://{path}", f"unix://{fine}"))
+    assert kinds(kernel, path) == {0}
+    assert kinds(kernel, fine) == {0, 1}
+    scopes.remove(written.number)
+    scopes.look_for_sockets()
+
+
+def test_no_file_makes_a_socket_an_allowed_one(kernel: KernelSide, tmp_path: Path) -> None:
+    """Else root in a job could put a denied one in its place."""
+    path, scopes = tmp_path / "engine.sock", kernel.tracer.scopes
     with server(str(path)):
-        written = scopes.write(policy(f"unix://{path}"))
-    entries = dict(kernel.tracer.maps["named_sockets"].items())
-    own = digest(os.fsencode(path))
-    kinds = {wire.SOCKET_KEY.unpack(key)[2] for key, value in entries.items() if value == own}
-    assert kinds == {0}
+        written = scopes.write(policy('"unix://*"', allowed=(f"unix://{path}",)))
+    assert kinds(kernel, path) == {0}
     scopes.remove(written.number)
     scopes.look_for_sockets()

@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,12 +16,12 @@ from exporter.common.net.unix_sockets import digest
 from exporter.events.facts import Act, Acted, Aggregated, Verdict
 from tests.kernel.agents import acts, agent
 from tests.kernel.kernel_side import KernelSide, kernel_side
+from tests.kernel.running_exporter import wait_for
 from tests.kernel.security_hooks import HOOKS, WAYS, answering
 from tests.kernel.unix_servers import connect, policy, server, told
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.kernel.lab import Lab
 
@@ -126,6 +127,66 @@ def test_a_server_that_starts_anew_is_known_at_once_by_its_name_and_then_by_its_
             assert job.do(*connect(str(path))) == "EPERM"
 
 
+@pytest.mark.parametrize("change", ["os.rename({path!r}, {path!r} + '.x')", "os.chmod({folder!r}, 0o777)"])
+def test_a_job_that_is_root_does_not_make_it_unknown(
+    lab: Lab, kernel: KernelSide, path: Path, change: str
+) -> None:
+    first = path.with_name("first.sock")
+    with server(str(first)):
+        first.rename(path)
+        with agent(kernel, lab, policy(f"unix://{path}")) as job:
+            assert job.do(change.format(path=str(path), folder=str(path.parent))) == "ok"
+            kernel.tracer.scopes.look_for_sockets()
+            there = next(each for each in (path, Path(f"{path}.x")) if each.exists())
+            assert job.do(*connect(str(there))) == "EPERM"
+
+
+@pytest.mark.parametrize("way", ["link", "symlink"])
+def test_nor_does_it_make_it_an_allowed_one(lab: Lab, kernel: KernelSide, path: Path, way: str) -> None:
+    allowed = path.with_name("allowed.sock")
+    job_policy = policy('"unix://*"', allowed=(f"unix://{allowed}",))
+    with server(str(path)), agent(kernel, lab, job_policy) as job:
+        assert job.do(f"os.{way}({str(path)!r}, {str(allowed)!r})") == "ok"
+        kernel.tracer.scopes.look_for_sockets()
+        assert [job.do(*connect(str(each))) for each in (path, allowed)] == ["EPERM"] * 2
+
+
+def test_of_a_file_with_two_names_the_denied_one_counts(lab: Lab, kernel: KernelSide, path: Path) -> None:
+    other = path.with_name("a.sock")
+    with server(str(other)):
+        path.hardlink_to(other)
+        with agent(kernel, lab, policy(f"unix://{path}", allowed=(f"unix://{other}",))) as job:
+            assert job.do(*connect(str(other))) == "EPERM"
+
+
+def test_another_policy_s_name_for_the_same_file_changes_nothing(
+    lab: Lab, kernel: KernelSide, path: Path
+) -> None:
+    link, scopes = path.with_name("a-link"), kernel.tracer.scopes
+    link.symlink_to(path)
+    with server(str(path)):
+        path.chmod(0o660)
+        with agent(kernel, lab, policy(f"unix://{path}")) as job:
+            other = scopes.write(policy(f"unix://{link}"))
+            scopes.look_for_sockets()
+            assert [job.do(*connect(str(each))) for each in (path, link)] == ["EPERM"] * 2
+            scopes.remove(other.number)
+
+
+@pytest.mark.parametrize("rule", ["/run", "/var/run"])
+@pytest.mark.parametrize("bound", ["/run", "/var/run"])
+def test_run_is_also_called_var_run(lab: Lab, kernel: KernelSide, rule: str, bound: str) -> None:
+    name = f"ci-egress-test-{os.getpid()}.sock"
+    with agent(kernel, lab, policy(f"unix://{rule}/{name}")) as job, server(f"{bound}/{name}"):
+        try:
+            for way in ("/run", "/var/run"):
+                assert job.do(*connect(f"{way}/{name}")) == "EPERM"
+            kernel.tracer.scopes.look_for_sockets()
+            assert job.do(*connect(f"/run/{name}")) == "EPERM"
+        finally:
+            Path("/run", name).unlink()
+
+
 def test_an_abstract_name_is_one_too(lab: Lab, kernel: KernelSide) -> None:
     name = f"@ci-egress-test-{os.getpid()}"
     code = f"import socket; s = socket.socket(1, 1); s.bind('\\0{name[1:]}'); s.listen(); print(); input()"
@@ -177,8 +238,11 @@ def test_so_is_one_that_goes_on_in_the_background(lab: Lab, kernel: KernelSide, 
     with agent(kernel, lab, policy('"unix://*"')) as job:
         kernel.drain()
         start = f"d = subprocess.Popen([sys.executable, '-c', c, {str(path)!r}], stdin=-1, stdout=-3)"
-        assert job.do("import subprocess", f"c = {LEAVES_ITS_SOCKET!r}", start, "d.wait()") == "ok"
-        assert job.do(*connect(str(path))) == "ok"
+        assert job.do("import subprocess", f"c = {LEAVES_ITS_SOCKET!r}", start) == "ok"
+        status = Path(f"/proc/{job.value('d.pid')}/stat")
+        wait_for(lambda: ") Z " in status.read_text())
+        assert job.do(*connect(str(path))) == "ok"  # of a zombie
+        assert job.do("d.wait()", *connect(str(path))) == "ok"
         assert told(kernel) == []
         job.do("d.stdin.close()")
 

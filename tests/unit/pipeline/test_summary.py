@@ -18,7 +18,7 @@ from exporter.pipeline.summary import Summary
 from exporter.pipeline.summary_table import ROWS_MAX
 from exporter.report.sheet import sheet_of_run
 from exporter.report.verdict import verdict as judged
-from tests.unit.records import ACT, BASH
+from tests.unit.records import ACT, BASH, SOCKET_ACT
 from tests.unit.samples import JOB, attempt, bash, program
 
 ACCOUNT = "attempts 3 = exported 3 + aggregated 0 + dropped 0 + pending 0"
@@ -442,6 +442,16 @@ def test_steps_have_a_column_where_they_differ() -> None:
     assert "step" not in shown(one)
     rows: list[dict[str, object]] = summary.fields()["destinations"]  # type: ignore[assignment]
     assert [row.get("step") for row in rows] == [None, "install", "test"]
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
+def test_a_hostile_name_of_a_unix_socket_is_harmless(text: str) -> None:
+    summary = Summary({})
+    said = Ruling("deny", rule=f"unix://@{text}")
+    summary.connected(attempt(destination(SOCKET_ACT, f"@{text}"), curl(), said))
+    told = shown(summary)
+    assert all(character.isprintable() or character == "\n" for character in told)
+    assert [line for line in told.splitlines() if line.startswith("@")]
 
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
