@@ -173,13 +173,17 @@ def test_another_policy_s_name_for_the_same_file_changes_nothing(
             scopes.remove(other.number)
 
 
+RUN = ("/run", "/var/run") if Path("/run").samefile("/var/run") else ("/run",)
+"""A root for another architecture that was only unpacked lacks the link."""
+
+
 @pytest.mark.parametrize("rule", ["/run", "/var/run"])
-@pytest.mark.parametrize("bound", ["/run", "/var/run"])
+@pytest.mark.parametrize("bound", RUN)
 def test_run_is_also_called_var_run(lab: Lab, kernel: KernelSide, rule: str, bound: str) -> None:
     name = f"ci-egress-test-{os.getpid()}.sock"
     with agent(kernel, lab, policy(f"unix://{rule}/{name}")) as job, server(f"{bound}/{name}"):
         try:
-            for way in ("/run", "/var/run"):
+            for way in RUN:
                 assert job.do(*connect(f"{way}/{name}")) == "EPERM"
             kernel.tracer.scopes.look_for_sockets()
             assert job.do(*connect(f"/run/{name}")) == "EPERM"
