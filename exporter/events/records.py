@@ -203,10 +203,8 @@ def _aggregated(data: Buffer, at: int, length: int) -> Aggregated:
     act, verdict = _act(record.act), _verdict(record.verdict)
     if verdict is Verdict.DENY:
         outcome = Outcome.DENIED
-    elif act is Act.SEND:
+    elif act is Act.SEND and record.protocol != UNIX:
         outcome = Outcome.SENT
-    elif record.protocol == UNIX:
-        outcome = Outcome.ESTABLISHED
     return Aggregated(
         record.at_ns,
         record.last_ns or record.at_ns,

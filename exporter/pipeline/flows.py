@@ -82,11 +82,11 @@ class Flow:
         """The outcome so far; None when it can't be known."""
         if self.attempt.ruling.is_denied:
             return Outcome.DENIED
+        if self.attempt.event.protocol == UNIX:  # it is judged before the kernel says what comes of it
+            return None
         if self.attempt.event.act is Act.SEND:  # without a route, or memory, no packet was sent
             has_left = self.metered is None or self.metered.bytes_sent > 0
             return Outcome.SENT if has_left else None
-        if self.attempt.event.protocol == UNIX:  # reported when its listener has been found
-            return Outcome.ESTABLISHED
         if self.has_no_route:
             return Outcome.UNREACHABLE
         if self.end is not None:

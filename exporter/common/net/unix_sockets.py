@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import lru_cache
 
 NAME_MAX = 108
 """The most bytes of a name (sun_path)."""
@@ -36,6 +37,7 @@ def name_of(text: str) -> bytes:
     return b"\0" + os.fsencode(text[1:]) if text.startswith("@") else os.fsencode(text)
 
 
+@lru_cache(maxsize=1024)
 def digest(name: bytes) -> bytes:
     """Return 16 bytes that stand for `name`, of at most NAME_MAX bytes, among the kernel's addresses.
 

@@ -55,7 +55,8 @@ class NamedSockets:
         self._there = dict(table.items())
         self._named = dict[int, _Names]()
         self._files = _Files()
-        self._write(self._entries())
+        # What is there may be a denial of a job that runs: it stays until its policy is written again.
+        self._write({key: value for key, value in self._entries().items() if key not in self._there})
 
     def name(self, policy: int, rules: Iterable[Rule]) -> None:
         """Make the kernel recognise the sockets in the `rules` of the policy with the number `policy`.

@@ -71,9 +71,9 @@ def test_many_are_counted_and_stay_on_this_machine(lab: Lab, tmp_path: Path) -> 
     assert (seen.status, seen.stdout) == (0, "ok\n")
     assert sum(int(str(span["egress.attempts"])) for span in seen.egress) == 300
     assert {
-        (span["server.address"], span["egress.verdict"], span["egress.rule"], span["egress.outcome"])
-        for span in seen.egress
-    } == {(str(path), "allow", f"unix://{path}", "established")}
+        (span["server.address"], span["egress.verdict"], span["egress.rule"]) for span in seen.egress
+    } == {(str(path), "allow", f"unix://{path}")}
+    assert not any("egress.outcome" in span.attributes for span in seen.egress), "nobody knows it"
     assert len(seen.egress) < 150
     assert "on this machine" in seen.stderr
     assert seen.account.startswith("attempts 300 = ")
