@@ -11,10 +11,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from exporter.events.decode import Decoder
 from exporter.events.facts import Acted, Aggregated, Event, ProcessKey, Tampered, attempts_of
+from exporter.kernel.instances import loading as loads
 from exporter.kernel.instances.loading import loading
 from exporter.kernel.maps.windows import Coverage
+from exporter.kernel.programs.hooks import PROGRAMS
 from exporter.kernel.tracer import Tracer
 from exporter.policy.model import Mode
 
@@ -22,7 +26,7 @@ from .lab import RUN_LIMIT_S
 from .running_exporter import wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from exporter.kernel.scopes import Seeds
     from exporter.policy.compile import Compiled
@@ -30,6 +34,10 @@ if TYPE_CHECKING:
     from .lab import Lab
 
 _BATCH = 4096
+DNS = frozenset({"on_answer", "on_next", "on_grant", "on_alias", "on_name", "on_lookup", "on_query"})
+"""The programs that read questions and answers."""
+INTERNET = DNS | {"on_connect4", "on_connect6", "on_sendmsg4", "on_sendmsg6", "on_egress", "on_packet"}
+"""The programs of acts that leave the machine, and their packets."""
 _AT_ITS_START = 'read -r _ && exec "$@"'
 
 
@@ -150,7 +158,11 @@ def attempts(events: Sequence[Event]) -> Counter[str]:
 
 
 @contextmanager
-def kernel_side(coverage: Coverage | None = None) -> Iterator[KernelSide]:
-    """Attach the programs for the block; without `coverage` jobs alone are followed."""
-    with ExitStack() as stack:
+def kernel_side(coverage: Coverage | None = None, *, without: Collection[str] = ()) -> Iterator[KernelSide]:
+    """Attach the programs for the block; without `coverage` jobs alone are followed.
+
+    Programs that the tests don't need are named by `without`: the verifier takes long for some.
+    """
+    with ExitStack() as stack, pytest.MonkeyPatch.context() as patched:
+        patched.setattr(loads, "PROGRAMS", [each for each in PROGRAMS if each.name not in without])
         yield KernelSide(stack.enter_context(loading()).ready(coverage or Coverage()))

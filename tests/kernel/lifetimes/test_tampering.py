@@ -14,7 +14,7 @@ import pytest
 from exporter.events import wire
 from exporter.events.facts import Tampered, Tampering
 from exporter.kernel.programs.kinds import asks_programs
-from tests.kernel.kernel_side import KernelSide, kernel_side
+from tests.kernel.kernel_side import INTERNET, KernelSide, kernel_side
 from tests.kernel.security_hooks import HOOKS, THERE, URING_MAKES_SOCKETS, answering
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def hooks(request: pytest.FixtureRequest) -> frozenset[str]:
 def kernel(hooks: frozenset[str]) -> Iterator[KernelSide]:
     """The programs, attached while the module's tests run."""
     before = signal.signal(signal.SIGIO, signal.SIG_IGN)  # it would end this process
-    with answering(*hooks, as_module=asks_programs()), kernel_side() as side:
+    with answering(*hooks, as_module=asks_programs()), kernel_side(without=INTERNET) as side:
         yield side
     signal.signal(signal.SIGIO, before)
 
@@ -184,7 +184,7 @@ def test_what_a_crowd_does_with_bpf_hides_nothing(lab: Lab, programs: Programs) 
     """It counts by job, whoever does it: each process by itself would be told anew."""
     number, times, told_of_each = 40, 50, 7
     calls = " & ".join([" ".join(map(os.fsdecode, programs.tamper("bpf", 1, times)))] * number)
-    with kernel_side() as side:
+    with kernel_side(without=INTERNET) as side:
         with side.beginning(lab, ["sh", "-c", f"{calls} & wait"]) as (child, _):
             child.communicate("\n")
         told = sum(isinstance(event, Tampered) for event in side.drain())
@@ -195,7 +195,7 @@ def test_what_a_crowd_does_with_bpf_hides_nothing(lab: Lab, programs: Programs) 
 @pytest.mark.parametrize("verb", ["bpf", "packet-socket", "kill"])
 def test_a_flood_of_tampering_is_told_at_each_doubling(lab: Lab, programs: Programs, verb: str) -> None:
     n = 500
-    with kernel_side() as side:
+    with kernel_side(without=INTERNET) as side:
         seen = side.run(lab, programs.tamper(verb, os.getpid(), n))
         assert [event.times for event in seen.tampering] == [1, 2, 3, 4, 8, 16, 32, 64, 128, 256]
         assert side.seen(wire.KIND_TAMPER) == n

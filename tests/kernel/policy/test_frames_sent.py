@@ -12,7 +12,7 @@ from exporter.events.facts import Tampered
 from exporter.kernel.frames import packet_frames
 from exporter.kernel.frames.interface_egress import AttachMethod
 from tests.kernel.agents import agent
-from tests.kernel.kernel_side import KernelSide, kernel_side
+from tests.kernel.kernel_side import INTERNET, KernelSide, kernel_side
 from tests.kernel.lab import V4, Lab
 from tests.kernel.packet_sockets import (
     BYPASS,
@@ -75,7 +75,7 @@ def sends_alone(*, as_module: bool) -> Iterator[KernelSide]:
     """
     with pytest.MonkeyPatch.context() as patched, answering("socket_sendmsg", as_module=as_module):
         patched.setattr(packet_frames, "way_here", lambda: AttachMethod.NONE)
-        with kernel_side() as side:
+        with kernel_side(without=INTERNET) as side:
             yield side
 
 

@@ -17,7 +17,7 @@ from exporter.kernel.maps.named_sockets import SOCKETS_MAX, USUAL
 from exporter.kernel.programs.hooks import PROGRAMS
 from exporter.kernel.programs.kinds import ContextHook
 from tests.kernel.agents import agent
-from tests.kernel.kernel_side import KernelSide, kernel_side
+from tests.kernel.kernel_side import INTERNET, KernelSide, kernel_side
 from tests.kernel.security_hooks import answering
 from tests.kernel.unix_servers import connect, policy, server, told
 
@@ -34,7 +34,7 @@ STREAMS = {"stream": socket.SOCK_STREAM, "packets": socket.SOCK_SEQPACKET}
 
 @pytest.fixture(scope="module")
 def kernel() -> Iterator[KernelSide]:
-    with answering(), kernel_side() as side:
+    with answering(), kernel_side(without=INTERNET) as side:
         assert {each.name for each in PROGRAMS if isinstance(each, ContextHook)} <= side.tracer.attached
         yield side
 

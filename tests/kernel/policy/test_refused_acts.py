@@ -11,7 +11,7 @@ import pytest
 
 from exporter.events.facts import Tampered, Tampering
 from tests.kernel.agents import agent
-from tests.kernel.kernel_side import KernelSide, kernel_side
+from tests.kernel.kernel_side import INTERNET, KernelSide, kernel_side
 from tests.kernel.packet_sockets import ENFORCED, PACKET_SOCKET, policy
 from tests.kernel.security_hooks import HOOKS, URING_MAKES_SOCKETS, WAYS, answering
 
@@ -54,7 +54,7 @@ ALLOWED = {"ok", "EFAULT"}
 
 @pytest.fixture(scope="module", params=WAYS.values(), ids=list(WAYS))
 def kernel(request: pytest.FixtureRequest) -> Iterator[KernelSide]:
-    with answering(*HOOKS, as_module=request.param), kernel_side() as side:
+    with answering(*HOOKS, as_module=request.param), kernel_side(without=INTERNET) as side:
         yield side
 
 

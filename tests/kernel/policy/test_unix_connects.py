@@ -15,7 +15,7 @@ from exporter.common.net.addresses import UNIX
 from exporter.common.net.unix_sockets import digest
 from exporter.events.facts import Act, Acted, Aggregated, Verdict
 from tests.kernel.agents import acts, agent
-from tests.kernel.kernel_side import KernelSide, kernel_side
+from tests.kernel.kernel_side import INTERNET, KernelSide, kernel_side
 from tests.kernel.running_exporter import wait_for
 from tests.kernel.security_hooks import HOOKS, WAYS, answering
 from tests.kernel.unix_servers import connect, policy, server, told
@@ -43,7 +43,7 @@ STREAMS = {"stream": socket.SOCK_STREAM, "packets": socket.SOCK_SEQPACKET}
 
 @pytest.fixture(scope="module", params=WAYS.values(), ids=list(WAYS))
 def kernel(request: pytest.FixtureRequest) -> Iterator[KernelSide]:
-    with answering(*HOOKS, as_module=request.param), kernel_side() as side:
+    with answering(*HOOKS, as_module=request.param), kernel_side(without=INTERNET) as side:
         yield side
 
 
@@ -290,7 +290,7 @@ def test_datagrams_are_told_and_refused_where_a_policy_names_their_socket(
 
 
 def test_many_connects_are_counted(lab: Lab, path: Path) -> None:
-    with answering(*HOOKS), kernel_side() as kernel, server(str(path)):
+    with answering(*HOOKS), kernel_side(without=INTERNET) as kernel, server(str(path)):
         with agent(kernel, lab, None) as job:
             many = f"for _ in range(500):\n s = socket.socket(1); s.connect({str(path)!r}); s.close()"
             assert job.do(f"exec({many!r})") == "ok"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
@@ -21,8 +22,9 @@ IS_REFUSED = "ptrace_access_check" in THERE
 pytestmark = [
     pytest.mark.kernel,
     pytest.mark.alone,  # strangers' steps are this watch's, too
-    *([pytest.mark.everywhere(feature="memory")] if IS_REFUSED else []),  # else it is no more than told
 ]
+EVERYWHERE = [pytest.mark.everywhere(feature="memory")] if IS_REFUSED else []
+"""Else it is no more than told."""
 
 READ, UNREAD = 0, 7
 BY_FILE = """
@@ -56,20 +58,70 @@ WAYS = {"call": BY_CALL, **({"file": BY_FILE} if IS_REFUSED else {})}
 """Without that hook, nothing sees who opens the file."""
 
 
-def policy(folder: Path, mode: str) -> Path:
+class Told(NamedTuple):
+    """A record: whose memory it is about, its verdict, and its words."""
+
+    whose: str
+    verdict: str | None
+    words: str
+
+
+@dataclass(frozen=True)
+class Read:
+    """What came of reading one process's memory."""
+
+    whose: str
+    statuses: list[int]
+    told: list[Told]
+
+
+@dataclass(frozen=True)
+class Host:
+    """A job's host that was watched while the job's steps read memory."""
+
+    is_refused: bool
+    agent: Read
+    """By a step of its own, in each of `WAYS`."""
+    next_step: Read
+    """By a process that an earlier step left."""
+
+
+@pytest.fixture(scope="module", params=[pytest.param("enforce", marks=EVERYWHERE), "audit"])
+def host(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Host:
+    """All of it under one watch: a start takes seconds."""
+    folder, name = tmp_path_factory.mktemp("host"), f"agent-of-{os.getpid()}"
     file = folder / "policy.yaml"
-    file.write_text(f"version: 1\n{ALL_BUT_THAT.replace('enforce', mode)}")
-    return file
+    file.write_text(f"version: 1\n{ALL_BUT_THAT.replace('enforce', request.param)}")
+    waits = f"until test -s {folder}/pid-of-next; do sleep 0.05; done"
+    reads = f"{sys.executable} -c '{BY_CALL}' $(cat {folder}/pid-of-next) PATH; echo $? >{folder}/done"
+    next_one = f"echo $$ >{folder}/pid-of-next; until test -s {folder}/done; do sleep 0.05; done"
+    options = ["--policy", str(file), "--agent", name]
+    with Runner(python=called(name, folder)) as agent, watching_a_job(folder, *options) as mine:
+        statuses = []
+        for number, way in enumerate(WAYS.values()):
+            thief = [sys.executable, "-c", way, str(agent.pid), "PATH"]
+            statuses += agent.statuses((step(f"__run_{number}"), thief))
+        agent.run((step("__leaves"), ["sh", "-c", f"({waits}; {reads}) &"]))
+        agent.run((step("__next"), ["sh", "-c", next_one]))
+        agent.run((step("__post_egress"), mine.ask()))
+        mine.ended()
+    told = records(mine.watch.otlp_dir)
+    next_pid, status = ((folder / each).read_text() for each in ("pid-of-next", "done"))
+    return Host(
+        request.param == "enforce" and IS_REFUSED,
+        Read(called_there(name[:15], agent.pid), statuses, told[: len(WAYS)]),
+        Read(called_there("sh", int(next_pid)), [int(status)], told[len(WAYS) :]),
+    )
 
 
-def reached(folder: Path) -> list[tuple[str, str | None, str]]:
-    """Whose memory each record is about, its verdict, and its words."""
+def records(folder: Path) -> list[Told]:
     found = []
     for record in logs(folder):
         told = {one["key"]: next(iter(one["value"].values())) for one in record["attributes"]}
         if told.get("egress.tamper.kind") == "other_memory":
             words: dict[str, Any] = record["body"]
-            found.append((told["egress.tamper.detail"], told.get("egress.verdict"), words["stringValue"]))
+            whose = told["egress.tamper.detail"]
+            found.append(Told(whose, told.get("egress.verdict"), words["stringValue"]))
     return found
 
 
@@ -78,39 +130,19 @@ def called_there(name: str, pid: int) -> str:
     return f"{name if IS_REFUSED else 'a process'} ({pid})"
 
 
-@pytest.mark.parametrize("mode", ["enforce", "audit"])
-@pytest.mark.parametrize("way", WAYS)
-def test_a_step_that_reads_its_agents_memory_is_told_and_where_it_can_be_refused(
-    tmp_path: Path, way: str, mode: str
-) -> None:
-    is_refused = mode == "enforce" and IS_REFUSED
-    name = f"agent-of-{os.getpid()}"
-    options = ["--policy", str(policy(tmp_path, mode)), "--agent", name]
-    with Runner(python=called(name, tmp_path)) as agent, watching_a_job(tmp_path, *options) as mine:
-        thief = [sys.executable, "-c", WAYS[way], str(agent.pid), "PATH"]
-        assert agent.statuses((step("__run"), thief)) == [UNREAD if is_refused else READ]
-        agent.run((step("__post_egress"), mine.ask()))
-        mine.ended()
-    ((whose, verdict, words),) = reached(mine.watch.otlp_dir)
-    assert (whose, verdict) == (called_there(name[:15], agent.pid), "deny" if is_refused else None)
-    assert f"python{sys.version_info.major}" in words.partition("(")[0]
-    assert f"{'was denied' if is_refused else 'reached for'} the memory of {whose}" in words
+def test_a_step_that_reads_its_agents_memory_is_told_and_where_it_can_be_refused(host: Host) -> None:
+    assert_told(host.agent, is_refused=host.is_refused, times=len(WAYS))
 
 
-@pytest.mark.parametrize("mode", ["enforce", "audit"])
-def test_so_is_one_that_an_earlier_step_left_to_read_the_next_ones(tmp_path: Path, mode: str) -> None:
-    is_refused = mode == "enforce" and IS_REFUSED
-    name = f"agent-of-{os.getpid()}"
-    options = ["--policy", str(policy(tmp_path, mode)), "--agent", name]
-    waits = f"until test -s {tmp_path}/pid-of-next; do sleep 0.05; done"
-    reads = f"{sys.executable} -c '{BY_CALL}' $(cat {tmp_path}/pid-of-next) PATH; echo $? >{tmp_path}/done"
-    next_one = f"echo $$ >{tmp_path}/pid-of-next; until test -s {tmp_path}/done; do sleep 0.05; done"
-    with Runner(python=called(name, tmp_path)) as agent, watching_a_job(tmp_path, *options) as mine:
-        agent.run((step("__run"), ["sh", "-c", f"({waits}; {reads}) &"]))
-        agent.run((step("__run_2"), ["sh", "-c", next_one]))
-        agent.run((step("__post_egress"), mine.ask()))
-        mine.ended()
-    assert (tmp_path / "done").read_text() == f"{UNREAD if is_refused else READ}\n"
-    ((whose, verdict, _),) = reached(mine.watch.otlp_dir)
-    next_pid = int((tmp_path / "pid-of-next").read_text())
-    assert (whose, verdict) == (called_there("sh", next_pid), "deny" if is_refused else None)
+def test_so_is_one_that_an_earlier_step_left_to_read_the_next_ones(host: Host) -> None:
+    assert_told(host.next_step, is_refused=host.is_refused, times=1)
+
+
+def assert_told(read: Read, *, is_refused: bool, times: int) -> None:
+    assert read.statuses == [UNREAD if is_refused else READ] * times
+    assert [(each.whose, each.verdict) for each in read.told] == [
+        (read.whose, "deny" if is_refused else None)
+    ] * times
+    for each in read.told:
+        assert f"python{sys.version_info.major}" in each.words.partition("(")[0]
+        assert f"{'was denied' if is_refused else 'reached for'} the memory of {read.whose}" in each.words
