@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from exporter.kernel.compilation.sources import sources_digest
 from tests.checkout import ROOT
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 REFUSED = "on_connect4"
 """The program that the kernel doesn't take."""
 _PROGRAMS = "opt/ci-egress/lib/*/site-packages/exporter/_bpf"
+_compiled = dict[str, dict[str, bytes]]()
+"""Objects by name, by the digest of their sources: half a minute of work."""
 _HEAD = f"int {REFUSED}(struct bpf_sock_addr *ctx)\n{{\n"
 
 
@@ -47,14 +50,21 @@ def with_refused_programs(root: Path) -> None:
 
 def _compile(bpf: Path) -> None:
     """Make the objects anew that belong to the sources there, by the code of that version."""
+    digest = sources_digest(bpf)
+    if digest not in _compiled:
+        _compiled[digest] = _objects(bpf)
+    for name, made in _compiled[digest].items():
+        (bpf / "objects" / name).unlink()  # as above
+        (bpf / "objects" / name).write_bytes(made)
+
+
+def _objects(bpf: Path) -> dict[str, bytes]:
     with TemporaryDirectory() as here:  # below /proc/PID/root, no file would find the others
         shutil.copytree(bpf.parent, Path(here, "exporter"))
         modules = os.pathsep.join([here, str(ROOT)])
         command = [sys.executable, "-m", "tools.objects"]
         subprocess.run(command, env=os.environ | {"PYTHONPATH": modules}, cwd=here, check=True)
-        for path in Path(here, "exporter/_bpf/objects").iterdir():
-            (bpf / "objects" / path.name).unlink()  # as above
-            shutil.copy(path, bpf / "objects")
+        return {path.name: path.read_bytes() for path in Path(here, "exporter/_bpf/objects").iterdir()}
 
 
 def without_a_question(root: Path) -> None:
