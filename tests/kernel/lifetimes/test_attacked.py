@@ -254,6 +254,7 @@ with socket.socket() as client:
 """
 
 
+@pytest.mark.alone  # flows of sockets that other instances follow are counted, too
 def test_a_connect_that_fails_before_it_is_an_act_fills_no_ring(lab: Lab, kernel: KernelSide) -> None:
     before = kernel.seen(wire.KIND_FLOW)
     kernel.run(lab, [sys.executable, "-c", FAILS_A_THOUSAND_TIMES])
