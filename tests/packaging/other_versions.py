@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from exporter.kernel.compilation.sources import sources_digest
 from tests.checkout import ROOT
+from tests.turns import turn_left
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,6 +47,13 @@ def with_refused_programs(root: Path) -> None:
         source.unlink()  # it may be the file of several Pythons
         source.write_text(text.replace(_HEAD, f"{_HEAD}\tctx->user_family = 0;\n"))
         _compile(folder)
+
+
+def compile_ahead(package: Path) -> None:
+    """Compile the programs of these versions: that takes a minute, and no other test has to wait for it."""
+    with turn_left(), TemporaryDirectory() as here:
+        for change in (with_other_programs, with_refused_programs):
+            repacked(package, Path(here, change.__name__), "0", change)
 
 
 def _compile(bpf: Path) -> None:

@@ -18,6 +18,7 @@ from .host_policy import POLICY, TASK
 from .machine import APT_FAILED, CI_EGRESS, LIMIT_S
 from .other_versions import (
     REFUSED,
+    compile_ahead,
     repacked,
     with_other_programs,
     with_refused_programs,
@@ -55,6 +56,7 @@ def version(package: Path) -> str:
 @pytest.fixture(scope="module")
 def installed(host: Machine, built: Built) -> Machine:
     """A machine with the package, whose service denies."""
+    compile_ahead(built.package)
     host.apt("install", built.package)
     (host.root / "etc/ci-egress/environment").write_text(OPTIONS)
     (host.root / "etc/ci-egress/policy.yaml").write_text(POLICY)
