@@ -5,9 +5,8 @@
 #
 # Prints the first row's output as it comes, then the others'. Tests that look at the whole host, or would deny others
 # something, run alone (tests/turns.py): all of them are in the first row, at its beginning. Meanwhile the other rows run
-# tests that trace nothing, which come first there (tests/conftest.py): so hardly any test waits. They leave the processors
-# to the first row, for which all wait. The other tests are divided so that all rows take equally long. Beside them,
-# tools/prefetch.sh fetches and builds what takes minutes.
+# tests that trace nothing, which come first there (tests/conftest.py): so hardly any test waits. The other tests are
+# divided so that all rows take equally long. Beside them, tools/prefetch.sh fetches and builds what takes minutes.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -22,9 +21,9 @@ last=()
 for file in tests/*/test_*.py tests/kernel/*/test_*.py; do
     if [[ $alone == *" $file "* || $file == tests/unit/* ]]; then
         continue
-    elif [[ $file == tests/stack/* || $file == tests/kernel/*/test_@(policy|traced)_* ]]; then
+    elif [[ $file == tests/stack/* || $file == tests/kernel/*/test_policy_* ]]; then
         second+=("$file")
-    elif [[ $file == tests/kernel/*/test_[a-l]* ]]; then
+    elif [[ $file == tests/kernel/*/test_@([a-l]|traced_)* ]]; then
         first+=("$file")
     else
         last+=("$file")
@@ -35,9 +34,9 @@ mkdir -p build
 readonly second_log=build/second-row.log last_log=build/last-row.log
 setsid tools/prefetch.sh >build/prefetch.log 2>&1 &
 readonly prefetch=$!
-nice "${pytest[@]}" "${second[@]}" >"$second_log" 2>&1 &
+"${pytest[@]}" "${second[@]}" >"$second_log" 2>&1 &
 rows=($!)
-nice "${pytest[@]}" "${last[@]}" >"$last_log" 2>&1 &
+"${pytest[@]}" "${last[@]}" >"$last_log" 2>&1 &
 rows+=($!)
 trap 'kill -INT "${rows[@]}" 2>/dev/null || true; kill -- "-$prefetch" 2>/dev/null || true' EXIT
 
