@@ -32,6 +32,7 @@ def connecting(path: Path, times: int = 1) -> list[str]:
     return [sys.executable, "-c", CONNECT, str(path), str(times)]
 
 
+@pytest.mark.everywhere(feature="sockets")
 def test_one_that_a_rule_denies_is_a_span_and_the_same_from_a_recording(lab: Lab, tmp_path: Path) -> None:
     path, recording = tmp_path / "engine.sock", tmp_path / "recording"
     file = policy(tmp_path, f"mode: enforce\ndeny: [unix://{path}]\n")
@@ -61,6 +62,7 @@ def test_one_that_a_rule_denies_is_a_span_and_the_same_from_a_recording(lab: Lab
     assert [each.attributes for each in replayed.egress] == [span.attributes]
 
 
+@pytest.mark.everywhere(feature="sockets")
 def test_many_are_counted_and_stay_on_this_machine(lab: Lab, tmp_path: Path) -> None:
     path = tmp_path / "engine.sock"
     file = policy(tmp_path, f"mode: audit\nallow: [unix://{path}]\n")

@@ -22,9 +22,8 @@ IS_REFUSED = "ptrace_access_check" in THERE
 pytestmark = [
     pytest.mark.kernel,
     pytest.mark.alone,  # strangers' steps are this watch's, too
+    *([pytest.mark.everywhere(feature="memory")] if IS_REFUSED else []),  # else it is no more than told
 ]
-EVERYWHERE = [pytest.mark.everywhere(feature="memory")] if IS_REFUSED else []
-"""Else it is no more than told."""
 
 READ, UNREAD = 0, 7
 BY_FILE = """
@@ -86,7 +85,7 @@ class Host:
     """By a process that an earlier step left."""
 
 
-@pytest.fixture(scope="module", params=[pytest.param("enforce", marks=EVERYWHERE), "audit"])
+@pytest.fixture(scope="module", params=["enforce", "audit"])
 def host(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Host:
     """All of it under one watch: a start takes seconds."""
     folder, name = tmp_path_factory.mktemp("host"), f"agent-of-{os.getpid()}"
