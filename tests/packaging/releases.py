@@ -45,6 +45,11 @@ class Built:
         """The Debian package."""
         return self._only("*.deb")
 
+    @property
+    def standalone(self) -> Path:
+        """The single file for this machine."""
+        return self._only(f"ci-egress-*-{os.uname().machine}")
+
     def _only(self, pattern: str) -> Path:
         (found,) = self.dist.glob(pattern)
         return found

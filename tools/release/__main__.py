@@ -13,9 +13,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tools.release import bill, debian, distributions
+from tools.release import bill, debian, distributions, standalone
 from tools.release.checkout import Checkout, ReleaseError
 from tools.release.closure import runtime_requirements
+from tools.release.contents import Contents
 from tools.release.notes import notes, section
 from tools.release.versions import require_consistent
 
@@ -92,8 +93,9 @@ def _build(checkout: Checkout, output: Path, work: Path) -> None:
     if not _has_dpkg():
         return
     requirements = runtime_requirements(checkout.root / "constraints.txt")
-    contents = debian.Contents(checkout.root, built.wheel, requirements, version, made_s)
+    contents = Contents(checkout.root, built.wheel, requirements, version, made_s)
     debian.build(contents, output, work)
+    standalone.build(contents, standalone.fetched_python(checkout.root), output, work / "standalone")
     python = debian.installed_python(work / "root")
     project = bill.static_project(checkout.root / "pyproject.toml", version, work / "pyproject.toml")
     objects = checkout.root / "bpf/objects"

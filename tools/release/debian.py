@@ -10,12 +10,11 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
-from tools.release.closure import DISTRIBUTION
+from tools.release import wheels
+from tools.release.contents import Contents
 
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 """The Pythons of Debian 12, Ubuntu 24.04, Debian 13 and what comes after them."""
@@ -38,21 +37,6 @@ from exporter.__main__ import main
 sys.exit(main())
 """
 _VENV = "home = /usr/bin\ninclude-system-site-packages = false\nversion = 3\n"
-_GLIBC = ("manylinux_2_28", "manylinux_2_17", "manylinux2014")
-
-
-@dataclass(frozen=True)
-class Contents:
-    """The parts from which the package is built."""
-
-    source: Path
-    """A checkout."""
-    wheel: Path
-    requirements: Sequence[str]
-    """`name==version` of each package that the wheel needs."""
-    version: str
-    made_s: int
-    """The time of every file (Unix)."""
 
 
 def build(contents: Contents, output: Path, work: Path) -> Path:
@@ -94,28 +78,10 @@ def _lay_environment(contents: Contents, home: Path) -> None:
     seen: dict[tuple[Path, bytes], Path] = {}
     for python in PYTHONS:
         packages = home / f"lib/python{python}/site-packages"
-        _install(contents, python, packages)
+        wheels.install(contents.wheel, contents.requirements, python, os.uname().machine, packages)
         _share(packages / "share", home.parents[1] / "usr/share")
         for path in _files(packages):
             _link_once(path, packages, seen)
-
-
-def _install(contents: Contents, python: str, target: Path) -> None:
-    """Install by pip for a Python that needn't be here: only modules, no commands."""
-    platforms = [f"--platform={glibc}_{os.uname().machine}" for glibc in _GLIBC]
-    version = contents.wheel.name.split("-")[1]
-    subprocess.run(  # noqa: S603 - of our own
-        [
-            *(sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "install"),
-            *("--no-deps", "--no-compile", "--only-binary=:all:", f"--find-links={contents.wheel.parent}"),
-            *(f"--python-version={python}", "--implementation=cp", *platforms, f"--target={target}"),
-            *(f"{DISTRIBUTION}=={version}", *contents.requirements),
-        ],
-        check=True,
-    )
-    shutil.rmtree(target / "bin", ignore_errors=True)
-    for record in target.glob("*.dist-info/RECORD"):
-        record.unlink()  # dpkg has the list, and pip isn't to change anything here
 
 
 def _share(given: Path, target: Path) -> None:
