@@ -159,6 +159,10 @@ objects: setup-python ## Compile bpf/ for each architecture into bpf/objects, wh
 package: setup-python ## Build wheel, source distribution and Debian package into dist/, of this checkout as it is
 	@$(BIN)/python -m tools.release --package
 
+.PHONY: standalone
+standalone: setup-python ## Build the single files, with a Python each, into dist/, of this checkout as it is
+	@$(BIN)/python -m tools.release --standalone
+
 .PHONY: release
 release: setup-python ## Build all of a release into dist/, as a dry run; PUBLISH=1 also tags the commit and pushes the tag
 	@$(BIN)/python -m tools.release $(if $(filter-out 0 no false,$(PUBLISH)),--publish)

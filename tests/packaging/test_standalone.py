@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -82,7 +83,7 @@ def test_a_file_that_is_cut_off_says_so(fresh: Machine) -> None:
     part.write_bytes(whole[: len(whole) // 2])
     part.chmod(0o755)
     said = fresh.run("/root/part", "--version", status=91).stderr
-    assert "this file is damaged: get it again" in said
+    assert "or this file is damaged, then get it again" in said
     assert unpacked(fresh) == []
 
 
@@ -92,6 +93,17 @@ def test_what_another_user_could_write_is_not_run(fresh: Machine) -> None:
     fresh.run("chown", "nobody", f"/{SHELF}")
     said = fresh.run(FILE, "--version", status=91).stderr
     assert said == f"ci-egress: /{SHELF} is another user's; remove it\n"
+
+
+def test_where_nothing_may_be_executed_it_says_so(fresh: Machine) -> None:
+    (fresh.root / SHELF).mkdir()
+    fresh.run("mount", "-t", "tmpfs", "-o", "noexec", "none", f"/{SHELF}")
+    try:
+        said = fresh.run(FILE, "--version", status=91).stderr
+        assert f"either /{SHELF} is mounted noexec, or this isn't a {os.uname().machine} with glibc" in said
+        assert unpacked(fresh) == []
+    finally:
+        fresh.run("umount", f"/{SHELF}")
 
 
 def test_users_have_folders_of_their_own(fresh: Machine) -> None:

@@ -13,7 +13,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from tools.release import wheels
+from tools.release import bill, wheels
 from tools.release.contents import Contents
 
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
@@ -39,8 +39,11 @@ sys.exit(main())
 _VENV = "home = /usr/bin\ninclude-system-site-packages = false\nversion = 3\n"
 
 
-def build(contents: Contents, output: Path, work: Path) -> Path:
-    """Build the package in `output`, in the empty folder `work`. Downloads wheels from the package index."""
+def build(contents: Contents, output: Path, work: Path) -> None:
+    """Build the package in `output`, and its bill, in the empty folder `work`.
+
+    Downloads wheels from the package index.
+    """
     root = work / "root"
     _lay_environment(contents, root / _HOME)
     _lay_files(contents.source / "deploy", root)
@@ -54,18 +57,13 @@ def build(contents: Contents, output: Path, work: Path) -> Path:
         stdout=subprocess.DEVNULL,
         check=True,
     )
-    return package
+    bill.write(contents, root / _HOME / "bin/python3", output / f"ci-egress-{contents.version}.cdx.json", work)
 
 
 def python_range() -> str:
     """Return the package's dependency: under any other Python it would find none of its modules."""
     major, last = map(int, PYTHONS[-1].split("."))
     return f"python3 (>= {PYTHONS[0]}), python3 (<< {major}.{last + 1}~)"
-
-
-def installed_python(root: Path) -> Path:
-    """Return the environment's Python, of a package that was laid out below `root`."""
-    return root / _HOME / "bin/python3"
 
 
 def _lay_environment(contents: Contents, home: Path) -> None:

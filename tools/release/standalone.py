@@ -15,10 +15,9 @@ import re
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Sequence
 from pathlib import Path
 
-from tools.release import wheels
+from tools.release import bill, wheels
 from tools.release.contents import Contents
 
 MACHINES = {"x86_64": "linux-amd64", "aarch64": "linux-arm64"}
@@ -29,6 +28,16 @@ _UNUSED = (
     *("lib-dynload/_dbm.*", "lib-dynload/_test*", "lib-dynload/_tkinter.*"),
 )
 """Below the folder of Python's library: what no command of ci-egress imports."""
+_SAY_LINKED = """
+import json, platform, pyexpat, sqlite3, ssl, zlib
+
+openssl = ssl.OPENSSL_VERSION.split()[1]
+expat = ".".join(map(str, pyexpat.version_info))
+zlib = zlib.ZLIB_RUNTIME_VERSION
+versions = dict(cpython=platform.python_version(), openssl=openssl, expat=expat, zlib=zlib)
+print(json.dumps(versions | {"sqlite": sqlite3.sqlite_version}))
+"""
+"""What the Python's file contains, for scanners of the bill."""
 _HEAD = Path("deploy/standalone/head.sh")
 _ENTRY = """\
 import sys
@@ -40,18 +49,27 @@ sys.exit(main())
 """
 
 
-def fetched_python(source: Path) -> Path:
-    """Fetch the Python; return the module's folder."""
-    command = [source / "tools/standalone-python.sh"]
-    return Path(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.strip())  # noqa: S603 - of our own
+def build(contents: Contents, output: Path, work: Path) -> None:
+    """Build a file for each of MACHINES in `output`, and the bill of both, in `work`, which is made.
 
-
-def build(contents: Contents, python: Path, output: Path, work: Path) -> list[Path]:
-    """Build a file for each of MACHINES in `output`, in the empty folder `work`; `python` is the module."""
+    Fetches the Python from the Go module proxy, and wheels from the package index.
+    """
+    module = _fetched(contents.source / "tools/standalone-python.sh")
+    for machine, folder in MACHINES.items():
+        _lay_out(contents, module / _DATA / folder, machine, work / machine)
+    python = work / os.uname().machine / "bin/python3"
     for machine in MACHINES:
-        _lay_out(contents, python / _DATA / MACHINES[machine], machine, work / machine)
-    _compile([work / machine / "lib" for machine in MACHINES], work / os.uname().machine / "bin/python3")
-    return [_write(contents, machine, work / machine, output) for machine in MACHINES]
+        _compile(work / machine, python)
+        _write(contents, machine, work / machine, output)
+    said = subprocess.check_output([python, "-I", "-c", _SAY_LINKED])  # noqa: S603 - of our own
+    name = f"ci-egress-{contents.version}-standalone.cdx.json"
+    bill.write(contents, python, output / name, work, linked=json.loads(said))
+
+
+def _fetched(script: Path) -> Path:
+    """Fetch the Go module that has the Python; return its folder."""
+    done = subprocess.run(script, stdout=subprocess.PIPE, text=True, check=True)  # noqa: S603 - of our own
+    return Path(done.stdout.strip())
 
 
 def _lay_out(contents: Contents, python: Path, machine: str, root: Path) -> None:
@@ -86,14 +104,17 @@ def _unpack_python(given: Path, root: Path) -> None:
             target.chmod(0o755 if name.startswith("bin/") else 0o644)
 
 
-def _compile(libraries: Sequence[Path], python: Path) -> None:
-    """Compile all modules by a Python of that version: a start has nowhere to keep what it compiles."""
-    options = ["-q", "-j", "0", "--invalidation-mode", "unchecked-hash"]
-    subprocess.run([python, "-I", "-m", "compileall", *options, *libraries], check=True)  # noqa: S603 - of our own
+def _compile(root: Path, python: Path) -> None:
+    """Compile all modules by a Python of that version: a start has nowhere to keep what it compiles.
+
+    The files name their sources as if `root` were the root, so they are the same wherever they are made.
+    """
+    options = ["-q", "-j", "0", "--invalidation-mode", "unchecked-hash", "-s", root, "-p", "/", root / "lib"]
+    subprocess.run([python, "-I", "-m", "compileall", *options], check=True)  # noqa: S603 - of our own
 
 
-def _write(contents: Contents, machine: str, root: Path, output: Path) -> Path:
-    """Write the script with the archive of `root` behind it; return the file."""
+def _write(contents: Contents, machine: str, root: Path, output: Path) -> None:
+    """Write the script with the archive of `root` behind it."""
     archive = gzip.compress(_archive(root, contents.made_s), mtime=0)
     name = f"{contents.version}-{hashlib.sha256(archive).hexdigest()[:32]}"
     head = (contents.source / _HEAD).read_text(encoding="ascii")
@@ -105,7 +126,6 @@ def _write(contents: Contents, machine: str, root: Path, output: Path) -> Path:
     made = output / f"ci-egress-{contents.version}-{machine}"
     made.write_bytes(head.encode("ascii") + archive)
     made.chmod(0o755)
-    return made
 
 
 def _archive(root: Path, made_s: int) -> bytes:
