@@ -48,9 +48,7 @@ def unpacked(runner: Machine) -> list[str]:
 
 
 def test_it_traces_and_denies_at_its_first_start(fresh: Machine) -> None:
-    seen = fresh.run(
-        "env", "-C", "/root", FILE, "run", "--enforce", "--allowed-endpoints", "a.example", "--", *ACT
-    )
+    seen = fresh.run(FILE, "run", "--enforce", "--allowed-endpoints", "a.example", "--", *ACT)
     assert "EPERM" in seen.stderr or "not permitted" in seen.stderr
     assert seen.stderr.splitlines()[-1] == TOLD
     assert fresh.run(FILE, "--version").stdout == f"ci-egress {VERSION}\n"
@@ -75,17 +73,8 @@ def test_first_starts_at_once_unpack_one_folder(fresh: Machine) -> None:
 
 def test_the_command_has_the_path_and_the_mask_of_its_caller(fresh: Machine) -> None:
     command = ["sh", "-c", 'echo "$PATH"; umask']
-    called = [
-        "sh",
-        "-c",
-        'umask 027; cd /root; PATH=/bin:/nowhere exec "$@"',
-        "sh",
-        FILE,
-        "run",
-        "--",
-        *command,
-    ]
-    assert fresh.run(*called).stdout == "/bin:/nowhere\n0027\n"
+    shell = ["sh", "-c", 'umask 027; PATH=/bin:/nowhere exec "$@"', "sh"]
+    assert fresh.run(*shell, FILE, "run", "--", *command).stdout == "/bin:/nowhere\n0027\n"
 
 
 def test_a_file_that_is_cut_off_says_so(fresh: Machine) -> None:
@@ -118,9 +107,8 @@ def test_where_nothing_may_be_executed_it_says_so(fresh: Machine) -> None:
 
 
 def test_users_have_folders_of_their_own(fresh: Machine) -> None:
-    said = fresh.run(
-        "setpriv", "--reuid=nobody", "--clear-groups", "env", "HOME=/tmp", FILE, "--version"
-    ).stdout
+    user = ["setpriv", "--reuid=nobody", "--clear-groups", "env", "HOME=/tmp"]
+    said = fresh.run(*user, FILE, "--version").stdout
     assert said.startswith("ci-egress ")
     assert not (fresh.root / SHELF).exists()
     assert (fresh.root / "tmp/.cache/ci-egress").is_dir()
