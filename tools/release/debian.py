@@ -1,9 +1,9 @@
 """The Debian packages: all that ci-egress needs but the distribution's Python, in /opt/ci-egress.
 
-There is one for each architecture. It has a virtual environment for each Python of the distributions that it is
-for, made where they are not installed: `lib/python3.11` and so on, of which /usr/bin/python3 uses its own. A file
-that is the same for several is in the package once, as a hard link. dpkg knows every file, so removing it leaves
-none.
+There is one for each architecture, with a virtual environment for each Python of the distributions that it
+is for, made where they are not installed: `lib/python3.11` and so on, of which /usr/bin/python3 uses its
+own. A file that is the same for several is in the package once, as a hard link. dpkg knows every file, so
+removing it leaves none.
 """
 
 from __future__ import annotations
