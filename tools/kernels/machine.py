@@ -24,8 +24,11 @@ ACCELERATION = os.environ.get("KERNELS_ACCEL", "tcg,thread=single")
 CLOCK = () if ACCELERATION.startswith("kvm") else ("-icount", "shift=0")
 """The clock counts the emulated processor's instructions, a nanosecond each. So a machine notices nothing of
 a busy host: no time limit in it is reached sooner."""
-LIMIT_S = 3000
-"""Seconds until it counts as hung: it only gets the processors' idle time. Alone, it needs two minutes."""
+PROCESSOR_LIMIT_S = 1800
+"""Seconds of a processor until it counts as hung; it needs some 300."""
+LIMIT_S = 7200
+"""Seconds until it counts as hung whatever it did: it only gets the time that no other process wants, so beside
+a busy loop it needs an hour."""
 MEMORY_MIB = 2048
 # no_timer_check: on a busy host Ubuntu's kernels take the emulated timer for broken, and stop.
 # The second line is for speed: emulated, clearing memory and waiting for RCU take a fifth of the time.
@@ -118,6 +121,7 @@ def _command(kernel: Kernel, image: Image, checkout: Path, results: Path) -> lis
     return [
         *("setpriv", "--pdeathsig", "KILL", "--"),  # it ends with us
         *("chrt", "--idle", "0"),  # and takes time from nobody
+        *("prlimit", f"--cpu={PROCESSOR_LIMIT_S}", "--"),
         *(*architecture.emulator, "-accel", ACCELERATION, "-smp", "1"),
         *CLOCK,
         *("-m", str(MEMORY_MIB), "-nodefaults", "-display", "none", "-no-reboot", "-monitor", "none"),
