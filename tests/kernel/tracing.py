@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -271,21 +270,14 @@ def logs(otlp_dir: Path) -> list[dict[str, Any]]:
     ]
 
 
-def copy_with(directory: Path, **constants: int) -> dict[str, str]:
-    """A copy of the program whose maps have another size; the environment that runs it."""
+def copy_with(directory: Path, **entries: int) -> dict[str, str]:
+    """A copy of the program, some of whose maps have another size; the environment that runs it."""
     env = copy_of_the_program(directory)
-    path = directory / "bpf/maps.h"
-    text = path.read_text()
-    for name, value in constants.items():
-        text, times = re.subn(rf"(#define {name}) \d+", rf"\1 {value}", text)
-        assert times == 1, name
-    path.write_text(text)
-    compile_again(directory)
+    path = directory / f"bpf/objects/{os.uname().machine}.json"
+    kept = json.loads(path.read_text())
+    maps = {each["name"]: each for each in kept["maps"]}
+    for name, size in entries.items():
+        assert size < maps[name]["max_entries"], name
+        maps[name]["max_entries"] = size
+    path.write_text(json.dumps(kept))
     return env
-
-
-def compile_again(copy: Path) -> None:
-    """Make the object of a copy whose bpf/ was changed, so that its starts need not compile."""
-    modules = os.pathsep.join([str(copy), str(ROOT)])
-    command = [sys.executable, "-m", "tools.objects", os.uname().machine]
-    subprocess.run(command, env=os.environ | {"PYTHONPATH": modules}, cwd=copy, check=True)

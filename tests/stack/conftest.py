@@ -179,7 +179,7 @@ def pages() -> Iterator[Pages]:
         yield pages
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")  # its rules take a tenth of a processor: not beside what comes after
 def stack(pages: Pages, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The four servers with the project's configuration, one of each for all tests."""
     try:

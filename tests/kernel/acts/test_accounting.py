@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import shlex
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
     from tests.kernel.conftest import Programs
 
+SMALL_RINGS = dict.fromkeys(("first", "events"), mmap.PAGESIZE)
+"""Bytes of the rings of records."""
 ROUNDS_MAX = 200
 """Far more than it takes: nothing goes on for good where the exporter has ended."""
 
@@ -26,18 +29,18 @@ def connects(programs: Programs, n: int) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "constants",
+    "entries",
     [
-        pytest.param({"SLOTS_MAX": 4}, id="slots"),
-        pytest.param({"FLOWS_MAX": 8}, id="flows"),
-        pytest.param({"RING_PAGES": 1}, id="rings"),
-        pytest.param({"OPEN_MAX": 1}, id="open-connects"),
+        pytest.param({"slots": 4, "free_slots": 4}, id="slots"),
+        pytest.param({"flows_even": 8, "flows_odd": 8}, id="flows"),
+        pytest.param(SMALL_RINGS, id="rings"),
+        pytest.param({"open_connects": 1}, id="open-connects"),
     ],
 )
 def test_with_a_map_that_is_full_every_attempt_is_counted(
-    lab: Lab, programs: Programs, tmp_path: Path, constants: dict[str, int]
+    lab: Lab, programs: Programs, tmp_path: Path, entries: dict[str, int]
 ) -> None:
-    env = copy_with(tmp_path / "copy", **constants)
+    env = copy_with(tmp_path / "copy", **entries)
     n = 4000
     script = f"{' '.join(connects(programs, n))}; {' '.join(programs.flood('spray', n, PORT))}"
     seen = trace(lab, ["sh", "-c", script], tmp_path / "otlp", env=env, cwd=tmp_path)
@@ -48,9 +51,8 @@ def test_outcomes_are_right_although_hardly_anything_has_a_record(
     lab: Lab, programs: Programs, tmp_path: Path
 ) -> None:
     n = 4000
-    seen = trace(
-        lab, connects(programs, n), tmp_path / "otlp", env=copy_with(tmp_path / "copy", RING_PAGES=1)
-    )
+    env = copy_with(tmp_path / "copy", **SMALL_RINGS)
+    seen = trace(lab, connects(programs, n), tmp_path / "otlp", env=env)
     assert_adds_up(seen, n)
     assert attempts(with_outcome(seen, "refused")) == n // 4
     # Of a connect that was told, the outcome may be lost with its own record: then it is open.
@@ -61,7 +63,7 @@ def test_outcomes_are_right_although_hardly_anything_has_a_record(
 def test_processes_that_find_no_room_in_the_table_are_still_the_jobs(
     lab: Lab, programs: Programs, tmp_path: Path
 ) -> None:
-    env = copy_with(tmp_path / "copy", PROCS_MAX=2)
+    env = copy_with(tmp_path / "copy", procs=2, found_steps=2)
     n = 20
     command = programs.lineage("at-once", n, *programs.act("connect", V4.peer, PORT))
     seen = trace(lab, command, tmp_path / "otlp", env=env, cwd=tmp_path)

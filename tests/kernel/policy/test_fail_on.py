@@ -69,11 +69,13 @@ def test_what_is_allowed_is_no_failure(lab: Lab, programs: Programs, tmp_path: P
     assert "policy --allowed-endpoints, enforced: nothing was denied" in seen.stderr.splitlines()
 
 
-@pytest.mark.parametrize("constants", [{}, {"SLOTS_MAX": 4}], ids=["aggregated", "no-room-to-tell-apart"])
+@pytest.mark.parametrize(
+    "entries", [{}, {"slots": 4, "free_slots": 4}], ids=["aggregated", "no-room-to-tell-apart"]
+)
 def test_a_flood_is_counted_to_the_last_attempt(
-    lab: Lab, programs: Programs, tmp_path: Path, constants: dict[str, int]
+    lab: Lab, programs: Programs, tmp_path: Path, entries: dict[str, int]
 ) -> None:
-    env = copy_with(tmp_path / "copy", **constants)
+    env = copy_with(tmp_path / "copy", **entries)
     ports = 65_535
     allowed = f"udp://{V4.evil}:7 udp://{V4.evil}:60000"
     seen = trace(

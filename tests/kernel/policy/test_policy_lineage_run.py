@@ -74,7 +74,7 @@ def test_what_ci_egress_itself_runs_on_is_in_no_chain(lab: Lab, programs: Progra
 def test_an_orphan_that_found_no_room_in_the_table_has_it_in_its_chain(
     lab: Lab, programs: Programs, tmp_path: Path
 ) -> None:
-    env = copy_with(tmp_path / "copy", PROCS_MAX=2)
+    env = copy_with(tmp_path / "copy", procs=2, found_steps=2)
     orphan = programs.lineage("double-fork", *programs.act("connect", V4.evil, PORT))
     script = 'timeout 60 sh -c "$1 & wait"; sh -c "$1 & wait"; true'
     rule = f"{{host: {V4.evil}, ports: [{PORT}], lineage: [timeout]}}"

@@ -24,15 +24,18 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.kernel
 
+AGAIN = Path("/proc/sys/net/mptcp/add_addr_timeout")
+"""Seconds until an address is announced again: the kernel drops an announcement for which it has no time."""
 POLICY = compile_policy(rules(allow=f"any://{V4.peer}\nany://[{V6.peer}]", more="mode: enforce\n"))
 
 
 @pytest.fixture
 def lab(network: Network) -> Iterator[Lab]:
-    """One whose peer announces `evil`, and whose build side takes announcements, as root lets it."""
+    """One whose peer announces `evil`, until it is heard, and whose build side takes announcements."""
     with Lab() as lab:
         for side in (lab.build, lab.peer):
             mptcp(side, "limits", "set", "subflows", "4", "add_addr_accepted", "4")
+        lab.peer.call(AGAIN.write_text, "1").result()
         mptcp(lab.peer, "endpoint", "add", network.evil, "dev", "peer0", "signal")
         yield lab
 
@@ -44,6 +47,11 @@ def mptcp(side: Namespace, *words: str) -> None:
 def counted(side: Namespace) -> Counter[str]:
     """What the kernel counted there."""
     return parse_netstat(side.call(Path("/proc/thread-self/net/netstat").read_text).result())
+
+
+def multipath(side: Namespace) -> dict[str, int]:
+    """What the kernel counted of MPTCP."""
+    return {name: n for name, n in counted(side).items() if n and name.startswith("MPTcpExt")}
 
 
 def speak(job: Agent, lab: Lab, network: Network) -> None:
@@ -62,7 +70,11 @@ def test_without_a_policy_the_kernel_goes_where_the_peer_says(
 ) -> None:
     with lab.watch() as watch, agent(kernel, lab, None) as job:
         speak(job, lab, network)
-        wait_for(lambda: counted(lab.peer)["MPTcpExtMPJoinAckRx"] >= 1)
+        try:
+            wait_for(lambda: counted(lab.peer)["MPTcpExtMPJoinAckRx"] >= 1)
+        except AssertionError as error:
+            error.add_note(f"{multipath(lab.build)} {multipath(lab.peer)}")
+            raise
     assert watch.arrivals.packets_to(network.evil) > 0
 
 

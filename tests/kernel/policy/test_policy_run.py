@@ -241,7 +241,7 @@ def test_a_job_stays_denied_when_tracing_fails(lab: Lab, programs: Programs, tmp
 def test_an_orphan_that_found_no_room_in_the_table_is_denied(
     lab: Lab, programs: Programs, tmp_path: Path
 ) -> None:
-    env = copy_with(tmp_path / "copy", PROCS_MAX=2)
+    env = copy_with(tmp_path / "copy", procs=2, found_steps=2)
     orphan = programs.lineage("double-fork", *programs.act("connect", V4.evil, PORT))
     options = ("--enforce", "--allowed-endpoints", f"{V4.peer}:{PORT}")
     with lab.watch() as watch:
@@ -259,7 +259,7 @@ def test_an_orphan_that_found_no_room_in_the_table_is_denied(
 
 
 def test_with_a_policy_that_has_no_room_in_the_kernel_nothing_starts(tmp_path: Path) -> None:
-    env = copy_with(tmp_path / "copy", POLICY_MAX=4)
+    env = copy_with(tmp_path / "copy", policy=4)
     marker = tmp_path / "started"
     with nothing_left():
         seen = trace(
