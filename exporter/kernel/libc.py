@@ -10,9 +10,11 @@ from exporter.common.errors import KernelError
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 _NUMBERS = {
-    "x86_64": {"bpf": 321, "kcmp": 312, "membarrier": 324, "pidfd_getfd": 438, "lsm_list_modules": 461},
-    "aarch64": {"bpf": 280, "kcmp": 272, "membarrier": 283, "pidfd_getfd": 438, "lsm_list_modules": 461},
+    "x86_64": {"bpf": 321, "kcmp": 312, "membarrier": 324},
+    "aarch64": {"bpf": 280, "kcmp": 272, "membarrier": 283},
 }
+_EVERYWHERE = {"pidfd_send_signal": 424, "pidfd_open": 434, "pidfd_getfd": 438, "lsm_list_modules": 461}
+"""System calls that have the same number on all machines, as all newer ones have."""
 
 
 def checked(result: int) -> int:
@@ -28,4 +30,17 @@ def system_call(name: str, *arguments: object) -> int:
     numbers = _NUMBERS.get(platform.machine())
     if numbers is None:
         raise KernelError(f"{platform.machine()} is not supported", hint="x86_64 and aarch64 are")
-    return checked(LIBC.syscall(numbers[name], *arguments))
+    return checked(LIBC.syscall((_EVERYWHERE | numbers)[name], *arguments))
+
+
+def pidfd_open(pid: int, flags: int = 0) -> int:
+    """Return a descriptor of a process, closed on exec. Raises OSError.
+
+    A Python that was built with headers older than Linux 5.3 has no os.pidfd_open.
+    """
+    return system_call("pidfd_open", pid, flags)
+
+
+def pidfd_send_signal(descriptor: int, number: int) -> None:
+    """Send a signal to the process of a descriptor. Raises OSError, ProcessLookupError if it has ended."""
+    system_call("pidfd_send_signal", descriptor, number, None, 0)

@@ -22,6 +22,7 @@ from typing import NoReturn, Self
 from exporter.common.errors import CiEgressError, CommandNotExecutableError, CommandNotFoundError, KernelError
 from exporter.common.limits import limit_hint
 from exporter.kernel import requirements
+from exporter.kernel.libc import pidfd_open
 from exporter.kernel.requirements import as_root
 
 from .signals import SignalState
@@ -86,7 +87,7 @@ class HeldCommand:
         os.close(reporter)
         self._gate = os.fdopen(opener, "wb")
         self._report = os.fdopen(report, "rb")
-        self.pidfd = os.pidfd_open(self.pid)
+        self.pidfd = pidfd_open(self.pid)
         return self
 
     def __exit__(self, *_: object) -> None:

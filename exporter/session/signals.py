@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, NoReturn, Protocol, Self
 
+from exporter.kernel.libc import pidfd_send_signal
+
 _NOT_RELAYED = (
     {signal.SIGKILL, signal.SIGSTOP}  # nobody can hold them back
     | {signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGCONT}  # they are for ci-egress as well
@@ -230,4 +232,4 @@ def _in_our_group(command: Receiver) -> bool:
 def _send(command: Receiver, number: int) -> None:
     # COMMAND may have ended, or be a setuid program, which a caller without rights couldn't signal either.
     with contextlib.suppress(ProcessLookupError, PermissionError):
-        signal.pidfd_send_signal(command.pidfd, number)
+        pidfd_send_signal(command.pidfd, number)

@@ -109,7 +109,7 @@ def _compile(root: Path, python: Path) -> None:
 
     The files name their sources as if `root` were the root, so they are the same wherever they are made.
     """
-    options = ["-q", "-j", "0", "--invalidation-mode", "unchecked-hash", "-s", root, "-p", "/", root / "lib"]
+    options = ["-q", "-j", "0", "--invalidation-mode", "unchecked-hash", f"-s{root}", "-p/", f"{root}/lib"]
     subprocess.run([python, "-I", "-m", "compileall", *options], check=True)  # noqa: S603 - of our own
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from exporter.kernel.libc import system_call
+from exporter.kernel.libc import pidfd_open, system_call
 
 _PIDFD_THREAD = os.O_EXCL
 _KCMP_FILES = 2  # include/uapi/linux/kcmp.h
@@ -48,11 +48,11 @@ class Tables:
 def pidfd(pid: int, thread: int) -> int:
     """Open a pidfd of a thread of `pid`; before Linux 6.9, one of `pid` itself. Raises OSError."""
     if thread == pid:
-        return os.pidfd_open(pid)
+        return pidfd_open(pid)
     try:
-        return os.pidfd_open(thread, _PIDFD_THREAD)
+        return pidfd_open(thread, _PIDFD_THREAD)
     except OSError:
-        return os.pidfd_open(pid)
+        return pidfd_open(pid)
 
 
 def copied(of: int, number: int) -> int:

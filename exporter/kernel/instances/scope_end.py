@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from typing import NamedTuple
 from exporter.common.descriptors import closing_fd
 from exporter.common.text import printable
 from exporter.events.facts import ProcessKey
+from exporter.kernel.libc import pidfd_open, pidfd_send_signal
 from exporter.kernel.tracer import Tracer
 
 LIMIT_S = 10.0
@@ -84,13 +84,13 @@ def _chase(
 def _kill(process: ProcessKey, tracer: Tracer) -> bool:
     """Kill a process; return whether it was still there."""
     try:
-        descriptor = os.pidfd_open(process.pid)
+        descriptor = pidfd_open(process.pid)
     except OSError:
         return False
     # Suppressed: it ended meanwhile, or it is among the processes that are left.
     with closing_fd(descriptor), suppress(ProcessLookupError, PermissionError):
         if tracer.processes.is_live(process):  # still followed, so no other process has its pid
-            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+            pidfd_send_signal(descriptor, signal.SIGKILL)
             return True
     return False
 
