@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.kernel, pytest.mark.timeout(1200)]  # a root may have 
 
 FILE = "/usr/local/bin/ci-egress"
 SHELF = "var/cache/ci-egress"
-ACT = ["bash", "-c", "exec 3>/dev/udp/192.0.2.1/9"]
+ACT = ["bash", "-c", "exec 3>/dev/tcp/192.0.2.1/443"]
 TOLD = "attempts 1 = exported 1 + aggregated 0 + dropped 0 + pending 0"
 
 
@@ -49,7 +49,7 @@ def unpacked(runner: Machine) -> list[str]:
 
 def test_it_traces_and_denies_at_its_first_start(fresh: Machine) -> None:
     seen = fresh.run(FILE, "run", "--enforce", "--allowed-endpoints", "a.example", "--", *ACT, status=1)
-    assert "/dev/udp/192.0.2.1/9: Operation not permitted" in seen.stderr
+    assert "/dev/tcp/192.0.2.1/443: Operation not permitted" in seen.stderr
     assert seen.stderr.splitlines()[-1] == TOLD
     assert fresh.run(FILE, "--version").stdout == f"ci-egress {VERSION}\n"
     assert json.loads(fresh.run(FILE, "doctor", "--json").stdout)["ok"]
