@@ -14,7 +14,7 @@ PYTEST := $(BIN)/python -m pytest -p no:cacheprovider
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 C_SOURCES = $(shell find benchmarks bpf tests -name '*.[ch]')
 SHELL_SCRIPTS = .ci/run deploy/buildkite/hooks/command exporter/completion/ci-egress.bash \
-	$(addprefix deploy/debian/,postinst postrm prerm) \
+	$(addprefix deploy/debian/,postinst postrm prerm) deploy/standalone/head.sh \
 	$(shell find demo tools tests -name '*.sh')
 ACTIONS = action.yml stop/action.yml
 WORKFLOWS = $(wildcard .github/workflows/*.yml)
