@@ -2,7 +2,7 @@
 # Makes a root with nothing but what every Debian has and the packages that are named, and prints its path; or such a
 # root of Ubuntu 24.04, noble.
 #
-#   tools/debian-root.sh bullseye|bookworm|trixie|forky|noble [PACKAGE…]
+#   tools/debian-root.sh bookworm|trixie|forky|noble [PACKAGE…]
 #
 # It is kept in ~/.cache/ci-egress, under a name made from the packages and this file, and may be deleted at any
 # time. Does nothing when it is there already. Run commands in it with tools/in-root.sh.
@@ -78,8 +78,8 @@ build() {
 
 main() {
     local suite=${1-} packages target
-    if [[ $suite != @(bullseye|bookworm|trixie|forky|noble) ]]; then
-        say "usage: tools/debian-root.sh bullseye|bookworm|trixie|forky|noble [PACKAGE…]"
+    if [[ $suite != @(bookworm|trixie|forky|noble) ]]; then
+        say "usage: tools/debian-root.sh bookworm|trixie|forky|noble [PACKAGE…]"
         exit 2
     fi
     if ((EUID != 0)); then

@@ -41,7 +41,7 @@ def built(committed: Path) -> Built:
 @pytest.fixture(scope="module")
 def trixie() -> Iterator[Machine]:
     """A Debian 13 with BCC and no systemd."""
-    with machine(debian_root("trixie", "python3-bpfcc", "libbpf1")) as made:
+    with machine(debian_root("trixie")) as made:
         yield made
 
 

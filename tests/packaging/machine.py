@@ -164,9 +164,9 @@ def spans_of(otlp_dir: Path) -> list[Span]:
     return [span for path in otlp_dir.glob("traces*.jsonl") for span in spans(path)]
 
 
-def debian_root(suite: str, *packages: str) -> Path:
-    """A root of that Debian with these packages, made once."""
-    command = [str(ROOT / "tools/debian-root.sh"), suite, *packages]
+def debian_root(suite: str) -> Path:
+    """A root of that Debian with Python, made once."""
+    command = [str(ROOT / "tools/debian-root.sh"), suite, "python3-bpfcc", "libbpf1"]
     with turn_left():
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return Path(done.stdout.strip())

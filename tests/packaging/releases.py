@@ -11,7 +11,6 @@ from pathlib import Path
 
 from tests.checkout import ROOT, git, tracked
 from tools.release.checkout import Checkout
-from tools.release.debian import ARCHITECTURES
 
 VERSION = Checkout(ROOT).version()
 LIMIT_S = 1200
@@ -43,17 +42,8 @@ class Built:
 
     @property
     def package(self) -> Path:
-        """The Debian package for this machine."""
-        return self.package_for(os.uname().machine)
-
-    @property
-    def standalone(self) -> Path:
-        """The single file for this machine."""
-        return self._only(f"ci-egress-*-{os.uname().machine}")
-
-    def package_for(self, machine: str) -> Path:
-        """The Debian package for an architecture, by the kernel's name for it."""
-        return self._only(f"*_{ARCHITECTURES[machine]}.deb")
+        """The Debian package."""
+        return self._only("*.deb")
 
     def _only(self, pattern: str) -> Path:
         (found,) = self.dist.glob(pattern)
