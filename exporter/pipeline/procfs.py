@@ -49,6 +49,11 @@ def started_ns(pid: int) -> int | None:
         return None
 
 
+def key_of_child(pid: int) -> ProcessKey:
+    """Return the key of a child of ours, however long the read takes on a busy machine. Raises OSError."""
+    return ProcessKey(pid, _state(pid).started_ns)
+
+
 def is_to_the_tick(since_ns: int) -> bool:
     """Whether a start time is exact only to the clock tick, as in /proc; the hook of forks is more exact."""
     return since_ns % _NS_PER_TICK == 0

@@ -28,7 +28,7 @@ from exporter.pipeline.account import Bookkeeping
 from exporter.pipeline.assembly import assemble, begin
 from exporter.pipeline.core import Pipeline
 from exporter.pipeline.job import TracedJob
-from exporter.pipeline.procfs import Proc, started_ns
+from exporter.pipeline.procfs import Proc, key_of_child
 from exporter.pipeline.recording import Beginning, Ending, Recorder
 from exporter.pipeline.spans import traceparent
 from exporter.pipeline.summary import Summary
@@ -221,10 +221,11 @@ def _ready(kernel: Loading, config: RunConfig) -> Tracer:
 
 
 def _root(held: HeldCommand) -> ProcessKey:
-    started = started_ns(held.pid)
-    if started is None:
-        raise KernelError(f"/proc doesn't show process {held.pid}", hint="mount -t proc proc /proc")
-    return ProcessKey(held.pid, started)
+    try:
+        return key_of_child(held.pid)
+    except OSError as error:
+        hint = "mount -t proc proc /proc"
+        raise KernelError(f"/proc doesn't show process {held.pid}", hint=hint) from error
 
 
 def _recorder(config: RunConfig, beginning: Beginning, stack: ExitStack) -> Recorder | None:

@@ -14,13 +14,13 @@ from hypothesis import given, settings
 
 import tests.examples  # noqa: F401
 from exporter.events import wire
-from exporter.events.facts import RULE_OF_NAMES, Acted, ProcessKey, Verdict
+from exporter.events.facts import RULE_OF_NAMES, Acted, Verdict
 from exporter.kernel.bpf import U32
 from exporter.kernel.maps.procs import proc_of
 from exporter.kernel.maps.verdicts import MAPS, Peer, Process, Verdicts
 from exporter.kernel.maps.verdicts import PolicyAnswer as Found
 from exporter.kernel.pins import open_map
-from exporter.pipeline.procfs import started_ns
+from exporter.pipeline.procfs import key_of_child
 from exporter.policy.compile import compile_policy
 from exporter.policy.decide import EgressRequest
 from exporter.policy.entries import EntryVerdict as PolicyAnswer
@@ -65,9 +65,7 @@ class Actor:
 
     def __init__(self, child: subprocess.Popen[str], kernel: KernelSide) -> None:
         self._child = child
-        started = started_ns(child.pid)
-        assert started is not None
-        self._process = ProcessKey(child.pid, started)
+        self._process = key_of_child(child.pid)
         self._kernel = kernel
         self._scopes = count(1)
 

@@ -25,7 +25,7 @@ from exporter.kernel.maps.queries import PATIENCE_NS, Queries
 from exporter.kernel.maps.windows import Coverage
 from exporter.kernel.pins import live_processes
 from exporter.kernel.scopes import SWEPT_FROM, Named
-from exporter.pipeline.procfs import started_ns
+from exporter.pipeline.procfs import key_of_child
 from exporter.session.watch.agents import Agent as Starter
 from exporter.session.watch.agents import marks
 from tests.kernel.agents import COMMAND, GONE, Agent
@@ -89,13 +89,6 @@ def kernel() -> Iterator[KernelSide]:
         yield side
 
 
-def key(pid: int) -> ProcessKey:
-    """Of a process that runs."""
-    started = started_ns(pid)
-    assert started is not None
-    return ProcessKey(pid, started)
-
-
 @pytest.fixture
 def connect(lab: Lab, programs: Programs) -> dict[str, list[str]]:
     """Commands that connect to an address, and end with the errno."""
@@ -110,7 +103,7 @@ def test_what_an_agent_makes_is_held_from_its_fork_on(
 ) -> None:
     denied, allowed = (PATH, connect[V4.evil]), (PATH, connect[V4.peer])
     assert runner.statuses(denied) == [0]
-    kernel.tracer.processes.find(key(runner.pid), wire.STANDING_AGENT)
+    kernel.tracer.processes.find(key_of_child(runner.pid), wire.STANDING_AGENT)
     assert [runner.statuses(denied) for _ in range(ROUNDS)] == [[errno.EPERM]] * ROUNDS
     assert runner.statuses(allowed) == [0]
 
@@ -130,7 +123,7 @@ def test_who_was_made_before_its_agent_was_found_is_held_once_it_makes_or_execut
         over.unlink(missing_ok=True)
         runner.start((PATH, waiting))
         if is_found:
-            kernel.tracer.processes.find(key(runner.pid), wire.STANDING_AGENT)
+            kernel.tracer.processes.find(key_of_child(runner.pid), wire.STANDING_AGENT)
         goes_on.write_text("\n")
         wait_for(lambda: over.exists() and over.read_text() != "")
         return int(over.read_text())
@@ -148,7 +141,7 @@ def test_who_was_made_before_its_agent_was_found_is_held_once_it_makes_or_execut
 def test_nothing_that_a_step_does_makes_it_another(
     kernel: KernelSide, lab: Lab, runner: Runner, programs: Programs
 ) -> None:
-    kernel.tracer.processes.find(key(runner.pid), wire.STANDING_AGENT)
+    kernel.tracer.processes.find(key_of_child(runner.pid), wire.STANDING_AGENT)
     act = programs.act("connect", V4.evil, PORT)
     ways = [
         programs.lineage("double-fork", *act),
@@ -164,7 +157,7 @@ def test_nothing_that_a_step_does_makes_it_another(
 
 def test_whom_a_step_makes_is_counted_where_it_is_held(kernel: KernelSide, runner: Runner) -> None:
     """Else whoever ends it takes a moment without a process for the end (`scope_end.py`)."""
-    kernel.tracer.processes.find(key(runner.pid), wire.STANDING_AGENT)
+    kernel.tracer.processes.find(key_of_child(runner.pid), wire.STANDING_AGENT)
     before = kernel.tracer.processes.made(STRICTEST)
     assert runner.statuses((PATH, ["sh", "-c", "for each in 1 2 3; do (exit); done"])) == [0]
     assert kernel.tracer.processes.made(STRICTEST) - before == len(["sh", "1", "2", "3"])
@@ -181,7 +174,7 @@ def doing(lab: Lab, *under: str, **variables: str) -> Iterator[Agent]:
         text=True,
         env={**PATH, **variables},
     ) as child:
-        doer = Agent(child, key(child.pid))
+        doer = Agent(child, key_of_child(child.pid))
         assert doer.do("pass") == "ok"
         try:
             yield doer
