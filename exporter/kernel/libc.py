@@ -9,12 +9,12 @@ import platform
 from exporter.common.errors import KernelError
 
 LIBC = ctypes.CDLL(None, use_errno=True)
+_NEWER = {"pidfd_send_signal": 424, "pidfd_open": 434, "pidfd_getfd": 438, "lsm_list_modules": 461}
+"""System calls since Linux 5.1 have the same number on all machines."""
 _NUMBERS = {
-    "x86_64": {"bpf": 321, "kcmp": 312, "membarrier": 324},
-    "aarch64": {"bpf": 280, "kcmp": 272, "membarrier": 283},
+    "x86_64": {"bpf": 321, "kcmp": 312, "membarrier": 324, **_NEWER},
+    "aarch64": {"bpf": 280, "kcmp": 272, "membarrier": 283, **_NEWER},
 }
-_EVERYWHERE = {"pidfd_send_signal": 424, "pidfd_open": 434, "pidfd_getfd": 438, "lsm_list_modules": 461}
-"""System calls that have the same number on all machines, as all newer ones have."""
 
 
 def checked(result: int) -> int:
@@ -30,7 +30,7 @@ def system_call(name: str, *arguments: object) -> int:
     numbers = _NUMBERS.get(platform.machine())
     if numbers is None:
         raise KernelError(f"{platform.machine()} is not supported", hint="x86_64 and aarch64 are")
-    return checked(LIBC.syscall((_EVERYWHERE | numbers)[name], *arguments))
+    return checked(LIBC.syscall(numbers[name], *arguments))
 
 
 def pidfd_open(pid: int, flags: int = 0) -> int:

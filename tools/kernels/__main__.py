@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -51,6 +52,9 @@ def main() -> int:
     if platform.machine() != "x86_64" or os.geteuid() != 0:
         print("kernels: needs root, on an x86-64", file=sys.stderr)
         return 2
+    signal.signal(
+        signal.SIGINT, signal.SIG_DFL
+    )  # at once: the machines end with us, the pool would wait for them
     with ThreadPoolExecutor(asked.jobs) as pool:
         chosen = [stock for stock in KERNELS if stock.name in [*(asked.only or names), *asked.also]]
         made, kernels = _prepare(pool, chosen)

@@ -26,9 +26,10 @@ CLOCK = () if ACCELERATION.startswith("kvm") else ("-icount", "shift=0")
 a busy host: no time limit in it is reached sooner."""
 PROCESSOR_LIMIT_S = 1800
 """Seconds of a processor until it counts as hung; it needs some 300."""
-LIMIT_S = 7200
-"""Seconds until it counts as hung whatever it did: it gets the time that no other process wants, so beside a
-busy loop it needs an hour."""
+LIMIT_S = 3000
+"""Seconds until it counts as hung after the last line that it wrote. It gets the time that no other process
+wants, so beside a busy loop it needs an hour in all."""
+_LOOKS_S = 1.0
 MEMORY_MIB = 2048
 # no_timer_check: on a busy host Ubuntu's kernels take the emulated timer for broken, and stop.
 # The second line is for speed: emulated, clearing memory and waiting for RCU take a fifth of the time.
@@ -103,19 +104,31 @@ def boot(kernel: Kernel, image: Image, checkout: Path, results: Path, job: str) 
     with (results / "qemu").open("w") as said:
         emulator = subprocess.Popen(command, stdout=said, stderr=said, start_new_session=True)
     _come_last(emulator.pid)
-    # However qemu ends: a job that came to its end has written its status.
     with emulator:
-        try:
-            emulator.wait(LIMIT_S)
-        except subprocess.TimeoutExpired:
-            emulator.kill()
+        _wait(emulator, results)
+    # However qemu ended: a job that came to its end has written its status.
     seconds = time.monotonic() - began_s
     status = results / "status"
     return Boot(results, int(status.read_text()) if status.exists() else None, seconds)
 
 
+def _wait(emulator: subprocess.Popen[bytes], results: Path) -> None:
+    """Wait until it ends, or kill it where it has written nothing for LIMIT_S."""
+    size, since_s = 0, time.monotonic()
+    while emulator.poll() is None:
+        files = (results / name for name in ("console", "log"))
+        if (written := sum(file.stat().st_size for file in files if file.exists())) != size:
+            size, since_s = written, time.monotonic()
+        if time.monotonic() - since_s > LIMIT_S:
+            emulator.kill()
+        time.sleep(_LOOKS_S)
+
+
 def _come_last(pid: int) -> None:
-    """Let other sessions have the processors first: where it can, the kernel shares them out by session."""
+    """Let other sessions have the processors first.
+
+    Where the kernel shares them out by session, `chrt --idle` counts within the own one alone.
+    """
     with suppress(FileNotFoundError):
         Path(f"/proc/{pid}/autogroup").write_text("19")
 
@@ -132,7 +145,7 @@ def _command(kernel: Kernel, image: Image, checkout: Path, results: Path) -> lis
     architecture = kernel.stock.architecture
     return [
         *("setpriv", "--pdeathsig", "KILL", "--"),  # it ends with us
-        *("chrt", "--idle", "0"),  # and takes time from nobody, as _come_last says for other sessions
+        *("chrt", "--idle", "0"),  # and takes time from nobody of its session
         *("prlimit", f"--cpu={PROCESSOR_LIMIT_S}", "--"),
         *(*architecture.emulator, "-accel", ACCELERATION, "-smp", "1"),
         *CLOCK,

@@ -57,11 +57,11 @@ def acts(parent):
     os._exit(0)
 
 def makes():
-    me, child = os.getpid(), os.fork()
+    me, parent, child = os.getpid(), os.getppid(), os.fork()
     if child:
         says("has-forked")
     if way == "itself" and child:
-        acts(os.getppid() if depth else 0)
+        acts(parent if depth else 0)
     if way != "itself" and not child:
         me = os.getpid() if way == "line" else me
         if way != "line" or not os.fork():

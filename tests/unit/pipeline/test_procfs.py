@@ -18,7 +18,15 @@ from exporter.events import wire
 from exporter.events.facts import ProcessKey
 from exporter.events.programs import Facts, Image
 from exporter.pipeline import procfs
-from exporter.pipeline.procfs import Proc, ancestors, environment_of, everyone, has_ended, started_ns
+from exporter.pipeline.procfs import (
+    Proc,
+    ancestors,
+    environment_of,
+    everyone,
+    has_ended,
+    key_of_child,
+    started_ns,
+)
 from tests.unit.endless_processes import boundless
 from tests.unit.started_processes import wait_until_executed
 
@@ -139,6 +147,17 @@ def test_who_began_later_is_no_parent_but_has_the_number_of_one(
     assert ancestors(9) == (ProcessKey(8, 30),)
     states[7] = states[7]._replace(started_ns=20)
     assert ancestors(9) == (ProcessKey(8, 30), ProcessKey(7, 20), ProcessKey(1, 0))
+
+
+def test_of_a_child_it_is_said_when_it_started_also_where_no_reader_has_the_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as child:
+        expected = ProcessKey(child.pid, started_ns(child.pid) or 0)
+        monkeypatch.setattr(procfs, "readers", lambda: pytest.fail("a reader was asked"))
+        assert key_of_child(child.pid) == expected
+    with pytest.raises(FileNotFoundError):
+        key_of_child(child.pid)
 
 
 def test_of_a_process_that_is_gone_no_reader_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
