@@ -260,7 +260,8 @@ def test_what_cannot_be_ended_stays_denied(host: Host, frozen: Path, tmp_path: P
     script = '(exec touch "$1/file") >&- 2>&- & echo $!; read -r _'
     with host.running(["sh", "-c", script, "sh", str(frozen)], tmp_path / "otlp", *ENFORCED) as run:
         pid = run.next_line()
-        wait_for(lambda: "(touch) D" in Path(f"/proc/{pid}/stat").read_text())
+        # Not by its state: it also waits for the disk while it is loaded, and can be killed there.
+        wait_for(lambda: "percpu_rwsem" in Path(f"/proc/{pid}/wchan").read_text())
         run.tell("go on")
         try:
             seen = run.end()
