@@ -52,9 +52,8 @@ def main() -> int:
     if platform.machine() != "x86_64" or os.geteuid() != 0:
         print("kernels: needs root, on an x86-64", file=sys.stderr)
         return 2
-    signal.signal(
-        signal.SIGINT, signal.SIG_DFL
-    )  # at once: the machines end with us, the pool would wait for them
+    # An interrupt ends us at once, and the machines with us: the pool would wait for them.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     with ThreadPoolExecutor(asked.jobs) as pool:
         chosen = [stock for stock in KERNELS if stock.name in [*(asked.only or names), *asked.also]]
         made, kernels = _prepare(pool, chosen)
