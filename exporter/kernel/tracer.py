@@ -229,13 +229,19 @@ class Tracer:
         until = [ring.produced for ring in self._rings]
         return lambda: all(ring.handed >= position for ring, position in zip(self._rings, until, strict=True))
 
-    def take_environments(self, handle: Handler, *, most_s: float) -> None:
-        """Hand over the environments with which processes of no job executed since the last call.
+    def hand_environments(self, handle: Handler) -> None:
+        """Hand the environments with which processes of no job execute to `handle`, before their turn.
 
-        Goes on for `most_s`, and hands over at least one. `drain` hands them over once more, in order.
+        `take_environments` does so, and `drain` with those that came after it. `drain` hands each of them to
+        its own handler, too, in order with the other records.
         """
         if self._environments is not None:
-            self._environments.take_early(handle, most_s=most_s)
+            self._environments.hand_early(handle)
+
+    def take_environments(self, *, most_s: float) -> None:
+        """Hand over environments that wait, for `most_s`, at least one; see `hand_environments`."""
+        if self._environments is not None:
+            self._environments.take_early(most_s=most_s)
 
     def lost_environments(self) -> int:
         """Return for how many environments the ring had no room so far."""

@@ -60,6 +60,7 @@ class LiveSource:
         self._decide: Callable[[Environment], object] | None = None
         self._make_up: Callable[[], object] = lambda: None
         self._early = Decoder()
+        """For environments before their turn; it gets all their pieces, as `_decoder` does later."""
         self._peeked_s = 0.0
         self.is_behind = False
         """Whether records still wait that were there when the last batch was read."""
@@ -83,6 +84,7 @@ class LiveSource:
         environments whose records got lost.
         """
         self._decide, self._make_up = decide, make_up
+        self._tracer.hand_environments(self._take_early)
 
     def take(self, data: memoryview, at: int, length: int) -> None:
         """Handle a record that doesn't come from the rings."""
@@ -135,7 +137,7 @@ class LiveSource:
     def decide(self) -> None:
         """Decide the jobs of the roots that wait. Call it between steps that take long."""
         if self._decide is not None:
-            self._tracer.take_environments(self._take_early, most_s=_BATCH_S)
+            self._tracer.take_environments(most_s=_BATCH_S)
             self._survive(self._make_up)
             self._peeked_s = time.monotonic()
 

@@ -317,3 +317,13 @@ ASK = Asked(
     is_cut=False,
 )
 ANSWER = Answered(*ASK)._replace(at_ns=3_600_000, message=b"\0\7\x81\x80" + ASK.message[4:], is_cut=True)
+
+
+def environment_pieces(block: bytes, process: ProcessKey = BASH) -> list[bytes]:
+    """The records of a step that executed with the environment `block`."""
+    head, piece, most = header(wire.KIND_ENVIRONMENT, process, 1), wire.ARGUMENTS_PIECE, wire.ENVIRONMENT_MAX
+    parts = [(at, block[:most][at : at + piece]) for at in range(0, min(len(block), most), piece)]
+    return [
+        record(wire.ENVIRONMENT_RECORD, head, len(block), at, len(part), wire.STANDING_STEP, 2, 7, 3) + part
+        for at, part in parts
+    ]

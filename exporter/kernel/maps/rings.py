@@ -55,8 +55,9 @@ class Ring:
         self._length = 0
         self._taken: int | None = None
         """The position of the record that `take` hands over now."""
+        self._early: Handler | None = None
         self._kept: deque[tuple[int, bytes]] = deque()
-        """The records that `take_early` handed over and `take` didn't yet, each with its position."""
+        """The records that were handed over early and not yet in their turn, each with its position."""
         self._kept_bytes = 0
 
     def close(self) -> None:
@@ -113,11 +114,20 @@ class Ring:
                 yield wire.RecordHeader._make(wire.RECORD_HEADER.unpack_from(self._data, at + _HEADER_SIZE))
             position += (_HEADER_SIZE + length + 7) & ~7
 
-    def take_early(self, handle: Handler, *, most_s: float) -> None:
-        """Hand over waiting records before their turn, for `most_s`, at least one.
+    def hand_early(self, handle: Handler) -> None:
+        """Hand every record to `handle`, too, from now on: in `take_early`, or just before its turn.
+
+        So `handle` gets the records in the ring's order, with none left out.
+        """
+        self._early = handle
+
+    def take_early(self, *, most_s: float) -> None:
+        """Hand over waiting records before their turn, for `most_s`, at least one. See `hand_early`.
 
         They are copied, which frees their room at once, and `take` hands them over once more in their turn.
         """
+        if self._early is None:
+            return
         deadline_s = time.monotonic() + most_s
         is_first = True
         while self._kept_bytes < KEPT_MAX_BYTES and (is_first or time.monotonic() < deadline_s):
@@ -132,7 +142,7 @@ class Ring:
             self.free()
             self._kept.append((position, record))
             self._kept_bytes += len(record)
-            handle(memoryview(record), 0, len(record))
+            self._early(memoryview(record), 0, len(record))
 
     def take(self, handle: Handler) -> None:
         """Hand over the record whose time `next_ns` returned."""
@@ -143,8 +153,11 @@ class Ring:
             return
         self._taken, length = self._consumed, self._length
         self._advance()  # first: `handle` may call `take_early`
+        at = (self._taken & self._size - 1) + _HEADER_SIZE
         try:
-            handle(self._data, (self._taken & self._size - 1) + _HEADER_SIZE, length)
+            if self._early is not None:  # the record came after the last `take_early`
+                self._early(self._data, at, length)
+            handle(self._data, at, length)
         finally:
             self._taken = None
 

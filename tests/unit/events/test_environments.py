@@ -10,21 +10,10 @@ from exporter.events import wire
 from exporter.events.decode import Decoder
 from exporter.events.environments import contested, names_one_of, part_of, variables
 from exporter.events.facts import Environment, ProcessKey
-from tests.unit.records import BASH, header, record
+from tests.unit.records import BASH, environment_pieces
 
 PIECE, MOST = wire.ARGUMENTS_PIECE, wire.ENVIRONMENT_MAX
 STEP = wire.STANDING_STEP
-
-
-def pieces(block: bytes, process: ProcessKey = BASH) -> list[bytes]:
-    """The records of a process that executed with `block`."""
-    starts = range(0, min(len(block), MOST), PIECE)
-    head = header(wire.KIND_ENVIRONMENT, process, 1)
-    return [
-        record(wire.ENVIRONMENT_RECORD, head, len(block), at, len(part), STEP, 2, 7, 3) + part
-        for at in starts
-        for part in [block[at : min(at + PIECE, MOST)]]
-    ]
 
 
 def decoded(records: list[bytes]) -> list[Environment]:
@@ -39,32 +28,32 @@ def filler(size: int) -> bytes:
 
 @pytest.mark.parametrize("size", [10, 1024, PIECE, PIECE + 1, 3 * PIECE, MOST - 1, MOST])
 def test_a_block_comes_out_as_it_was(size: int) -> None:
-    assert decoded(pieces(filler(size))) == [
+    assert decoded(environment_pieces(filler(size))) == [
         Environment(5, BASH, 1, filler(size), False, STEP, 2, ProcessKey(3, 7))
     ]
 
 
 def test_one_that_is_too_long_is_cut() -> None:
-    (event,) = decoded(pieces(filler(MOST + 10)))
+    (event,) = decoded(environment_pieces(filler(MOST + 10)))
     assert (event.block, event.is_cut) == (filler(MOST + 10)[:MOST], True)
 
 
 @pytest.mark.parametrize("lost", [1, 2, 3])
 def test_one_of_which_a_piece_was_lost_is_what_there_is_up_to_it(lost: int) -> None:
-    whole = pieces(filler(4 * PIECE))
-    events = decoded([*whole[:lost], *whole[lost + 1 :], *pieces(b"B=1\0")])
+    whole = environment_pieces(filler(4 * PIECE))
+    events = decoded([*whole[:lost], *whole[lost + 1 :], *environment_pieces(b"B=1\0")])
     assert events[-1].block == b"B=1\0"
     assert [(len(event.block), event.is_cut) for event in events[:-1]] in ([(lost * PIECE, True)], [])
 
 
 def test_one_without_a_beginning_is_passed_over() -> None:
-    assert decoded(pieces(filler(2 * PIECE))[1:]) == []
+    assert decoded(environment_pieces(filler(2 * PIECE))[1:]) == []
 
 
 def test_those_of_several_processes_may_come_mixed() -> None:
     other = ProcessKey(7, 8)
-    mixed = zip(pieces(filler(2 * PIECE)), pieces(filler(2 * PIECE + 5), other), strict=False)
-    last = pieces(filler(2 * PIECE + 5), other)[-1]
+    *rest, last = environment_pieces(filler(2 * PIECE + 5), other)
+    mixed = zip(environment_pieces(filler(2 * PIECE)), rest, strict=True)
     assert [event.process for event in decoded([*(each for pair in mixed for each in pair), last])] == [
         BASH,
         other,
@@ -74,7 +63,7 @@ def test_those_of_several_processes_may_come_mixed() -> None:
 def test_what_never_gets_complete_is_bounded() -> None:
     decoder = Decoder()
     for pid in range(1, 5000):
-        first = pieces(filler(2 * PIECE), ProcessKey(pid, 1))[0]
+        first = environment_pieces(filler(2 * PIECE), ProcessKey(pid, 1))[0]
         assert list(decoder.decode(first, 0, len(first))) == []
     assert len(vars(vars(decoder)["_environments"])["_waiting"]) <= 256
 

@@ -12,16 +12,17 @@ import pytest
 from exporter.common.clock import boot_ns
 from exporter.events import wire
 from exporter.events.arguments import arguments_of
-from exporter.events.facts import Event, Execed, Tampered, Tampering
+from exporter.events.facts import Environment, Event, Execed, Tampered, Tampering
 from exporter.kernel.dropped_connections import NotAborted
 from exporter.kernel.maps.inheritance import Inherited
-from exporter.kernel.maps.rings import Drained
+from exporter.kernel.maps.rings import Drained, Ring, drain
 from exporter.kernel.tracer import Counts
 from exporter.otlp.ledger import LedgerTotals
 from exporter.pipeline.account import Bookkeeping, KernelCounts
 from exporter.session.feed import LiveSource, kernel_counts, losses, wait
 from tests.unit import records
-from tests.unit.records import ACT, AGGREGATE, EXEC, EXIT, TAMPER
+from tests.unit.kernel.maps.ring_memory import PAGE, Producer
+from tests.unit.records import ACT, AGGREGATE, EXEC, EXIT, TAMPER, environment_pieces
 
 if TYPE_CHECKING:
     from exporter.kernel.maps.rings import Handler
@@ -83,6 +84,31 @@ class FakeTracer:
         return Counts(lambda kind, what: self._counts.get((kind, what), 0))
 
 
+class EnvironmentsAlone(FakeTracer):
+    """A kernel side with a ring of environments; a program submits one more just before each drain."""
+
+    def __init__(self, pieces: list[bytes]) -> None:
+        super().__init__()
+        size = 16 * PAGE
+        self.producer, self._pieces = Producer(size), pieces
+        self.ring = Ring(self.producer.descriptor, size)
+
+    def submit(self, number: int) -> None:
+        for piece in self._pieces[:number]:
+            self.producer.submit_whole(piece)
+        del self._pieces[:number]
+
+    def hand_environments(self, handle: Handler) -> None:
+        self.ring.hand_early(handle)
+
+    def take_environments(self, *, most_s: float) -> None:
+        self.ring.take_early(most_s=most_s)
+
+    def drain(self, handle: Handler, *, limit: int, most_s: float) -> Drained:
+        self.submit(1)
+        return drain([self.ring], handle, limit=limit, most_s=most_s)
+
+
 class Live:
     """A source over a fake kernel side, with what came of it."""
 
@@ -107,6 +133,21 @@ def test_a_pump_takes_a_batch_and_says_whether_there_was_one() -> None:
     assert live.source.pump()
     assert live.events == [ACT, EXIT]
     assert not live.source.pump()
+
+
+@pytest.mark.parametrize("before", range(6))
+@pytest.mark.parametrize("between", range(6))
+def test_an_environment_is_decided_by_all_its_pieces_whenever_they_come(before: int, between: int) -> None:
+    """Some come between the early reading and that in turn: a decision without them would let a step go."""
+    whole = b"A=" + b"x" * (5 * wire.ARGUMENTS_PIECE) + b"\0CI=true\0"
+    live, tracer = Live(), EnvironmentsAlone(environment_pieces(whole))
+    source, decided = live.source_of(tracer), list[Environment]()
+    source.decide_first(decided.append, lambda: None)
+    for number in (before, between, 6):
+        tracer.submit(number)
+        source.pump()
+    assert [(event.block, event.is_cut) for event in decided] == [(whole, False)]
+    assert live.events == decided
 
 
 def test_a_packet_socket_is_an_alarm_and_other_tampering_is_none() -> None:

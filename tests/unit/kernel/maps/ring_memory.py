@@ -23,10 +23,10 @@ def timed(payload: bytes, at_ns: int = 0) -> bytes:
 class Producer:
     """Writes into a memory file: the consumer's page, the producer's page, and the data twice."""
 
-    def __init__(self) -> None:
-        self.descriptor = os.memfd_create("ring")
-        os.ftruncate(self.descriptor, 2 * PAGE + 2 * SIZE)
-        self._memory = mmap.mmap(self.descriptor, 2 * PAGE + 2 * SIZE)
+    def __init__(self, size: int = SIZE) -> None:
+        self.descriptor, self._size = os.memfd_create("ring"), size
+        os.ftruncate(self.descriptor, 2 * PAGE + 2 * size)
+        self._memory = mmap.mmap(self.descriptor, 2 * PAGE + 2 * size)
         self.produced = 0
 
     def close(self) -> None:
@@ -47,7 +47,7 @@ class Producer:
 
     def has_room(self, whole: bytes) -> bool:
         """Whether the kernel would write it, or call the ring full."""
-        return self.produced + _room(whole) - self.consumed <= SIZE
+        return self.produced + _room(whole) - self.consumed <= self._size
 
     def commit(self, at: int, payload: bytes) -> None:
         self._write(at, _LENGTH.pack(len(timed(payload))))
@@ -64,8 +64,9 @@ class Producer:
 
     def _write(self, at: int, data: bytes) -> None:
         """As through the kernel's double mapping: what runs over the end stands at the beginning, too."""
-        for copy in (at % SIZE - SIZE, at % SIZE, at % SIZE + SIZE):
-            first, last = max(copy, 0), min(copy + len(data), 2 * SIZE)
+        size = self._size
+        for copy in (at % size - size, at % size, at % size + size):
+            first, last = max(copy, 0), min(copy + len(data), 2 * size)
             if first < last:
                 place = 2 * PAGE + first
                 self._memory[place : place + last - first] = data[first - copy : last - copy]

@@ -65,22 +65,22 @@ def test_what_was_taken_early_comes_again_in_its_turn_and_its_room_is_free(
     producer: Producer, ring: Ring, second: tuple[Producer, Ring]
 ) -> None:
     seen: list[bytes] = []
-    see = _kept_in(seen)
+    ring.hand_early(_kept_in(seen))
     producer.submit(b"first", at_ns=1)
     second[0].submit(b"between", at_ns=2)
     busy = producer.submit(b"later", BUSY, at_ns=3)
-    ring.take_early(see, most_s=60)
-    ring.take_early(see, most_s=60)
+    ring.take_early(most_s=60)
+    ring.take_early(most_s=60)
     assert (seen, producer.consumed) == ([b"first"], busy)
     producer.commit(busy, b"later")
-    ring.take_early(see, most_s=60)
+    ring.take_early(most_s=60)
     assert seen == [b"first", b"later"]
-    producer.submit(b"last", at_ns=4)
+    producer.submit(b"last", at_ns=4)  # which nothing takes early
     assert ring.handed == 0, "what was taken early is still to come"
     assert drain(ring, second[1]) == [b"first", b"between", b"later", b"last"]
     assert ring.handed == ring.produced == producer.consumed
-    ring.take_early(see, most_s=60)
-    assert len(seen) == 2
+    ring.take_early(most_s=60)
+    assert seen == [b"first", b"later", b"last"], "each came once"
 
 
 def test_while_a_record_is_handed_over_those_behind_it_can_be_taken_early(
@@ -92,25 +92,27 @@ def test_while_a_record_is_handed_over_those_behind_it_can_be_taken_early(
         producer.submit(payload)
     seen: list[bytes] = []
     early: list[bytes] = []
+    ring.hand_early(_kept_in(early))
 
     def handle(data: memoryview, at: int, length: int) -> None:
-        if not early:
-            ring.take_early(_kept_in(early), most_s=1)
+        if not seen:
+            ring.take_early(most_s=1)
             assert producer.consumed == 0
         _kept_in(seen)(data, at, length)
 
     assert drain_rings([ring], handle, limit=10).number == len(payloads)
-    assert (seen, early) == (payloads, payloads[1:])
+    assert (seen, early) == (payloads, payloads)
     assert producer.consumed == producer.produced
 
 
 def test_what_comes_without_end_is_taken_early_for_a_while_alone(producer: Producer, ring: Ring) -> None:
     """One each time in any case."""
     seen: list[bytes] = []
+    ring.hand_early(_kept_in(seen))
     for number, most_s in enumerate((0.0, -1.0, 0.0), 1):
         producer.submit(b"one")
         producer.submit(b"more")
-        ring.take_early(_kept_in(seen), most_s=most_s)
+        ring.take_early(most_s=most_s)
         assert len(seen) == number
 
 
