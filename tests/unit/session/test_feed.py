@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Callable, Sized
+from contextlib import closing
 from typing import TYPE_CHECKING, cast
 
 import pytest
@@ -85,13 +86,17 @@ class FakeTracer:
 
 
 class EnvironmentsAlone(FakeTracer):
-    """A kernel side with a ring of environments; a program submits one more just before each drain."""
+    """A kernel side with a ring of environments; a program submits one more piece just before each drain."""
 
     def __init__(self, pieces: list[bytes]) -> None:
         super().__init__()
         size = 16 * PAGE
         self.producer, self._pieces = Producer(size), pieces
         self.ring = Ring(self.producer.descriptor, size)
+
+    def close(self) -> None:
+        self.ring.close()
+        self.producer.close()
 
     def submit(self, number: int) -> None:
         for piece in self._pieces[:number]:
@@ -140,12 +145,13 @@ def test_a_pump_takes_a_batch_and_says_whether_there_was_one() -> None:
 def test_an_environment_is_decided_by_all_its_pieces_whenever_they_come(before: int, between: int) -> None:
     """Some come between the early reading and that in turn: a decision without them would let a step go."""
     whole = b"A=" + b"x" * (5 * wire.ARGUMENTS_PIECE) + b"\0CI=true\0"
-    live, tracer = Live(), EnvironmentsAlone(environment_pieces(whole))
-    source, decided = live.source_of(tracer), list[Environment]()
-    source.decide_first(decided.append, lambda: None)
-    for number in (before, between, 6):
-        tracer.submit(number)
-        source.pump()
+    live, decided = Live(), list[Environment]()
+    with closing(EnvironmentsAlone(environment_pieces(whole))) as tracer:
+        source = live.source_of(tracer)
+        source.decide_first(decided.append, lambda: None)
+        for number in (before, between, 6):
+            tracer.submit(number)
+            source.pump()
     assert [(event.block, event.is_cut) for event in decided] == [(whole, False)]
     assert live.events == decided
 
