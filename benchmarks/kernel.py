@@ -59,7 +59,7 @@ _KINDS = (
     _Kind(("connect",), 4_000, {"connect, counted": "on_connect4"}),
     _Kind(("send",), _TOLD, {"send, with a record": "on_sendmsg4"}, _NEXT_WINDOW_S),
     _Kind(("send",), 4_000, {"send, counted": "on_sendmsg4"}),
-    _Kind(("spawn", "/bin/true"), 400, {"fork": "on_newtask", "exec": "on_exec", "exit": "on_exit"}),
+    _Kind(("spawn", "/bin/true"), 400, {"fork": "on_fork", "exec": "on_exec", "exit": "on_exit"}),
 )
 
 _OUTSIDE = (

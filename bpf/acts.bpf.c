@@ -150,7 +150,7 @@ static inline enum ring ring_of(struct act_value *act, u32 window)
 		return RING_EVENTS;
 	}
 	proc = entry_of(act->key.pid);
-	if (proc && proc->window != window) {
+	if (proc && proc->window != (u16)window) {
 		proc->window = window;
 		proc->firsts = 0;
 	}

@@ -143,6 +143,15 @@ enum standing {
 	STANDING_MARKED_STEP = 4 /* both */
 };
 
+/* Which of the programs at an exec have run: the kernel may leave out any of them. */
+enum noticed {
+	NOTICED_START = 1,     /* before_exec */
+	NOTICED_PROGRAM = 2,   /* on_exec */
+	NOTICED_VARIABLES = 4, /* after_exec */
+	NOTICED_ALL = 7,
+	NOTICED_NOTHING = 8
+};
+
 /* Scopes that are no job's; the host is 0. */
 enum scopes {
 	SCOPE_WITHOUT_ROOM = 1,	 /* of jobs that find no room; steps are held as this scope, too */
@@ -611,15 +620,17 @@ struct proc_value {
 	u64 started_ns;
 	u32 scope;
 	u32 exec_id;
-	u32 window;
-	u32 firsts; /* peers told apart within that window */
-	u32 lookup_second;
+	u16 window; /* the lower half of its number, as that of the second */
+	u16 lookup_second;
+	u32 firsts;	  /* peers told apart within that window */
 	u32 lookup_bytes; /* of records within that second */
+	u32 execs;	  /* the kernel's count of its execs, at the one that `noticed` is about */
 	u64 held;	  /* bits of the executables in its chain, of those that policies name */
 	struct candidate_key candidate; /* while scope is 0: the program that may show its job */
 	u8 is_guest; /* 1: it, or its creator, executed in a container since tracing began */
 	u8 standing; /* STANDING_*, while scope is 0; afterwards its last value */
-	u16 agent;   /* the CI system of the agent that it is, or is below; 0: not known */
+	u8 agent;    /* the CI system of the agent that it is, or is below; 0: not known */
+	u8 noticed;  /* NOTICED_*, of that exec; 0: its execs aren't compared yet */
 	u32 early;   /* SCOPE_EARLY and the number of the step that it is part of; 0: of none */
 };
 

@@ -8,6 +8,7 @@
 
 #include "agent.bpf.c"
 #include "executable.bpf.c"
+#include "missed.bpf.c"
 #include "process.bpf.c"
 
 #define PATH_DEPTH 40
@@ -220,42 +221,48 @@ static inline void send_environment(u64 mm, u32 pid, struct proc_value *proc, u6
 /*
  * before_exec and after_exec run around on_exec, which alone is as much as the verifier can follow.
  * before_exec adds the executable to those in the process's chain; a process that is only among the
- * strays gets an entry in `procs`, if there is room now. after_exec reports the environment.
+ * strays gets an entry in `procs`, if there is room now; if not, all three use that of the strays.
+ * after_exec reports the environment.
  */
-HOOK("raw_tp/sched_process_exec")
-int before_exec(struct bpf_raw_tracepoint_args *ctx)
+static inline void enter_program(u64 task)
 {
 	u32 pid = bpf_get_current_pid_tgid() >> 32;
 	struct proc_value *proc = procs.lookup(&pid);
-	struct proc_value *followed = proc ? proc : stray(ctx->args[0], pid);
+	struct proc_value *followed = proc ? proc : stray(task, pid);
 
 	if (!followed)
-		return 0;
+		return;
 	settle(followed);
-	followed->held |= executables_in(pointer_at(ctx->args[0], TASK_MM));
-	if (number_at(pointer_at(ctx->args[0], TASK_NUMBERS), NUMBERS_LEVEL))
-		followed->is_guest = 1;
-	if (!proc)
-		procs.update(&pid, followed);
-	return 0;
+	start_exec(followed, pid, task);
+	note_program(followed, task);
+	if (!proc && !procs.update(&pid, followed))
+		strays.delete(&pid);
 }
 
 HOOK("raw_tp/sched_process_exec")
-int on_exec(struct bpf_raw_tracepoint_args *ctx)
+int before_exec(struct bpf_raw_tracepoint_args *ctx)
+{
+	disable_preemption();
+	enter_program(ctx->args[0]);
+	enable_preemption();
+	return 0;
+}
+
+static inline void tell_exec(u64 task)
 {
 	u32 pid = bpf_get_current_pid_tgid() >> 32;
-	struct proc_value *proc = procs.lookup(&pid);
+	struct proc_value *proc = entry_of(pid);
 
 	if (!proc)
-		return 0;
+		return;
 
-	u64 task = ctx->args[0];
 	u64 mm = pointer_at(task, TASK_MM);
 	u64 from = pointer_at(mm, MM_ARG_START);
 	u64 size = pointer_at(mm, MM_ARG_END) - from;
 
 	/* The process has one thread now, so nobody else writes here. */
 	proc->exec_id++;
+	go_on_with_exec(proc, task, NOTICED_PROGRAM);
 	count(KIND_EXEC, COUNT_SEEN);
 	if (size <= 256)
 		send_exec(task, mm, from, size, pid, proc, 256);
@@ -265,32 +272,48 @@ int on_exec(struct bpf_raw_tracepoint_args *ctx)
 		send_exec(task, mm, from, size, pid, proc, ARGUMENTS_PIECE);
 	if (size > ARGUMENTS_PIECE)
 		send_arguments(from, size, pid, proc);
-	return 0;
 }
 
 HOOK("raw_tp/sched_process_exec")
-int after_exec(struct bpf_raw_tracepoint_args *ctx)
+int on_exec(struct bpf_raw_tracepoint_args *ctx)
+{
+	disable_preemption();
+	tell_exec(ctx->args[0]);
+	enable_preemption();
+	return 0;
+}
+
+static inline void look_for_job(u64 task)
 {
 	u32 pid = bpf_get_current_pid_tgid() >> 32;
-	struct proc_value *proc = procs.lookup(&pid);
+	struct proc_value *proc = entry_of(pid);
 	struct config_value *config = settings();
 
-	if (!proc || !config || !config->reads_environments || scope_of(proc))
-		return 0;
+	if (!proc)
+		return;
+	if (proc->noticed) {
+		go_on_with_exec(proc, task, NOTICED_VARIABLES);
+	} else {
+		/* From now on; before, not all of the three may have been attached. */
+		proc->execs = number_at(task, TASK_EXECS);
+		proc->noticed = NOTICED_ALL;
+	}
+	if (!config || !config->reads_environments || scope_of(proc))
+		return;
 	/*
 	 * An agent stays one. The job of a marked process is about to be known, by the environment
 	 * that it, or its creator, was executed with before.
 	 */
 	if (proc->standing == STANDING_AGENT || proc->standing >= STANDING_MARKED)
-		return 0;
+		return;
 
 	/* A process in a container is no agent: steps there are known by their variables. */
 	u32 may_be_agent = proc->standing == STANDING_NONE && !proc->is_guest;
-	u32 agent = may_be_agent ? agent_by_program(ctx->args[0]) : NO_AGENT;
+	u32 agent = may_be_agent ? agent_by_program(task) : NO_AGENT;
 	u32 is_marked = 0;
 
 	if (config->has_policies || agent != NO_AGENT) {
-		u64 mm = pointer_at(ctx->args[0], TASK_MM);
+		u64 mm = pointer_at(task, TASK_MM);
 
 		BLUR(agent, mm);
 		BLUR(may_be_agent, mm);
@@ -302,27 +325,31 @@ int after_exec(struct bpf_raw_tracepoint_args *ctx)
 	if (is_marked)
 		agent = NO_AGENT;
 	if (may_be_agent && agent == NO_AGENT)
-		agent = agent_by_place(ctx->args[0]);
+		agent = agent_by_place(task);
 	if (agent != NO_AGENT) {
 		proc->standing = STANDING_AGENT;
 		proc->agent = agent;
 		proc->early = 0;
-		return 0;
+		return;
 	}
 	/*
 	 * Also in audit mode, where nothing is held: without this mark, the variables of its next
 	 * program could name another job.
 	 */
-	if (config->has_policies && is_marked) {
-		if (proc->standing == STANDING_NONE)
-			begin_step(proc, pid);
-		proc->standing =
-			proc->standing == STANDING_STEP ? STANDING_MARKED_STEP : STANDING_MARKED;
-	}
+	if (config->has_policies && is_marked)
+		mark_process(proc, pid);
 	become_candidate(proc, pid);
 	/* It may be a job's root: then executables of its ancestors aren't in the job's chain. */
-	proc->held = executables_in(pointer_at(ctx->args[0], TASK_MM));
-	send_environment(pointer_at(ctx->args[0], TASK_MM), pid, proc,
+	proc->held = executables_in(pointer_at(task, TASK_MM));
+	send_environment(pointer_at(task, TASK_MM), pid, proc,
 			 config->has_policies ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP);
+}
+
+HOOK("raw_tp/sched_process_exec")
+int after_exec(struct bpf_raw_tracepoint_args *ctx)
+{
+	disable_preemption();
+	look_for_job(ctx->args[0]);
+	enable_preemption();
 	return 0;
 }

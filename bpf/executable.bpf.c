@@ -2,7 +2,8 @@
 /*
  * Recognises the executables that policies name; each has a bit. An exec adds a program's bits to
  * the process's, and a fork hands them down: so a process's bits show which executables are in its
- * chain. No program is attached here: before_exec and after_exec (exec.bpf.c) call executables_in.
+ * chain. No program is attached here: after_exec (exec.bpf.c) and note_program (missed.bpf.c) call
+ * executables_in.
  */
 #pragma once
 

@@ -50,7 +50,7 @@ int on_send(struct bpf_raw_tracepoint_args *ctx)
 
 	if (family != AF_PACKET && family != AF_PPPOX)
 		return 0;
-	return is_enforced() ? -ENOBUFS : 0;
+	return is_enforced_on_actor() ? -ENOBUFS : 0;
 }
 
 /*
@@ -148,7 +148,7 @@ int on_setsockopt(struct bpf_sockopt *ctx)
 		return ALLOW; /* a program before this one has handled the option */
 	ctx->optlen = 0; /* the kernel takes the caller's own value, of any size: it wasn't read */
 	if (is_way_past || is_under_any_address(ctx))
-		return is_enforced() ? DENY : ALLOW;
+		return is_enforced_on_actor() ? DENY : ALLOW;
 	return is_denied_join(ctx, length) ? DENY : ALLOW;
 }
 

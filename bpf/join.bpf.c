@@ -137,7 +137,7 @@ static inline int is_denied_join(struct bpf_sockopt *ctx, s32 length)
 	if (!read_join(ctx, length, &join))
 		return 0;
 	ctx->optlen = length;
-	if (!is_enforced() || join.interface == LOOPBACK)
+	if (!is_enforced_on_actor() || join.interface == LOOPBACK)
 		return 0;
 
 	u64 task = bpf_get_current_task();

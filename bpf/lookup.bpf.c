@@ -188,7 +188,7 @@ static inline int note_asker(struct bpf_sock *sk, u32 pid, const struct proc_val
  */
 static inline u32 has_share(struct proc_value *proc, u32 here)
 {
-	u32 second = bpf_ktime_get_boot_ns() >> 30;
+	u16 second = bpf_ktime_get_boot_ns() >> 30;
 
 	if (proc->lookup_second != second) {
 		proc->lookup_second = second;

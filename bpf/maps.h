@@ -49,6 +49,11 @@
 
 #define NS_PER_S 1000000000ULL
 
+/* Numbers of functions of the kernel's, as in exporter/kernel/compilation/btf.py */
+#define BPF_CAST_TO_KERN_CTX 0x70000001
+#define BPF_PREEMPT_DISABLE 0x70000002
+#define BPF_PREEMPT_ENABLE 0x70000003
+
 /*
  * One ring for each kind of record, so that none can fill another's: `lineage` for forks, execs and
  * exits; `first` for the first act of a program with a peer, and for tampering; `events` for
@@ -246,6 +251,14 @@ static long (*read_kernel)(void *, u32, const void *) = (void *)BPF_FUNC_probe_r
 static long (*read_kernel_text)(void *, u32, const void *) = (void *)BPF_FUNC_probe_read_kernel_str;
 static long (*read_user_text)(void *, u32, const void *) = (void *)BPF_FUNC_probe_read_user_str;
 static long (*read_user)(void *, u32, const void *) = (void *)BPF_FUNC_probe_read_user;
+
+/*
+ * Functions of the kernel's, from Linux 6.10 on; the exporter puts their numbers in place of these,
+ * or nothing where there are no such functions. A program that is preempted before it has submitted
+ * its record keeps all later records from being read.
+ */
+static void (*disable_preemption)(void) = (void *)BPF_PREEMPT_DISABLE;
+static void (*enable_preemption)(void) = (void *)BPF_PREEMPT_ENABLE;
 
 /* Hide a value from LLVM, so that it can't transform computations with it. */
 #define OPAQUE(value) asm volatile("" : "+r"(value))

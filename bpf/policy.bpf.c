@@ -9,6 +9,7 @@
 #include "header.bpf.c"
 #include "listener.bpf.c"
 #include "message.bpf.c"
+#include "missed.bpf.c"
 #include "process.bpf.c"
 #include "slots.bpf.c"
 
@@ -368,4 +369,12 @@ static inline int is_enforced(void)
 	struct proc_value proc;
 
 	return read_current(current_pid(), &proc) && is_held(&proc);
+}
+
+/* Likewise, for hooks that a process calls itself: see read_actor. */
+static inline int is_enforced_on_actor(void)
+{
+	struct proc_value proc;
+
+	return read_actor(current_pid(), &proc) && is_held(&proc);
 }

@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
 /*
  * Follows the processes of jobs: notes each fork and each exit, and finds the job and the standing
- * of a process. on_newtask is attached to the raw tracepoint `task_newtask`, on_exit to
+ * of a process. on_fork is attached to the raw tracepoint `sched_wakeup_new`, on_exit to
  * `sched_process_exit`; execs are in exec.bpf.c. They are raw tracepoints because a perf tracepoint
  * is skipped, and its fork lost, while any task on that CPU is inside a map system call.
+ *
+ * `sched_wakeup_new` is where the creator wakes the new task up, with interrupts off. A program at
+ * `task_newtask` may be preempted since Linux 7.0, and the kernel runs no program on a CPU on which
+ * it is running already: meanwhile, others could fork there without being noticed.
  */
 #pragma once
 
 #include "maps.h"
 
-#define CLONE_THREAD 0x10000
 #define SIGNAL_GROUP_EXIT 4
 #define ANCESTORS_MAX 8
 #define NS_PER_TICK 10000000
@@ -194,7 +197,7 @@ static inline int find_stray(u64 task, const struct config_value *config, struct
 		}
 	}
 	/*
-	 * All of these ancestors were made after the search for everybody, and before on_newtask
+	 * All of these ancestors were made after the search for everybody, and before on_fork
 	 * was attached. The first one may be a step's.
 	 */
 	if (config->knows_everyone)
@@ -257,24 +260,28 @@ static inline void count_fork(u32 scope)
 		__sync_fetch_and_add(made, 1);
 }
 
-HOOK("raw_tp/task_newtask")
-int on_newtask(struct bpf_raw_tracepoint_args *ctx)
+HOOK("raw_tp/sched_wakeup_new")
+int on_fork(struct bpf_raw_tracepoint_args *ctx)
 {
 	u64 task = ctx->args[0];
+	u32 pid = number_at(task, TASK_TGID);
 
-	if (ctx->args[1] & CLONE_THREAD)
-		return 0;
+	if (number_at(task, TASK_PID) != pid)
+		return 0; /* a thread */
 
 	u32 creator_pid = bpf_get_current_pid_tgid() >> 32;
 	struct proc_value creator;
 
-	if (!read_current(creator_pid, &creator))
+	if (!read_current(creator_pid, &creator)) {
+		/* Of an earlier process, whose exit was missed. */
+		procs.delete(&pid);
+		strays.delete(&pid);
 		return 0;
+	}
 	settle(&creator);
 
-	u32 pid = number_at(task, TASK_TGID);
 	struct proc_value proc = {
-		.started_ns = bpf_ktime_get_boot_ns(),
+		.started_ns = pointer_at(task, TASK_START),
 		.scope = creator.scope,
 		.held = creator.held,
 		.candidate = creator.candidate,
@@ -282,6 +289,8 @@ int on_newtask(struct bpf_raw_tracepoint_args *ctx)
 		.standing = standing_below(&creator),
 		.agent = creator.agent,
 		.early = creator.early,
+		.execs = creator.noticed ? creator.execs : (u32)number_at(task, TASK_EXECS),
+		.noticed = creator.noticed ? creator.noticed : NOTICED_ALL,
 	};
 
 	/* Whatever job the agent may turn out to be a part of, this process is no part of it. */
@@ -313,7 +322,7 @@ int on_newtask(struct bpf_raw_tracepoint_args *ctx)
 		count(KIND_FORK, COUNT_LOST);
 		return 0;
 	}
-	fill_header(&record->header, KIND_FORK, proc.started_ns, pid, &proc);
+	fill_header(&record->header, KIND_FORK, bpf_ktime_get_boot_ns(), pid, &proc);
 	record->creator_started_ns = creator.started_ns;
 	record->creator_pid = creator_pid;
 	record->creator_exec_id = creator.exec_id;
@@ -323,20 +332,18 @@ int on_newtask(struct bpf_raw_tracepoint_args *ctx)
 	return 0;
 }
 
-HOOK("raw_tp/sched_process_exit")
-int on_exit(struct bpf_raw_tracepoint_args *ctx)
+static inline void tell_exit(u64 task)
 {
 	u32 pid = bpf_get_current_pid_tgid() >> 32;
 	struct proc_value *found = procs.lookup(&pid);
 
 	if (!found)
-		return 0;
+		return;
 
-	u64 task = ctx->args[0];
 	u64 signal = pointer_at(task, TASK_SIGNAL);
 
 	if (number_at(signal, SIGNAL_LIVE))
-		return 0;
+		return;
 
 	struct proc_value proc = *found;
 
@@ -345,7 +352,7 @@ int on_exit(struct bpf_raw_tracepoint_args *ctx)
 	 * reports.
 	 */
 	if (procs.delete(&pid))
-		return 0;
+		return;
 	count(KIND_EXIT, COUNT_SEEN);
 
 	u64 at_ns = bpf_ktime_get_boot_ns();
@@ -353,7 +360,7 @@ int on_exit(struct bpf_raw_tracepoint_args *ctx)
 
 	if (!record) {
 		count(KIND_EXIT, COUNT_LOST);
-		return 0;
+		return;
 	}
 	fill_header(&record->header, KIND_EXIT, at_ns, pid, &proc);
 	if (number_at(signal, SIGNAL_FLAGS) & SIGNAL_GROUP_EXIT)
@@ -363,5 +370,13 @@ int on_exit(struct bpf_raw_tracepoint_args *ctx)
 			number_at(pointer_at(task, TASK_GROUP_LEADER), TASK_EXIT_CODE);
 	record->pad = 0;
 	lineage.ringbuf_submit(record, BPF_RB_NO_WAKEUP);
+}
+
+HOOK("raw_tp/sched_process_exit")
+int on_exit(struct bpf_raw_tracepoint_args *ctx)
+{
+	disable_preemption();
+	tell_exit(ctx->args[0]);
+	enable_preemption();
 	return 0;
 }

@@ -14,6 +14,7 @@
 #include "listener.bpf.c"
 #include "lookup.bpf.c"
 #include "message.bpf.c"
+#include "missed.bpf.c"
 #include "peers.bpf.c"
 #include "policy.bpf.c"
 #include "process.bpf.c"
@@ -155,7 +156,7 @@ static inline int act_on(struct bpf_sock_addr *ctx, struct bpf_sock *sk, u32 kin
 	struct proc_value proc;
 	struct act_value act = {};
 
-	if (!read_current(pid, &proc))
+	if (!read_actor(pid, &proc))
 		return ALLOW;
 
 	__builtin_memcpy(act.key.peer, peer->bytes, sizeof(act.key.peer));
@@ -402,7 +403,7 @@ int on_sock_create(struct bpf_sock *sk)
 	struct proc_value proc;
 	struct act_value act = { .key.protocol = sk->protocol, .key.act = ACT_CREATE };
 
-	if (!read_current(pid, &proc) || may_create(&act, &proc))
+	if (!read_actor(pid, &proc) || may_create(&act, &proc))
 		return ALLOW;
 	act.tid = number_at(task, TASK_PID);
 	act.uid = number_at(pointer_at(task, TASK_CRED), CRED_UID);

@@ -155,7 +155,7 @@ int on_socket(struct bpf_raw_tracepoint_args *ctx)
 	u32 pid = bpf_get_current_pid_tgid() >> 32;
 	struct proc_value proc;
 
-	if (!read_current(pid, &proc))
+	if (!read_actor(pid, &proc))
 		return 0;
 
 	struct tampering_act act = {
@@ -230,7 +230,7 @@ int on_access(struct bpf_raw_tracepoint_args *ctx)
 	u32 pid = bpf_get_current_pid_tgid() >> 32;
 	struct proc_value proc;
 
-	if (!read_current(pid, &proc))
+	if (!read_actor(pid, &proc))
 		return 0;
 
 	u64 task = bpf_get_current_task(), leader = pointer_at(ctx->args[0], TASK_GROUP_LEADER);
@@ -299,7 +299,7 @@ int on_sys_enter(struct bpf_raw_tracepoint_args *ctx)
 	u32 pid = bpf_get_current_pid_tgid() >> 32;
 	struct proc_value proc;
 
-	if (!read_current(pid, &proc))
+	if (!read_actor(pid, &proc))
 		return 0;
 
 	int is_32_bits = (number_at(bpf_get_current_task(), TASK_ABI) & COMPAT_CALL) != 0;

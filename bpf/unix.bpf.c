@@ -12,6 +12,7 @@
 #pragma once
 
 #include "acts.bpf.c"
+#include "missed.bpf.c"
 #include "policy.bpf.c"
 #include "process.bpf.c"
 
@@ -23,7 +24,6 @@
 #define LINKS_SIZE 16
 #define FIRST_FACTOR 0x9e3779b97f4a7c15ULL
 #define OTHER_FACTOR 0xc2b2ae3d27d4eb4fULL
-#define BPF_CAST_TO_KERN_CTX 0x70000001 /* as in exporter/kernel/programs/kinds.py */
 
 /* The job or step of the process that listens on a socket, by the socket's address. */
 struct listener_value {
@@ -268,7 +268,7 @@ static inline u32 act_by_name(u32 kind, const struct proc_value *proc,
 /* Read the current process; return whether it is of a job or a step, or held to a policy anyway. */
 static inline int read_of_job(struct proc_value *proc)
 {
-	return read_current(bpf_get_current_pid_tgid() >> 32, proc) &&
+	return read_actor(bpf_get_current_pid_tgid() >> 32, proc) &&
 	       (proc->scope || proc->early || mode_of(proc));
 }
 

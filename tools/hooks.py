@@ -22,6 +22,7 @@ _LINE = re.compile(
     r"\nint (?P<program>\w+)\(",
     re.MULTILINE,
 )
+_AT_EXECS = "raw_tp/sched_process_exec"
 _RAW_TRACEPOINT, _SECURITY_HOOK = "raw_tp/", "lsm/"
 _OF_NEWER_KERNELS = "_unix"
 # libbpf's names of hooks: the types that the kernel has for them.
@@ -57,6 +58,7 @@ class Line(NamedTuple):
     def rank(self) -> int:
         """Return the program's place: tracepoints first, and tail-called programs before their callers.
 
+        Programs at an exec come before all: none may be missing when a process's first exec is compared.
         A program that others may stand in for comes last, when it is known whether they are attached.
         Raises SystemExit for a hook that its macro isn't made for.
         """
@@ -66,6 +68,8 @@ class Line(NamedTuple):
         may_stand_in = is_tracepoint or is_newer
         if (self.others and not may_stand_in) or ("IF_THERE" in self.kind and not may_lack):
             raise SystemExit(f"{self.program}: {self.kind} isn't for hooks like {self.hook}")
+        if self.hook == _AT_EXECS:
+            return -1
         if self.others:
             return 5
         if may_lack:

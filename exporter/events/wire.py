@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-LAYOUT = 0x9CC9AC2E
+LAYOUT = 0x3779A83D
 """Edition of the layout; every record and every pinned instance carries it."""
 
 ARGUMENTS_PIECE = 4096
@@ -105,6 +105,12 @@ STANDING_AGENT = 1
 STANDING_STEP = 2
 STANDING_MARKED = 3
 STANDING_MARKED_STEP = 4
+
+NOTICED_START = 1
+NOTICED_PROGRAM = 2
+NOTICED_VARIABLES = 4
+NOTICED_ALL = 7
+NOTICED_NOTHING = 8
 
 SCOPE_WITHOUT_ROOM = 1
 SCOPE_EARLY = 2147483648
@@ -808,9 +814,10 @@ class ProcValue(NamedTuple):
     scope: int
     exec_id: int
     window: int
-    firsts: int
     lookup_second: int
+    firsts: int
     lookup_bytes: int
+    execs: int
     held: int
     born_ns: int
     tgid: int
@@ -818,6 +825,7 @@ class ProcValue(NamedTuple):
     is_guest: int
     standing: int
     agent: int
+    noticed: int
     early: int
 
     @classmethod
@@ -826,7 +834,7 @@ class ProcValue(NamedTuple):
         return cls._make(PROC_VALUE.unpack(data))
 
 
-PROC_VALUE = struct.Struct("<QIIIIIIQQIIBBHI")
+PROC_VALUE = struct.Struct("<QIIHHIIIQQIIBBBBI")
 
 
 class ConfigValue(NamedTuple):
@@ -1272,9 +1280,10 @@ OFFSETS = {
             "scope": 8,
             "exec_id": 12,
             "window": 16,
+            "lookup_second": 18,
             "firsts": 20,
-            "lookup_second": 24,
-            "lookup_bytes": 28,
+            "lookup_bytes": 24,
+            "execs": 28,
             "held": 32,
             "candidate.born_ns": 40,
             "candidate.tgid": 48,
@@ -1282,6 +1291,7 @@ OFFSETS = {
             "is_guest": 56,
             "standing": 57,
             "agent": 58,
+            "noticed": 59,
             "early": 60,
         },
     ),

@@ -19,13 +19,20 @@ U32, U64 = struct.Struct("=I"), struct.Struct("=Q")
 
 # enum bpf_cmd
 _MAP_LOOKUP_ELEM, _MAP_UPDATE_ELEM, _MAP_DELETE_ELEM, _MAP_GET_NEXT_KEY = 1, 2, 3, 4
-_OBJ_GET, _OBJ_GET_INFO_BY_FD, _MAP_LOOKUP_AND_DELETE_ELEM, _LINK_DETACH = 7, 15, 21, 34
+_OBJ_GET, _PROG_GET_FD_BY_ID, _OBJ_GET_INFO_BY_FD, _MAP_LOOKUP_AND_DELETE_ELEM, _LINK_DETACH = (
+    7,
+    13,
+    15,
+    21,
+    34,
+)
 _LOOKUP_BATCH, _LOOKUP_AND_DELETE_BATCH, _UPDATE_BATCH = 24, 25, 26
 
 _PER_CPU_TYPES = {5, 6, 10}  # enum bpf_map_type: per-CPU hash, array, LRU hash
 _MAP_INFO = struct.Struct("=IIIII")  # how struct bpf_map_info begins: type, id, key, value, entries
 _LINK_INFO = struct.Struct("=III4xQ")
 _PROGRAM_INFO = struct.Struct("=II")  # how struct bpf_prog_info begins: type, id
+_MISSES = struct.Struct("=208xQ")  # its recursion_misses
 _CGROUP, _TCX = 3, 11  # enum bpf_link_type
 _INTERFACE = 0xFFFFFFFF
 _NOEXIST = 1
@@ -98,6 +105,18 @@ def link_info(descriptor: int) -> LinkInfo:
 def program_id(descriptor: int) -> int:
     """Ask the kernel for its id of a program. Raises OSError."""
     return int(info(descriptor, _PROGRAM_INFO)[1])
+
+
+def misses(number: int) -> int:
+    """Return how often the kernel left out the program with this id, as it was running on that CPU already.
+
+    Raises OSError.
+    """
+    descriptor = bpf(_PROG_GET_FD_BY_ID, struct.pack("=III", number, 0, 0))
+    try:
+        return int(info(descriptor, _MISSES)[0])
+    finally:
+        os.close(descriptor)
 
 
 def info(descriptor: int, layout: struct.Struct, asked: bytes = b"") -> tuple[Any, ...]:

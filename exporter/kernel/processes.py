@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from .bpf import U32, Map
 from .maps.candidates import early_of, found_value, step_number
 from .maps.fork_counts import Forks
 from .maps.inheritance import Running, running
-from .maps.procs import all_procs, proc_at, proc_of
+from .maps.procs import all_procs, is_there, proc_at, proc_of
 from .maps.rings import Ring
 from .maps.windows import Windows
 from .scopes import Scopes
@@ -58,7 +58,7 @@ class FollowedProcesses:
         self._windows.follow(scope)
         self._forks.follow(scope)
         self._frames.arrived(process, scope)
-        value = wire.PROC_VALUE.pack(process.started_ns, scope, *[0] * 13)
+        value = wire.PROC_VALUE.pack(process.started_ns, scope, *[0] * 15)
         self._procs.update(U32.pack(process.pid), value)
 
     def find(self, process: ProcessKey, standing: int = wire.STANDING_NONE, agent: int = 0) -> bool:
@@ -212,6 +212,24 @@ class FollowedProcesses:
                 yield ProcessKey(pid, proc.started_ns)
             if time.monotonic() >= until_s:
                 return
+
+    def forget_ended(self, pids: Collection[int], most_s: float) -> None:
+        """Forget processes that have ended, of those that aren't among `pids`: their exits were missed.
+
+        This takes no more than `most_s`; the next call goes on.
+        """
+        until_s = time.monotonic() + most_s
+        for pid, proc in all_procs(self._procs):
+            if pid not in pids and not is_there(pid):
+                self._forget(ProcessKey(pid, proc.started_ns))
+            if time.monotonic() >= until_s:
+                return
+
+    def _forget(self, process: ProcessKey) -> None:
+        key = U32.pack(process.pid)
+        taken = self._procs.take(key)
+        if taken and wire.ProcValue.unpack(taken).started_ns != process.started_ns:
+            self._procs.insert(key, taken)  # a new process has got the pid just now
 
     def is_live(self, process: ProcessKey) -> bool:
         """Whether `process` is followed, and has not ended."""

@@ -58,6 +58,7 @@ _HOST_TIME_NAMESPACE = "time:[4026531834]"
 # include/uapi/linux/capability.h
 CAP_SYS_ADMIN = 21
 TRACING_CAPABILITIES = {"CAP_BPF": 39, "CAP_PERFMON": 38, "CAP_NET_ADMIN": 12}
+_REAL_TIME = (6, 12)
 _FOLDERS_OF_ROOT = frozenset({"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"})
 """The folders where sudo looks for programs by default."""
 _NET_ADMIN_REPLACED = (6, 9)
@@ -74,12 +75,20 @@ def require_host() -> None:
     tracing_capabilities()
 
 
-def supported_kernel(release: str | None = None) -> str:
-    """Return the kernel's release (`uname -r`). Raises KernelError when it is too old."""
+def supported_kernel(release: str | None = None, version: str | None = None) -> str:
+    """Return the kernel's release (`uname -r`). Raises KernelError when it is too old.
+
+    `version` is `uname -v`. On a real-time kernel before Linux 6.12, a ring takes a lock that may sleep, and
+    a fork is reported where nothing may.
+    """
     release = release or platform.release()
     if version_of(release) < OLDEST_KERNEL:
         oldest = ".".join(map(str, OLDEST_KERNEL))
         raise KernelError(f"Linux {release} is too old", hint=f"upgrade to Linux {oldest} or newer")
+    if version_of(release) < _REAL_TIME and "PREEMPT_RT" in (version or platform.version()):
+        newest = ".".join(map(str, _REAL_TIME))
+        hint = f"use a real-time kernel of Linux {newest} or newer, or one that isn't"
+        raise KernelError(f"Linux {release} is a real-time kernel", hint=hint)
     return release
 
 

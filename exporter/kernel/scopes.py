@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import os
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple
@@ -17,7 +15,7 @@ from exporter.kernel.maps.fork_counts import Forks
 from exporter.kernel.maps.grants import EarlyGrant, Grants
 from exporter.kernel.maps.modes import all_modes
 from exporter.kernel.maps.policies import Policies, WrittenPolicy
-from exporter.kernel.maps.procs import all_procs, proc_at, proc_of
+from exporter.kernel.maps.procs import all_procs, is_there, proc_at, proc_of
 from exporter.kernel.maps.queries import Queries
 from exporter.kernel.maps.rings import Handler
 from exporter.kernel.maps.verdicts import Peer, Verdicts
@@ -243,7 +241,7 @@ class Scopes:
         live = set[int]()
         for pid, proc in all_procs(self._procs) if made else ():
             scope = self.scope_of(proc)
-            if scope in made and scope not in live and _is_there(pid):
+            if scope in made and scope not in live and is_there(pid):
                 live.add(scope)
         return [scope for scope in made if scope not in live and self._forks.made(scope) == made[scope]]
 
@@ -257,16 +255,3 @@ class Scopes:
         for scope in scopes:
             self._forks.forget(scope)
             self._windows.forget(scope, handle)
-
-
-def _is_there(pid: int) -> bool:
-    """Whether some process has `pid`.
-
-    The table may have a process that ended before it was entered; it stays there until another process with
-    the same pid takes the entry over.
-    """
-    try:
-        os.kill(pid, 0)
-    except OSError as error:
-        return error.errno != errno.ESRCH
-    return True

@@ -255,6 +255,10 @@ class Tracer:
         """Return the kernel's counts, summed up over all CPUs."""
         return Counts(partial(total, self._counters))
 
+    def misses(self) -> Mapping[str, int]:
+        """Return how often the kernel left out a program: see `HeldLinks.misses`."""
+        return self._held.misses()
+
     def lost(self) -> Mapping[str, frozenset[str]]:
         """Return the names of lost programs and pins, by the kind of their loss: see `HeldLinks.lost`."""
         found = dict(self._held.lost())
@@ -270,6 +274,7 @@ class Tracer:
         """Detach the programs, unless `let_it_go_on` was called. Rings and counts can still be read."""
         if self._goes_on:
             self.frames.close()
+            self._held.misses()
             self._held.close()
             leave(self.directory)
             return

@@ -6,17 +6,18 @@ import select
 import time
 import traceback
 from collections.abc import Callable, Container, Iterable, Iterator, Sized
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
-from exporter.common.clock import boot_ns
+from exporter.common.clock import Rhythm, boot_ns
 from exporter.common.errors import RecordError
 from exporter.common.text import counted
 from exporter.events import wire
 from exporter.events.decode import Decoder
 from exporter.events.facts import Environment, Event, Found, ProcessKey, Tampered, Tampering
 from exporter.pipeline.account import Bookkeeping, KernelCounts
-from exporter.pipeline.procfs import everyone
+from exporter.pipeline.procfs import all_pids, everyone
 
 from .shared_messages import tell_fault
 
@@ -34,6 +35,9 @@ else is done meanwhile.
 """
 _PATIENCE_S = 0.002
 """How many seconds a root waits for its decision while other records are handled."""
+_FORGET_S, _FORGET_MOST_S = 1.0, 0.05
+_AT_EXIT = "on_exit"
+"""The program that takes processes which end out of the kernel's table."""
 _SETTLE_S = 0.5
 _CLOSING_S = 0.5
 
@@ -62,6 +66,7 @@ class LiveSource:
         self._early = Decoder()
         """For environments before their turn; it gets all their pieces, as `_decoder` does later."""
         self._peeked_s = 0.0
+        self._forgetting = Rhythm(_FORGET_S)
         self.is_behind = False
         """Whether records still wait that were there when the last batch was read."""
         self.failed_environments = 0
@@ -142,12 +147,18 @@ class LiveSource:
             self._peeked_s = time.monotonic()
 
     def _take_early(self, data: memoryview, at: int, length: int) -> None:
-        try:
+        self._survive(partial(self._decide_early, data, at, length))  # else the record's turn wouldn't come
+
+    def _decide_early(self, data: memoryview, at: int, length: int) -> None:
+        with suppress(RecordError):  # it is counted when the record's turn comes
             for event in self._early.decode(data, at, length):
                 if isinstance(event, Environment) and self._decide is not None:
                     self._survive(partial(self._decide, event))
-        except RecordError:
-            pass  # it is counted when the record's turn comes
+
+    def forget_ended(self) -> None:
+        """Take processes out of the kernel's table whose exits its programs missed: else they fill it."""
+        if self._forgetting.is_time() and _AT_EXIT in self._tracer.misses():
+            self._tracer.processes.forget_ended(all_pids(), _FORGET_MOST_S)
 
     def hand(self, event: Event) -> None:
         """Handle an event that wasn't made of a record."""
@@ -201,12 +212,26 @@ def _attempts(data: memoryview, at: int, length: int) -> int:
 
 def losses(tracer: Tracer) -> list[str]:
     """Return a line about each kind of loss besides attempts; lost attempts are in the account."""
+    return [*lost_records(tracer), *left_out(tracer)]
+
+
+def left_out(tracer: Tracer) -> list[str]:
+    """Return a line about each program that the kernel left out, as it had preempted the program."""
+    return [
+        f"the kernel left out {name} {counted(times, 'time')}, as it was already running on that CPU"
+        for name, times in tracer.misses().items()
+    ]
+
+
+def lost_records(tracer: Tracer) -> list[str]:
+    """Return a line about each kind of record that was lost, and of what else found no room."""
     counts = tracer.counts()
+    why = "the ring was full, or the kernel left out a program" if tracer.misses() else "the ring was full"
     lines = []
     for kind, what in _LOSABLE.items():
         if lost := counts.lost(kind):
             were = "was" if lost == 1 else "were"
-            lines.append(f"{counted(lost, what)} of {counts.seen(kind)} {were} lost: the ring was full")
+            lines.append(f"{counted(lost, what)} of {counts.seen(kind)} {were} lost: {why}")
     if counts.unmetered():
         found = counted(counts.unmetered(), "act or datagram", "acts or datagrams")
         lines.append(f"bytes of {found} aren't counted: there was no room")

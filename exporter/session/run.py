@@ -197,6 +197,7 @@ def _begin(run: _Run, config: RunConfig, held: HeldCommand) -> None:
 def _turn(run: _Run, relay: SignalRelay, held: HeldCommand, ticker: Ticker) -> None:
     relay.pump(held)
     run.pipeline.tick(boot_ns())
+    run.source.forget_ended()
     run.guards.tick()
     if run.recorder:
         run.recorder.tick()

@@ -20,7 +20,7 @@ from .steered_runs import Host, own_host
 from .watching import Runner
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
 SOURCES = Path(__file__).parent / "programs"
 
@@ -88,6 +88,16 @@ def kernel() -> Iterator[KernelSide]:
     """The kernel side alone, started once for the module."""
     with kernel_side() as side:
         yield side
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Function) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show beside a failure what the kernel side had to say."""
+    report = yield
+    side = item.funcargs.get("kernel")
+    if report.when == "call" and report.failed and isinstance(side, KernelSide):
+        report.sections.append(("the kernel side", side.state()))
+    return report
 
 
 @pytest.fixture(scope="module")

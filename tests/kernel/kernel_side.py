@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from exporter.events import wire
 from exporter.events.decode import Decoder
 from exporter.events.facts import Acted, Aggregated, Event, ProcessKey, Tampered, attempts_of
+from exporter.kernel.bpf import U32, Map
 from exporter.kernel.instances import loading as loads
 from exporter.kernel.instances.loading import loading
 from exporter.kernel.maps.windows import Coverage
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from .lab import Lab
 
 _BATCH = 4096
+_SHOWN = 40
 DNS = frozenset({"on_answer", "on_next", "on_grant", "on_alias", "on_name", "on_lookup", "on_query"})
 """The programs that read questions and answers."""
 INTERNET = DNS | {"on_connect4", "on_connect6", "on_sendmsg4", "on_sendmsg6", "on_egress", "on_packet"}
@@ -68,6 +71,7 @@ class KernelSide:
         self.tracer = tracer
         self._decoder = Decoder()
         self._events: list[Event] = []
+        self._latest: list[Event] = []
         self._scopes = itertools.count(1)
         self.scope = 0
         """Of the latest job."""
@@ -119,8 +123,15 @@ class KernelSide:
         is_all = self.tracer.caught_up()  # a record of another processor's clock may be younger than a look
         while self.tracer.drain(self._handle, limit=_BATCH).number or not is_all():
             pass
-        events, self._events = self._events, []
-        return events
+        self._latest, self._events = self._events, []
+        return self._latest
+
+    def state(self) -> str:
+        """The events of the latest `drain` and the kernel's counts, to show beside a failure."""
+        counts = self.tracer.counts()
+        names = [(name, kind) for name, kind in vars(wire).items() if name.startswith("KIND_")]
+        lines = [f"{name}: {counts.seen(kind)} seen, {counts.lost(kind)} lost" for name, kind in names]
+        return "\n".join([*map(str, self._latest[-_SHOWN:]), *lines])
 
     def finish(self) -> list[Event]:
         """Detach; the rest, with everything that was only counted."""
@@ -156,6 +167,17 @@ def attempts(events: Sequence[Event]) -> Counter[str]:
     for event in events:
         found["aggregated" if isinstance(event, Aggregated) else "told"] += attempts_of(event)
     return found
+
+
+def forget_an_exec(procs: Map, pid: int, part: int = wire.NOTICED_ALL) -> wire.ProcValue:
+    """Make the entry say that the latest exec, or a part of it, wasn't noticed; return the entry."""
+    entry = wire.ProcValue.unpack(procs.lookup(U32.pack(pid)) or b"")
+    if part == wire.NOTICED_ALL:
+        left = entry._replace(execs=entry.execs - 1)
+    else:
+        left = entry._replace(noticed=entry.noticed & ~part)
+    procs.update(U32.pack(pid), wire.PROC_VALUE.pack(*left))
+    return entry
 
 
 @contextmanager

@@ -33,6 +33,7 @@ MEMBERS = {
     "TASK_PID": ("task_struct", "pid"),
     "TASK_TGID": ("task_struct", "tgid"),
     "TASK_START": ("task_struct", "start_boottime"),
+    "TASK_EXECS": ("task_struct", "self_exec_id"),
     "TASK_CRED": ("task_struct", "cred"),
     "CRED_UID": ("cred", "uid"),
     "TASK_ABI": ("task_struct", "thread_info", "status"),
@@ -145,9 +146,13 @@ _SECURITY_HOOKS = (
 )
 KERNEL_CONTEXT = "bpf_cast_to_kern_ctx"
 """The function that gives a program the kernel's own context."""
+PREEMPTION = ("bpf_preempt_disable", "bpf_preempt_enable")
+"""The functions that keep a program from being preempted, and end that."""
+KERNEL_FUNCTIONS = dict(zip((KERNEL_CONTEXT, *PREEMPTION), range(0x70000001, 0x70000004), strict=True))
+"""The functions that programs call, with the numbers that bpf/ calls them by (bpf/maps.h)."""
 FUNCTIONS = (
     *(f"{prefix}_{hook}" for hook in _SECURITY_HOOKS for prefix in ("bpf_lsm", "security")),
-    KERNEL_CONTEXT,
+    *KERNEL_FUNCTIONS,
 )
 """The functions that programs are attached to, or call, of which a kernel may lack some."""
 

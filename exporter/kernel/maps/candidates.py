@@ -152,8 +152,8 @@ def early_of(process: ProcessKey, standing: int) -> int:
 
 def found_value(process: ProcessKey, standing: int = wire.STANDING_NONE, agent: int = 0) -> bytes:
     """Return the entry in `procs` for a process of no job that ran before the programs were attached."""
-    none = [0] * 6
+    none = [0] * 7
     own = (process.started_ns, process.pid, 0)
     return wire.PROC_VALUE.pack(
-        process.started_ns, HOST, *none, *own, 0, standing, agent, early_of(process, standing)
+        process.started_ns, HOST, *none, *own, 0, standing, agent, 0, early_of(process, standing)
     )

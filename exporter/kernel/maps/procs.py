@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterable, Iterator
 
 from exporter.events import wire
@@ -30,3 +32,15 @@ def proc_of(procs: Map, process: ProcessKey) -> wire.ProcValue | None:
     """Return the entry of `process`; None when it has none, as when it has ended."""
     entry = proc_at(procs, process.pid)
     return entry if entry and entry.started_ns == process.started_ns else None
+
+
+def is_there(pid: int) -> bool:
+    """Whether some process has `pid`.
+
+    The table may have a process that ended before it was entered, or whose end was missed.
+    """
+    try:
+        os.kill(pid, 0)
+    except OSError as error:
+        return error.errno != errno.ESRCH
+    return True

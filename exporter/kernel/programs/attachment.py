@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from exporter.kernel.bpf import detach_link, link_info, open_pinned
+from exporter.kernel.bpf import detach_link, link_info, misses, open_pinned
 
 UNPINNED, DETACHED, REPLACED = "unpinned", "detached", "replaced"
 """The kinds of loss: of a pin, and (the last two) of a program."""
@@ -23,6 +23,7 @@ class HeldLinks:
         """Open the links pinned in `directory`. Raises OSError."""
         self._directory = directory
         self._held = dict[str, int]()
+        self._misses: Mapping[str, int] = {}
         self.hold({})
 
     def hold(self, unpinned: Mapping[str, int]) -> None:
@@ -39,6 +40,17 @@ class HeldLinks:
     def programs(self) -> frozenset[str]:
         """The names of the programs whose links are held."""
         return frozenset(self._held)
+
+    def misses(self) -> Mapping[str, int]:
+        """Return how often the kernel left out a program, by its name, for those that it did leave out.
+
+        Once the links are closed, it is what it was when somebody last asked. A user who may not ask for
+        programs (CAP_SYS_ADMIN) gets none.
+        """
+        if self._held:
+            with suppress(OSError):
+                self._misses = {name: misses(number) for name, number in self._programs.items()}
+        return {name: times for name, times in self._misses.items() if times}
 
     def lost(self) -> Mapping[str, frozenset[str]]:
         """Return the names of pins and programs that have changed since `hold`, by the kind of their loss."""
@@ -60,6 +72,7 @@ class HeldLinks:
 
     def detach(self) -> None:
         """Detach all links at once, whoever else holds them."""
+        self.misses()
         for link in self._held.values():
             with suppress(OSError):
                 detach_link(link)

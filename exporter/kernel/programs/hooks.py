@@ -6,11 +6,11 @@ from .kinds import ContextHook, Continuation, Hook, Program, Reserve, SecurityHo
 from .objects import AttachType, ProgramType
 
 PROGRAMS: list[Program] = [
-    Tracepoint("on_newtask", "task_newtask"),
-    Tracepoint("on_exit", "sched_process_exit"),
     Tracepoint("before_exec", "sched_process_exec"),
     Tracepoint("on_exec", "sched_process_exec"),
     Tracepoint("after_exec", "sched_process_exec"),
+    Tracepoint("on_fork", "sched_wakeup_new"),
+    Tracepoint("on_exit", "sched_process_exit"),
     Tracepoint("on_sys_exit", "sys_exit"),
     Tracepoint("on_signal", "signal_generate"),
     Continuation("on_next", ProgramType.CGROUP_SKB, AttachType.INET_INGRESS, "later", 0),

@@ -5,13 +5,12 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import struct
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from exporter.common.descriptors import closing_fd
 from exporter.common.errors import KernelError
-from exporter.kernel.compilation.btf import KERNEL_CONTEXT, kernel_types
+from exporter.kernel.compilation.btf import KERNEL_CONTEXT, KERNEL_FUNCTIONS, PREEMPTION, kernel_types
 from exporter.kernel.compilation.bytecode import INSTRUCTION
 from exporter.kernel.libc import system_call
 
@@ -42,7 +41,7 @@ class Tracepoint(NamedTuple):
 
     def load(self, code: bytes, maps: Sequence[int]) -> int:
         """Load the program; return its descriptor. Raises VerifierError."""
-        return load_program(self.name, Place(ProgramType.RAW_TRACEPOINT), code, maps)
+        return load_program(self.name, Place(ProgramType.RAW_TRACEPOINT), _calling_the_kernel(code), maps)
 
     def attach(self, program: int, _maps: Mapping[str, int], _cgroup: int) -> int | None:
         """Attach the program; return the link's descriptor, None where it is left out. Raises OSError."""
@@ -54,7 +53,9 @@ class Tracepoint(NamedTuple):
             raise
 
 
-_GO_ON = struct.pack("=BBhi", 0xB7, 0, 0, 0) + struct.pack("=BBhi", 0x95, 0, 0, 0)
+_CALL, _OF_THE_KERNEL = 0x85, 2 << 4  # BPF_JMP | BPF_CALL; BPF_PSEUDO_KFUNC_CALL in the source register
+_NOTHING = INSTRUCTION.pack(0xB7, 0, 0, 0)  # r0 = 0
+_GO_ON = _NOTHING + INSTRUCTION.pack(0x95, 0, 0, 0)
 """A program that allows everything: r0 = 0; exit."""
 _LSM_ID_BPF = 109  # include/uapi/linux/lsm.h
 _MODULES_MAX = 32
@@ -114,6 +115,22 @@ class SecurityHook(NamedTuple):
             raise
 
 
+def _calling_the_kernel(code: bytes) -> bytes:
+    """Return `code` with the numbers of the kernel's own functions; those that it lacks aren't called."""
+    functions = kernel_types().functions if _lets_call() else {}
+    for name, number in KERNEL_FUNCTIONS.items():
+        calls = INSTRUCTION.pack(_CALL, _OF_THE_KERNEL, 0, functions[name]) if name in functions else _NOTHING
+        code = code.replace(INSTRUCTION.pack(_CALL, 0, 0, number), calls)
+    return code
+
+
+def _lets_call() -> bool:
+    """Whether programs may call the kernel's own functions: not if they are interpreted (bpf_jit_enable)."""
+    found = kernel_types().functions
+    calls = [INSTRUCTION.pack(_CALL, _OF_THE_KERNEL, 0, found[name]) for name in PREEMPTION if name in found]
+    return loads(Place(ProgramType.RAW_TRACEPOINT), b"".join(calls) + _GO_ON)
+
+
 def asks_programs() -> bool:
     """Whether programs are among the kernel's security modules; False before Linux 6.8, which can't say."""
     modules = (ctypes.c_uint64 * _MODULES_MAX)()
@@ -146,10 +163,6 @@ class Hook(NamedTuple):
         return attach_to_cgroup(program, cgroup, self.attach_type)
 
 
-_CALL, _OF_THE_KERNEL = 0x85, 2 << 4  # BPF_JMP | BPF_CALL; BPF_PSEUDO_KFUNC_CALL in the source register
-_KERNEL_CONTEXT = 0x70000001  # BPF_CAST_TO_KERN_CTX in bpf/unix.bpf.c
-
-
 class ContextHook(NamedTuple):
     """A program at a hook of the cgroup hierarchy that reads the kernel's own context of the hook.
 
@@ -176,10 +189,7 @@ class ContextHook(NamedTuple):
 
     def load(self, code: bytes, maps: Sequence[int]) -> int:
         """Load the program; return its descriptor. Raises VerifierError."""
-        asks = INSTRUCTION.pack(_CALL, 0, 0, _KERNEL_CONTEXT)
-        function = kernel_types().functions[KERNEL_CONTEXT]
-        calls = INSTRUCTION.pack(_CALL, _OF_THE_KERNEL, 0, function)
-        return load_program(self.name, self._place, code.replace(asks, calls), maps)
+        return load_program(self.name, self._place, _calling_the_kernel(code), maps)
 
     def attach(self, program: int, _maps: Mapping[str, int], cgroup: int) -> int | None:
         """Attach the program; return the link's descriptor. Raises OSError."""

@@ -337,6 +337,7 @@ class _Daemon:
             self._tracer.scopes.sweep,
             lambda: self._jobs.look_around(boot_ns()),
             self._reap,
+            self._source.forget_ended,
             lambda: self._holder.look(lambda scopes: self._tracer.scopes.close(scopes, self._source.take)),
             self._guards.look_for_agent,
             self._guards.tick,

@@ -12,7 +12,7 @@ from exporter.events import wire
 from exporter.events.facts import Environment, Event, ProcessKey
 from exporter.kernel.tracer import Tracer
 from exporter.pipeline.procfs import environment_of
-from exporter.session.feed import LiveSource, losses
+from exporter.session.feed import LiveSource, left_out, lost_records
 
 from .job_finder import JobWatch
 from .jobs_by_scope import JOBS_MAX
@@ -129,8 +129,11 @@ class LostRecords:
             handle(event)
 
     def news(self) -> list[str]:
-        """Return the lines of `all` if they changed and the last ones are a minute old; else no lines."""
-        lines = self.all()
+        """Return the lines of `all` if they changed and the last ones are a minute old; else no lines.
+
+        Programs that the kernel left out aren't among them: on some kernels, it always leaves out some.
+        """
+        lines = self._lost()
         if lines == self._told or time.monotonic() < self._next_s:
             return []
         self._told, self._next_s = lines, time.monotonic() + _NEWS_S
@@ -138,6 +141,9 @@ class LostRecords:
 
     def all(self) -> list[str]:
         """Return a line about each kind of loss."""
+        return [*self._lost(), *left_out(self._tracer)]
+
+    def _lost(self) -> list[str]:
         refused = self._tracer.scopes.refused
         unheld = (
             f"{refused} programs of jobs found the kernel's table of them full: they are held to the "
@@ -149,4 +155,4 @@ class LostRecords:
         )
         turned_away = f"{self._jobs.turned_away} processes are of no job: {why}"
         told = [*([turned_away] if self._jobs.turned_away else []), *([unheld] if refused else [])]
-        return [*losses(self._tracer), *told]
+        return [*lost_records(self._tracer), *told]

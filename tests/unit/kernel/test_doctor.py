@@ -32,6 +32,13 @@ def test_an_older_kernel_is_named_with_the_oldest_that_works(release: str) -> No
         requirements.supported_kernel(release)
 
 
+def test_a_real_time_kernel_whose_rings_may_sleep_is_refused() -> None:
+    version = "#1 SMP PREEMPT_RT Debian 6.1.0-1"
+    with pytest.raises(KernelError, match=r"Linux 6\.1\.0-rt is a real-time kernel; use .* Linux 6\.12"):
+        requirements.supported_kernel("6.1.0-rt", version)
+    assert requirements.supported_kernel("6.12.0-rt", version) == "6.12.0-rt"
+
+
 BPF, PERFMON, NET_ADMIN = requirements.TRACING_CAPABILITIES.values()
 SYS_ADMIN = requirements.CAP_SYS_ADMIN
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable, Sized
+from collections.abc import Callable, Collection, Iterable, Sized
 from contextlib import closing
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from exporter.common.clock import boot_ns
 from exporter.events import wire
 from exporter.events.arguments import arguments_of
+from exporter.events.decode import Decoder
 from exporter.events.facts import Environment, Event, Execed, Tampered, Tampering
 from exporter.kernel.dropped_connections import NotAborted
 from exporter.kernel.maps.inheritance import Inherited
@@ -55,6 +57,9 @@ class FakeTracer:
         self.frames = NoFrames()
         self.before = Inherited()
         self.left = NotAborted()
+        self.missed: dict[str, int] = {}
+        self.looked_for: list[Collection[int]] = []
+        self.processes = SimpleNamespace(forget_ended=lambda pids, _: self.looked_for.append(pids))
         self._counts = counts or {}
         self._drained = 0
 
@@ -80,6 +85,9 @@ class FakeTracer:
 
     def detach(self) -> None:
         self.is_detached = True
+
+    def misses(self) -> dict[str, int]:
+        return self.missed
 
     def counts(self) -> Counts:
         return Counts(lambda kind, what: self._counts.get((kind, what), 0))
@@ -154,6 +162,25 @@ def test_an_environment_is_decided_by_all_its_pieces_whenever_they_come(before: 
             source.pump()
     assert [(event.block, event.is_cut) for event in decided] == [(whole, False)]
     assert live.events == decided
+
+
+def test_a_fault_of_early_reading_costs_no_turn(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    live, decode, faults = Live(), Decoder.decode, ["a fault"]
+
+    def faulty(decoder: Decoder, data: memoryview, at: int, length: int) -> Iterable[Event]:
+        if faults:
+            raise LookupError(faults.pop())
+        return decode(decoder, data, at, length)
+
+    monkeypatch.setattr(Decoder, "decode", faulty)
+    with closing(EnvironmentsAlone(environment_pieces(b"CI=true\0"))) as tracer:
+        source = live.source_of(tracer)
+        source.decide_first(lambda _: pytest.fail("it wasn't read early"), lambda: None)
+        source.pump()
+    assert [event.block for event in live.events if isinstance(event, Environment)] == [b"CI=true\0"]
+    assert_told_of("LookupError: a fault", capsys)
 
 
 def test_a_packet_socket_is_an_alarm_and_other_tampering_is_none() -> None:
@@ -255,6 +282,27 @@ def test_a_loss_of_processes_is_said_in_numbers() -> None:
     ]
     assert kernel_counts(tracer) == KernelCounts(attempts=7, lost=4)
     assert losses(cast("Tracer", FakeTracer())) == []
+
+
+def test_programs_that_the_kernel_left_out_are_told_and_may_be_why_records_are_missing() -> None:
+    tracer = FakeTracer(counts={(wire.KIND_EXEC, wire.COUNT_SEEN): 9, (wire.KIND_EXEC, wire.COUNT_LOST): 1})
+    tracer.missed = {"on_exec": 1, "on_exit": 2}
+    assert losses(cast("Tracer", tracer)) == [
+        "1 exec of 9 was lost: the ring was full, or the kernel left out a program",
+        "the kernel left out on_exec 1 time, as it was already running on that CPU",
+        "the kernel left out on_exit 2 times, as it was already running on that CPU",
+    ]
+
+
+@pytest.mark.parametrize(("missed", "looks"), [({"on_exec": 1}, 0), ({"on_exit": 1}, 1)])
+def test_once_an_exit_was_missed_processes_that_are_gone_are_looked_for(
+    missed: dict[str, int], looks: int
+) -> None:
+    live = Live()
+    live.tracer.missed = missed
+    live.source.forget_ended()
+    live.source.forget_ended()  # within a second
+    assert [os.getpid() in pids for pids in live.tracer.looked_for] == [True] * looks
 
 
 def test_connections_that_may_send_what_was_dropped_are_said_in_numbers() -> None:

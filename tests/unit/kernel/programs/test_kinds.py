@@ -10,6 +10,7 @@ import pytest
 
 from exporter.kernel.compilation import btf
 from exporter.kernel.compilation.btf import KernelTypes
+from exporter.kernel.compilation.bytecode import INSTRUCTION
 from exporter.kernel.programs import kinds, objects
 from exporter.kernel.programs.hooks import PROGRAMS
 from exporter.kernel.programs.kinds import SecurityHook, Tracepoint, is_needed
@@ -91,11 +92,32 @@ def test_it_is_left_out_where_the_kernel_cannot_attach_it_but_not_for_want_of_ri
         assert HOOK.attach(5, {}, 0) is None
 
 
+def test_execs_are_noticed_before_forks_are() -> None:
+    """Else the first exec of a process that was noticed at its fork would seem to have been missed."""
+    names = [program.name for program in PROGRAMS]
+    assert {"before_exec", "on_exec", "after_exec"} == set(names[: names.index("on_fork")])
+
+
+def test_a_function_of_the_kernel_is_called_where_programs_may_call_it(
+    functions: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = {name: INSTRUCTION.pack(0x85, 0, 0, number) for name, number in btf.KERNEL_FUNCTIONS.items()}
+    loaded: list[bytes] = []
+    monkeypatch.setattr(kinds, "load_program", lambda _name, _place, code, _maps: loaded.append(code))
+    functions |= dict(zip(btf.PREEMPTION, (4, 5), strict=True))
+    for may_call in (True, False):
+        monkeypatch.setattr(kinds, "loads", lambda *_, may_call=may_call: may_call)
+        Tracepoint("on_exec", "sched_process_exec").load(b"".join(calls.values()), [])
+    nothing = INSTRUCTION.pack(0xB7, 0, 0, 0)
+    called = [INSTRUCTION.pack(0x85, 2 << 4, 0, number) for number in (4, 5)]
+    assert loaded == [nothing + b"".join(called), nothing * 3]
+
+
 def test_the_functions_of_every_such_program_are_looked_up() -> None:
     """Else it would be left out on every kernel, and nothing would say so."""
     hooks = {program.hook for program in PROGRAMS if isinstance(program, SecurityHook)}
     wanted = {f"{prefix}_{hook}" for prefix in ("bpf_lsm", "security") for hook in hooks}
-    wanted.add(btf.KERNEL_CONTEXT)
+    wanted |= set(btf.KERNEL_FUNCTIONS)
     assert wanted == set(btf.FUNCTIONS)
 
 

@@ -1,0 +1,4 @@
+#pragma once
+
+/* The verb `orphans` of flood. */
+int orphans(char **argv);
