@@ -211,6 +211,12 @@ static inline void keep(const struct act_value *act, struct bpf_sock *sk, enum c
 		count(KIND_BYTES, COUNT_UNTRACKED);
 }
 
+/* Note that the socket's connect has a record; return 0 if there is no room to note it. */
+static inline int note_told(struct bpf_sock *sk)
+{
+	return sk && told_connects.sk_storage_get((void *)sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+}
+
 /*
  * Report an act. The caller has judged it, and has filled in tid and uid, since not every type of
  * program may ask for them in the same way. `task` is a task of the process; 0: none is at hand.
@@ -233,10 +239,12 @@ static inline void report(struct act_value *act, u32 pid, u64 task, const struct
 	enum ring ring = ring_of(act, window);
 	struct last_peer *last = sk && care == CARE_METERED ? place_for(sk) : 0;
 
-	int is_told = ring != RING_NONE && tell(act, sk, ring, last != 0);
+	int has_outcome = act->key.act == ACT_CONNECT && act->key.protocol == IPPROTO_TCP &&
+			  act->key.verdict != VERDICT_DENY;
+	int is_told = ring != RING_NONE && (!has_outcome || note_told(sk)) &&
+		      tell(act, sk, ring, last != 0);
 
-	if (act->key.act == ACT_CONNECT && act->key.protocol == IPPROTO_TCP &&
-	    act->key.verdict != VERDICT_DENY) {
+	if (has_outcome) {
 		if (!wait_for_outcome(act, is_told))
 			return;
 	} else if (is_told) {

@@ -129,11 +129,17 @@ static inline struct flow_record *new_flow_record(u64 cookie, u32 stage)
 	return record;
 }
 
+/* Whether a connect of the socket has a record of this instance's. */
+static inline int is_told(struct bpf_sock *sk)
+{
+	return sk && told_connects.sk_storage_get((void *)sk, 0, 0);
+}
+
 static inline void on_established(struct bpf_sock_ops *ctx)
 {
 	u64 cookie = cookie_of(ctx);
 
-	if (open_connects.lookup(&cookie))
+	if (open_connects.lookup(&cookie) || !is_told(ctx->sk))
 		return;
 
 	struct flow_record *record = new_flow_record(cookie, FLOW_ESTABLISHED);
@@ -152,6 +158,8 @@ static inline void on_ended(struct bpf_sock_ops *ctx, u32 old)
 	struct act_value *counted = open_connects.lookup(&cookie);
 	struct ending ending;
 
+	if (!counted && !is_told(ctx->sk))
+		return;
 	read_ending(&ending, ctx, old);
 	if (counted) {
 		struct act_value act = *counted;
@@ -222,6 +230,8 @@ int on_sock_release(struct bpf_sock *sk)
 		count_act(&act, 1, 0, 0, current_window());
 		return 1;
 	}
+	if (!is_told(sk))
+		return 1;
 
 	struct flow_record *record = new_flow_record(cookie, FLOW_NEVER_SENT);
 

@@ -12,14 +12,16 @@ import pytest
 
 from exporter.events.facts import Acted, Event, Flowed, Outcome, Stage
 from tests.kernel.agents import acts, agent
-from tests.kernel.kernel_side import KernelSide
-from tests.kernel.lab import NETWORKS, V4, Lab, Network
+from tests.kernel.kernel_side import KernelSide, kernel_side
+from tests.kernel.lab import CLOSED_PORT, NETWORKS, V4, Lab, Network
+from tests.kernel.lab import PORT as SERVED_PORT
 from tests.kernel.running_exporter import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.kernel.agents import Agent
+    from tests.kernel.conftest import Programs
 
 pytestmark = pytest.mark.kernel
 
@@ -85,3 +87,14 @@ def test_a_reset_while_somebody_has_it_is_one(
         peers.close()
         assert job.do("s.recv(1)") == "ECONNRESET"
         assert ending(kernel, job) == (Outcome.RESET, errno.ECONNRESET)
+
+
+def test_connects_of_a_job_of_another_instance_take_no_room_here(
+    lab: Lab, programs: Programs, kernel: KernelSide
+) -> None:
+    """The other one has the kernel call every instance for these connections."""
+    kernel.drain()
+    with kernel_side() as other:
+        command = programs.flood("connects", 400, 1, V4.peer, SERVED_PORT, CLOSED_PORT)
+        assert other.run(lab, command).acts
+    assert kernel.drain() == []

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from exporter.common.net.addresses import address
-from exporter.events.facts import Act, Acted, Aggregated, Verdict, attempts_of
+from exporter.events.facts import Act, Acted, Verdict
 from exporter.policy.compile import Compiled, compile_policy
 from tests.kernel.agents import acts, agent
 from tests.kernel.kernel_side import KernelSide, kernel_side
 from tests.kernel.lab import NETWORKS, V4, V6, Lab, Network
-from tests.kernel.running_exporter import wait_for
 from tests.unit.policy.files import rules
 
 if TYPE_CHECKING:
@@ -104,19 +103,12 @@ def test_a_group_that_no_rule_allows_is_not_joined(lab: Lab, kernel: KernelSide,
         for lines in joins(network):
             assert job.do(*lines) == "EPERM", lines
             assert in_the_kernels_words(network) not in joined(lab, network)
-        told: list[Acted | Aggregated] = []
-
-        def are_all_told() -> bool:
-            """Where others fill the ring, some are counted: they come when the window is over."""
-            told.extend(acts(kernel.drain(), job.process))
-            return sum(map(attempts_of, told)) >= len(joins(network))
-
-        wait_for(are_all_told)
+        told = [event for event in acts(kernel.drain(), job.process) if isinstance(event, Acted)]
     assert watch.arrivals.packets == {}
     assert {(e.act, e.verdict, e.protocol, address(e.peer).text, e.peer_port) for e in told} == {
         (Act.SEND, Verdict.DENY, REPORTED[network], GROUPS[network], 0)
     }
-    assert sum(map(attempts_of, told)) == len(joins(network))
+    assert len(told) == len(joins(network))
 
 
 def test_a_stream_or_a_socket_of_ipv6_is_no_way_around(lab: Lab, kernel: KernelSide) -> None:
