@@ -17,6 +17,7 @@ any job is enforced: a socket keeps such an option for as long as it lives.
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -34,6 +35,7 @@ from exporter.kernel.locks import changing_modes
 from exporter.kernel.maps.candidates import all_of, held_as, one_of
 from exporter.kernel.maps.modes import enforced, mode_entry
 from exporter.kernel.maps.procs import all_procs, proc_of
+from exporter.kernel.maps.registry import Registry
 from exporter.kernel.mounts import cgroup2_root
 from exporter.kernel.programs.objects import AttachType, attach_to_cgroup
 from exporter.kernel.programs.verifier import failures_told
@@ -77,6 +79,7 @@ class Frames:
         looked after is no gap."""
         self._pins, self._procs, self._modes = pins, maps["procs"], maps["modes"]
         self._candidates = maps["candidates"]
+        self._registry = Registry(maps["jobs"], partial(changing_modes, pins))
         self._told: list[Tampered] = []
         self._links = LateLinks(pins, outlives=outlives)
         self.way = way or way_here()
@@ -337,6 +340,8 @@ class Frames:
         self._guarded.keep_only(())
 
     def _tell(self, who: Tampered, reason: int) -> None:
+        if reason == errno.ENOENT and self._registry.stopped_by() is not None:
+            return  # whoever stops the instance is removing its pins, which is reported elsewhere
         event = who._replace(at_ns=boot_ns(), what=Tampering.FRAMES, detail=reason, times=1)
         with suppress(OSError):
             event = event._replace(uid=Path(f"/proc/{who.process.pid}").stat().st_uid)

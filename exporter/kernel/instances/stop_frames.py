@@ -37,7 +37,7 @@ def stopping(instance: Path, scope: int) -> Iterator[Callable[[float], list[Gap]
     """
     gaps, late = list[Gap](), list[Tampered]()
     with ExitStack() as stack:
-        names = ("procs", "modes", "candidates")
+        names = ("procs", "modes", "candidates", "jobs")
         maps = {name: stack.enter_context(open_map(instance, name)) for name in names}
         frames = stack.enter_context(closing(Frames(instance, maps)))
 

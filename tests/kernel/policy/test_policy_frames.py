@@ -389,6 +389,17 @@ def test_where_frames_cannot_be_stopped_it_is_told_once(
         assert look(kernel) == []
 
 
+@pytest.mark.parametrize("is_stopped", [False, True])
+def test_a_program_that_is_gone_is_told_unless_the_instance_is_being_stopped(
+    lab: Lab, kernel: KernelSide, is_stopped: bool
+) -> None:
+    mode = JobMode.STOPPED if is_stopped else JobMode.NONE
+    kernel.tracer.register(kernel.scope, Registered("release", "build", 1, 1, switched=mode))
+    (kernel.tracer.directory / "prog_on_frame").unlink()
+    with agent(kernel, lab, policy()):
+        assert set(look(kernel)) == (set() if is_stopped else {(Tampering.FRAMES, errno.ENOENT)})
+
+
 def test_nothing_of_it_stays_in_the_kernel(lab: Lab) -> None:
     with interfaces_alone() as kernel:
         with agent(kernel, lab, policy()) as job:
