@@ -82,6 +82,12 @@ class KernelSide:
         self.tracer.scopes.hold(scope, written.number, written.policy, seeds)
         return written.number
 
+    def judge_nothing(self) -> None:
+        """Let the kernel judge no act until the next `hold`, as before the first."""
+        config, key = self.tracer.maps["config"], bytes(4)
+        value = wire.ConfigValue.unpack(config.lookup(key) or b"")
+        config.update(key, wire.CONFIG_VALUE.pack(*value._replace(has_policies=0)))
+
     def run(self, lab: Lab, command: Sequence[str], policy: Compiled | None = None) -> Told:
         """Run COMMAND on the build side to its end, as a job; only under a policy may it fail."""
         with self.beginning(lab, command, policy) as (child, process):

@@ -29,6 +29,17 @@ def job() -> Iterator[HeldJob]:
         yield job
 
 
+@pytest.fixture(autouse=True)
+def denied_no_longer(request: pytest.FixtureRequest) -> Iterator[None]:
+    """End the policy with its test: the module's programs stay, and tests of other checkouts may begin.
+
+    Under any policy the kernel's own connects are denied, which are nobody's.
+    """
+    yield
+    if isinstance(job := request.node.funcargs.get("job"), HeldJob):
+        job.kernel.judge_nothing()
+
+
 @pytest.fixture
 def asking(lab: Lab, network: Network) -> Iterator[Asking]:
     """A client and the resolver that it asks."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,6 +17,9 @@ from tests.kernel.kernel_side import KernelSide, kernel_side
 from tests.kernel.lab import NETWORKS, PORT, V4, V6, Lab, Network
 from tests.kernel.policy_runs import bracketed
 from tests.unit.policy.files import rules
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 pytestmark = pytest.mark.kernel
 
@@ -40,6 +44,13 @@ SENDS = {
     "sendto": "s.sendto(b'x', s.getpeername())",
     "corked": "s.send(b'x', socket.MSG_MORE); s.send(b'x')",
 }
+
+
+@pytest.fixture(autouse=True)
+def denied_no_longer(kernel: KernelSide) -> Iterator[None]:
+    """End the policy with its test, as tests of a job of this very process do."""
+    yield
+    kernel.judge_nothing()
 
 
 def policy(network: Network, *more: str, mode: str = "enforce") -> Compiled:

@@ -103,8 +103,8 @@ def test_one_jobs_networks_leave_descriptors_for_anothers() -> None:
             guarded.take_in(Path(namespace.path), WHO._replace(scope=1), time.monotonic() + 60)
         guarded.take_in(Path(others.path), WHO._replace(scope=2), time.monotonic() + 60)
         is_in = [Path(namespace.path).stat().st_ino in guarded for namespace in (first, second, others)]
-    assert is_in == [True, False, True]
     assert [(scope, os.strerror(reason)) for scope, reason in told] == [(1, "Too many open files")]
+    assert is_in == [True, False, True]
 
 
 def test_an_interface_that_comes_and_goes_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
