@@ -31,9 +31,9 @@ def job() -> Iterator[HeldJob]:
 
 @pytest.fixture(autouse=True)
 def denied_no_longer(request: pytest.FixtureRequest) -> Iterator[None]:
-    """End the policy with its test: the module's programs stay, and tests of other checkouts may begin.
+    """End the policy with its test: the programs stay until the module ends, beside tests of other checkouts.
 
-    Under any policy the kernel's own connects are denied, which are nobody's.
+    While there is any policy, the programs deny MPTCP's further connects, which belong to no process.
     """
     yield
     if isinstance(job := request.node.funcargs.get("job"), HeldJob):
