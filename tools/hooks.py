@@ -23,8 +23,12 @@ _LINE = re.compile(
     re.MULTILINE,
 )
 _AT_EXECS = "raw_tp/sched_process_exec"
-_RAW_TRACEPOINT, _SECURITY_HOOK = "raw_tp/", "lsm/"
+_RAW_TRACEPOINT, _SECURITY_HOOK, _FUNCTION_EXIT = "raw_tp/", "lsm/", "fexit/"
 _OF_NEWER_KERNELS = "_unix"
+_KINDS = (
+    *("ContextHook", "Continuation", "FunctionExit", "Hook", "Program", "Reserve", "SecurityHook"),
+    "Tracepoint",
+)
 # libbpf's names of hooks: the types that the kernel has for them.
 _TYPES = {
     "cgroup/connect4": (ProgramType.CGROUP_SOCK_ADDR, AttachType.INET4_CONNECT),
@@ -64,7 +68,7 @@ class Line(NamedTuple):
         """
         is_tracepoint = self.hook.startswith(_RAW_TRACEPOINT)
         is_newer = self.hook.endswith(_OF_NEWER_KERNELS)
-        may_lack = is_tracepoint or is_newer or self.hook.startswith(_SECURITY_HOOK)
+        may_lack = is_tracepoint or is_newer or self.hook.startswith((_SECURITY_HOOK, _FUNCTION_EXIT))
         may_stand_in = is_tracepoint or is_newer
         if (self.others and not may_stand_in) or ("IF_THERE" in self.kind and not may_lack):
             raise SystemExit(f"{self.program}: {self.kind} isn't for hooks like {self.hook}")
@@ -83,6 +87,8 @@ class Line(NamedTuple):
             return f'Tracepoint("{self.program}", "{self.hook.removeprefix(_RAW_TRACEPOINT)}"{more})'
         if self.hook.startswith(_SECURITY_HOOK):
             return f'SecurityHook("{self.program}", "{self.hook.removeprefix(_SECURITY_HOOK)}")'
+        if self.hook.startswith(_FUNCTION_EXIT):
+            return f'FunctionExit("{self.program}", "{self.hook.removeprefix(_FUNCTION_EXIT)}")'
         if self.hook.endswith(_OF_NEWER_KERNELS):
             return f'ContextHook("{self.program}", {self._types()}{self._unless()})'
         kind = {"TAIL_CALLED": "Continuation", "RESERVE": "Reserve"}.get(self.kind, "Hook")
@@ -116,7 +122,9 @@ def render() -> str:
             "",
             "from __future__ import annotations",
             "",
-            "from .kinds import ContextHook, Continuation, Hook, Program, Reserve, SecurityHook, Tracepoint",
+            "from .kinds import (",
+            *(f"    {kind}," for kind in _KINDS),
+            ")",
             "from .objects import AttachType, ProgramType",
             "",
             "PROGRAMS: list[Program] = [",

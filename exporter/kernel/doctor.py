@@ -20,7 +20,7 @@ from exporter.kernel.instances.control import Instance, described, instances, le
 from exporter.kernel.instances.loading import loading
 from exporter.kernel.mounts import MOUNT_BPFFS, ON_THE_HOST, cgroup2_root, find_bpffs, sees_all_cgroups
 from exporter.kernel.programs.hooks import PROGRAMS
-from exporter.kernel.programs.kinds import Continuation, Reserve, SecurityHook, asks_programs
+from exporter.kernel.programs.kinds import Continuation, Reserve, SecurityHook, Tracepoint, asks_programs
 
 _ENDING = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT}
 
@@ -33,6 +33,9 @@ _REFUSED_AT = {
 }
 """What an enforced job is refused at each; at the others, acts are only seen."""
 
+_ON_EVERY_CALL = tuple(
+    each for each in PROGRAMS if isinstance(each, Tracepoint) and each.tracepoint in ("sys_enter", "sys_exit")
+)
 _NO_TRACING = "no tracing: "
 
 Need = Callable[[], str]
@@ -294,7 +297,9 @@ def _trace(*, compiles: bool, tell: Callable[[str], object]) -> str:
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     number = len(attached) + sum(isinstance(each, Continuation | Reserve) for each in PROGRAMS)
-    return f"{number} programs were attached, and detached again"
+    passed = [each.tracepoint for each in _ON_EVERY_CALL if each.name in attached]
+    cost = f"; with them, each system call of the machine passes {' and '.join(passed)}" if passed else ""
+    return f"{number} programs were attached, and detached again{cost}"
 
 
 def _not_tried() -> Check:

@@ -19,7 +19,15 @@ from exporter.kernel.bpf import link_info, open_pinned
 from exporter.kernel.mounts import BPFFS_HOME
 from exporter.kernel.pins import remove
 from exporter.kernel.programs.hooks import PROGRAMS
-from exporter.kernel.programs.kinds import ContextHook, Hook, SecurityHook, Tracepoint, is_needed, possible
+from exporter.kernel.programs.kinds import (
+    ContextHook,
+    FunctionExit,
+    Hook,
+    SecurityHook,
+    Tracepoint,
+    is_needed,
+    possible,
+)
 from exporter.pipeline.procfs import all_pids, ancestors
 from tests.checkout import ROOT
 
@@ -44,7 +52,7 @@ _LIMIT_S = 60.0
 @cache
 def links() -> int:
     """How many links an instance has where this kernel takes all programs that it has hooks for."""
-    kinds = ContextHook | Hook | SecurityHook | Tracepoint
+    kinds = ContextHook | FunctionExit | Hook | SecurityHook | Tracepoint
     linked = [each for each in possible(PROGRAMS) if isinstance(each, kinds)]
     names = {each.name for each in linked}
     return sum(is_needed(each, names) for each in linked)

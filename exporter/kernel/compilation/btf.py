@@ -144,6 +144,7 @@ _SECURITY_HOOKS = (
     *("socket_sendmsg", "socket_create", "socket_listen", "unix_stream_connect", "unix_may_send"),
     *("bpf", "ptrace_access_check"),
 )
+_FUNCTION_EXITS = ("inet_stream_connect",)
 KERNEL_CONTEXT = "bpf_cast_to_kern_ctx"
 """The function that gives a program the kernel's own context."""
 PREEMPTION = ("bpf_preempt_disable", "bpf_preempt_enable")
@@ -152,6 +153,7 @@ KERNEL_FUNCTIONS = dict(zip((KERNEL_CONTEXT, *PREEMPTION), range(0x70000001, 0x7
 """The functions that programs call, with the numbers that bpf/ calls them by (bpf/maps.h)."""
 FUNCTIONS = (
     *(f"{prefix}_{hook}" for hook in _SECURITY_HOOKS for prefix in ("bpf_lsm", "security")),
+    *_FUNCTION_EXITS,
     *KERNEL_FUNCTIONS,
 )
 """The functions that programs are attached to, or call, of which a kernel may lack some."""

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from .kinds import ContextHook, Continuation, Hook, Program, Reserve, SecurityHook, Tracepoint
+from .kinds import (
+    ContextHook,
+    Continuation,
+    FunctionExit,
+    Hook,
+    Program,
+    Reserve,
+    SecurityHook,
+    Tracepoint,
+)
 from .objects import AttachType, ProgramType
 
 PROGRAMS: list[Program] = [
@@ -11,7 +20,6 @@ PROGRAMS: list[Program] = [
     Tracepoint("after_exec", "sched_process_exec"),
     Tracepoint("on_fork", "sched_wakeup_new"),
     Tracepoint("on_exit", "sched_process_exit"),
-    Tracepoint("on_sys_exit", "sys_exit"),
     Tracepoint("on_signal", "signal_generate"),
     Continuation("on_next", ProgramType.CGROUP_SKB, AttachType.INET_INGRESS, "later", 0),
     Continuation("on_grant", ProgramType.CGROUP_SKB, AttachType.INET_INGRESS, "later", 1),
@@ -22,6 +30,7 @@ PROGRAMS: list[Program] = [
     Hook("on_answer", ProgramType.CGROUP_SKB, AttachType.INET_INGRESS),
     Hook("on_sock_ops", ProgramType.SOCK_OPS, AttachType.SOCK_OPS),
     Hook("on_sock_release", ProgramType.CGROUP_SOCK, AttachType.SOCK_RELEASE),
+    FunctionExit("on_stream_connected", "inet_stream_connect"),
     Hook("on_egress", ProgramType.CGROUP_SKB, AttachType.INET_EGRESS),
     SecurityHook("on_send", "socket_sendmsg"),
     Hook("on_connect4", ProgramType.CGROUP_SOCK_ADDR, AttachType.INET4_CONNECT),
@@ -42,6 +51,7 @@ PROGRAMS: list[Program] = [
     Reserve("idle_frame", ProgramType.SCHED_CLS),
     Reserve("on_setsockopt", ProgramType.CGROUP_SOCKOPT, AttachType.SETSOCKOPT),
     Reserve("idle_setsockopt", ProgramType.CGROUP_SOCKOPT, AttachType.SETSOCKOPT),
+    Tracepoint("on_sys_exit", "sys_exit", unless="on_stream_connected"),
     Tracepoint("on_sys_enter", "sys_enter", unless="on_socket on_bpf on_access"),
     Tracepoint("on_uring_submit", "io_uring_submit_req", is_optional=True, unless="on_socket"),
     ContextHook(

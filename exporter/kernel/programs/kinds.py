@@ -78,10 +78,7 @@ class SecurityHook(NamedTuple):
     @property
     def is_there(self) -> bool:
         """Whether the kernel loads a program for this hook: it may lack the hook, or forbid programs."""
-        try:
-            return loads(self._place, _GO_ON)
-        except (KeyError, KernelError):
-            return False
+        return _loads_at(self)
 
     def takes_programs(self) -> bool:
         """Whether a program can be attached here: one that allows everything is, for a moment."""
@@ -95,7 +92,8 @@ class SecurityHook(NamedTuple):
         return link is not None
 
     @property
-    def _place(self) -> Place:
+    def place(self) -> Place:
+        """The place that the program is loaded for. Raises KeyError where the kernel hasn't it."""
         types = kernel_types().functions
         if asks_programs():
             return Place(ProgramType.LSM, AttachType.LSM_MAC, types[f"bpf_lsm_{self.hook}"])
@@ -103,16 +101,53 @@ class SecurityHook(NamedTuple):
 
     def load(self, code: bytes, maps: Sequence[int]) -> int:
         """Load the program; return its descriptor. Raises VerifierError."""
-        return load_program(self.name, self._place, code, maps)
+        return load_program(self.name, self.place, code, maps)
 
     def attach(self, program: int, _maps: Mapping[str, int], _cgroup: int) -> int | None:
         """Attach the program; return the link's descriptor, None where it is left out. Raises OSError."""
-        try:
-            return attach_to_function(program)
-        except OSError as error:
-            if error.errno in _CANNOT_ATTACH:
-                return None
-            raise
+        return _attached_if_possible(program)
+
+
+class FunctionExit(NamedTuple):
+    """A program at the end of a function of the kernel, left out where the kernel takes none there."""
+
+    name: str
+    function: str
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the kernel loads a program for this function."""
+        return _loads_at(self)
+
+    @property
+    def place(self) -> Place:
+        """As in `SecurityHook`."""
+        types = kernel_types().functions
+        return Place(ProgramType.TRACING, AttachType.FUNCTION_EXIT, types[self.function])
+
+    def load(self, code: bytes, maps: Sequence[int]) -> int:
+        """Load the program; return its descriptor. Raises VerifierError."""
+        return load_program(self.name, self.place, code, maps)
+
+    def attach(self, program: int, _maps: Mapping[str, int], _cgroup: int) -> int | None:
+        """Attach the program; return the link's descriptor, None where it is left out. Raises OSError."""
+        return _attached_if_possible(program)
+
+
+def _loads_at(hook: SecurityHook | FunctionExit) -> bool:
+    try:
+        return loads(hook.place, _GO_ON)
+    except (KeyError, KernelError):
+        return False
+
+
+def _attached_if_possible(program: int) -> int | None:
+    try:
+        return attach_to_function(program)
+    except OSError as error:
+        if error.errno in _CANNOT_ATTACH:
+            return None
+        raise
 
 
 def _calling_the_kernel(code: bytes) -> bytes:
@@ -228,7 +263,7 @@ class Reserve(NamedTuple):
         return load_program(self.name, Place(self.type, self.attach_type), code, maps)
 
 
-Program = Tracepoint | SecurityHook | Hook | ContextHook | Continuation | Reserve
+Program = Tracepoint | SecurityHook | FunctionExit | Hook | ContextHook | Continuation | Reserve
 
 
 def is_needed(program: Program, attached: Collection[str]) -> bool:
@@ -239,4 +274,5 @@ def is_needed(program: Program, attached: Collection[str]) -> bool:
 
 def possible(programs: Sequence[Program]) -> list[Program]:
     """Return the programs without those for which the kernel has no hook."""
-    return [each for each in programs if not isinstance(each, (SecurityHook, ContextHook)) or each.is_there]
+    kinds = (SecurityHook, FunctionExit, ContextHook)
+    return [each for each in programs if not isinstance(each, kinds) or each.is_there]

@@ -68,6 +68,7 @@ class AttachType(IntEnum):
     UDP4_SENDMSG = 14
     UDP6_SENDMSG = 15
     SETSOCKOPT = 22
+    FUNCTION_EXIT = 25
     MODIFY_RETURN = 26
     LSM_MAC = 27
     SOCK_RELEASE = 34

@@ -13,7 +13,7 @@ from exporter.kernel.compilation.btf import KernelTypes
 from exporter.kernel.compilation.bytecode import INSTRUCTION
 from exporter.kernel.programs import kinds, objects
 from exporter.kernel.programs.hooks import PROGRAMS
-from exporter.kernel.programs.kinds import SecurityHook, Tracepoint, is_needed
+from exporter.kernel.programs.kinds import FunctionExit, SecurityHook, Tracepoint, is_needed
 from exporter.kernel.programs.objects import AttachType, Place, ProgramType
 
 if TYPE_CHECKING:
@@ -117,6 +117,7 @@ def test_the_functions_of_every_such_program_are_looked_up() -> None:
     """Else it would be left out on every kernel, and nothing would say so."""
     hooks = {program.hook for program in PROGRAMS if isinstance(program, SecurityHook)}
     wanted = {f"{prefix}_{hook}" for prefix in ("bpf_lsm", "security") for hook in hooks}
+    wanted |= {program.function for program in PROGRAMS if isinstance(program, FunctionExit)}
     wanted |= set(btf.KERNEL_FUNCTIONS)
     assert wanted == set(btf.FUNCTIONS)
 
