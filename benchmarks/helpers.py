@@ -61,7 +61,7 @@ def measure(shop: Workshop) -> Iterator[Figure]:
     pins.mkdir(mode=0o700)
     try:
         with ExitStack() as stack:
-            attach(load(bytecode_of(_SOURCE + "".join(bodies)), pins, hooks, [], stack), pins)
+            attach(load(bytecode_of(_SOURCE + "".join(bodies)), hooks, stack), pins)
         programs = {what: Program(pins / f"link_{name}") for what, name in names.items()}
         yield from _figures(shop, programs)
     finally:

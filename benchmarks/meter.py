@@ -78,7 +78,7 @@ def program_that_does_nothing() -> Iterator[Program]:
     pins.mkdir(mode=0o700)
     try:
         with ExitStack() as stack:
-            attach(load(bytecode_of(_NOTHING), pins, [_HOOK], [], stack), pins)
+            attach(load(bytecode_of(_NOTHING), [_HOOK], stack), pins)
         yield Program(pins / "link_on_nothing")
     finally:
         remove(pins)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import overload
 
-from exporter.redact.command_lines import redact_arguments
-
 
 class Arguments(Sequence[str]):
     """The arguments in a NUL-terminated block, with secrets redacted.
@@ -36,6 +34,8 @@ class Arguments(Sequence[str]):
     def shown(self) -> tuple[str, ...]:
         """All arguments, redacted."""
         if self._shown is None:
+            from exporter.redact.command_lines import redact_arguments  # late: it takes long to import
+
             self._shown = tuple(redact_arguments(split(self._block)))
         return self._shown
 

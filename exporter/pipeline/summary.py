@@ -8,10 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TextIO
-
-from rich.console import Console
-from rich.text import Text
+from typing import TYPE_CHECKING, TextIO
 
 from exporter.common.console import printing
 from exporter.common.text import counted, printable
@@ -24,6 +21,9 @@ from .ruling import DENIED, VERDICT_WORDS, WOULD_DENY, is_shared_with_another, s
 from .spans import command_line
 from .summary_table import ROWS_MAX, Counted, Rows, SummaryKey, ordered, print_rows, shared_of
 from .tampering import sentence
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 _COUNTED_MAX = 10_000
 
@@ -126,8 +126,8 @@ class Summary:
             self._print_table(console, title, is_loopback=False)
             self._print_table(console, "on this machine", is_loopback=True)
             for line in (*self._remarks(), *notes):
-                console.print(Text(printable(line, limit=500)), soft_wrap=True)
-            console.print(Text(account), soft_wrap=True)
+                console.print(printable(line, limit=500), soft_wrap=True)
+            console.print(account, soft_wrap=True)
 
     def fields(self) -> dict[str, object]:
         """Return the summary as a value for JSON."""
@@ -183,11 +183,11 @@ class Summary:
     def _print_table(self, console: Console, title: str, *, is_loopback: bool) -> None:
         rows = ordered(item for item in self._rows.items() if item[0].is_loopback == is_loopback)
         if rows:
-            console.print(Text(printable(title), style="italic"), soft_wrap=True)
+            console.print(printable(title), style="italic", soft_wrap=True)
             print_rows(console, rows)
             console.print()
         elif not is_loopback:
-            console.print(Text(f"{printable(title)}: {NOTHING_SEEN}"), soft_wrap=True)
+            console.print(f"{printable(title)}: {NOTHING_SEEN}", soft_wrap=True)
 
     def _remarks(self) -> Iterable[str]:
         if self._uncounted:

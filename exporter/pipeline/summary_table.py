@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from rich.console import Console
 from rich.filesize import decimal
-from rich.table import Table
-from rich.text import Text
 
 from exporter.common.text import counted, printable
 from exporter.events.destinations import shown_destination
 
 from .ruling import ALLOWED, VERDICT_WORDS
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 ROWS_MAX = 50
 
@@ -149,6 +149,9 @@ def shared_of(rows: Iterable[Counted]) -> Iterator[tuple[str, str, int]]:
 
 def print_rows(console: Console, rows: Sequence[Counted]) -> None:
     """Print the first ROWS_MAX rows, and how many more there are."""
+    from rich.table import Table  # late: nobody waits for it at the start of a job
+    from rich.text import Text
+
     table = Table(box=None, pad_edge=False)
     columns = list(_columns(rows))
     for name, _, justify, is_long in columns:

@@ -15,7 +15,7 @@ from exporter.events.decode import Decoder
 from exporter.events.facts import Answered, Asked, ProcessKey
 from exporter.kernel.bpf import Map, possible_cpus
 from exporter.kernel.compilation.compiling import our_bytecode, system_compiler
-from exporter.kernel.instances.loading import attach, load
+from exporter.kernel.instances.loading import attach, load, pin_maps
 from exporter.kernel.maps.rings import Ring, drain
 from exporter.kernel.mounts import ensure_bpffs
 from exporter.kernel.pins import new_instance
@@ -132,7 +132,9 @@ class Lookups:
 def reading_lookups() -> Iterator[Lookups]:
     """Load and attach the programs for the block."""
     with new_instance(ensure_bpffs()) as pins, ExitStack() as stack:
-        attach(load(our_bytecode(system_compiler()), pins, PROGRAMS, PINNED_MAPS, stack), pins)
+        loaded = load(our_bytecode(system_compiler()), PROGRAMS, stack)
+        pin_maps(loaded, pins, PINNED_MAPS)
+        attach(loaded, pins)
         yield Lookups(pins, stack)
 
 

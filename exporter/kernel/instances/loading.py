@@ -1,5 +1,8 @@
 """Turn bytecode into running programs: make maps, load and attach programs, and pin maps and links.
 
+The verifier takes long, and waits for nobody else. So this module imports little, and whatever else a start
+needs is imported, and done, while a thread loads the programs.
+
 with loading() as kernel:
     tracer = kernel.ready(Coverage(is_host=True))
     tracer.drain(handle, limit=8192)
@@ -14,18 +17,20 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Thread
+from typing import TYPE_CHECKING
 
 from exporter.kernel.compilation.bytecode import Bytecode
 from exporter.kernel.compilation.compiling import Compiler, our_bytecode, system_compiler
 from exporter.kernel.maps.windows import Coverage
 from exporter.kernel.mounts import cgroup2_root, ensure_bpffs
-from exporter.kernel.pins import new_instance
 from exporter.kernel.programs.hooks import PROGRAMS
 from exporter.kernel.programs.kinds import Program, Reserve, is_needed, possible
 from exporter.kernel.programs.objects import create_map, pin
 from exporter.kernel.programs.verifier import failures_told
 from exporter.kernel.requirements import require_host
-from exporter.kernel.tracer import PINNED_MAPS, Tracer
+
+if TYPE_CHECKING:
+    from exporter.kernel.tracer import Tracer
 
 _VERIFIERS = 2
 """The number of threads that load programs: the kernel verifies one program on one processor."""
@@ -39,29 +44,31 @@ class Loaded:
     programs: Sequence[tuple[Program, int]]
 
 
-def load(  # noqa: PLR0913, PLR0917 - the last is for a caller that may be interrupted
+def load(
     bytecode: Bytecode,
-    pins: Path,
     programs: Sequence[Program],
-    pinned_maps: Sequence[str],
     stack: ExitStack,
     goes_on: Callable[[], bool] = lambda: True,
 ) -> Loaded:
-    """Make the maps, pin them in `pins`, and load `programs`, as long as `goes_on()`.
+    """Make the maps and load `programs`, as long as `goes_on()`.
 
-    `stack` closes the descriptors. Raises KernelError; the caller has to remove the pins made until then.
+    `stack` closes the descriptors. Raises KernelError.
     """
     maps: dict[str, int] = {}
     for spec in bytecode.maps:
         with failures_told("load", spec.name):
             maps[spec.name] = create_map(spec)
         stack.callback(os.close, maps[spec.name])
-    for name in pinned_maps:
-        with failures_told("pin", name):
-            pin(maps[name], pins / f"map_{name}")
     programs = possible(programs)
     verified = _verified(bytecode, programs, list(maps.values()), stack, goes_on)
     return Loaded(maps, list(zip(programs, verified, strict=False)))
+
+
+def pin_maps(loaded: Loaded, pins: Path, names: Sequence[str]) -> None:
+    """Pin maps in `pins`. Raises KernelError; the caller has to remove the pins made until then."""
+    for name in names:
+        with failures_told("pin", name):
+            pin(loaded.maps[name], pins / f"map_{name}")
 
 
 def attach(loaded: Loaded, pins: Path, unpinned: dict[str, int] | None = None) -> None:
@@ -143,7 +150,6 @@ class Loading:
         self._unpinned: dict[str, int] | None = None if outlives else {}
         self._compiler = compiler
         self._compiles = compiles
-        self._directory = stack.enter_context(new_instance(ensure_bpffs(), tell))
         self.tracer: Tracer | None = None
         """The tracer that `loaded` returned; None until then."""
         self._descriptors = ExitStack()
@@ -151,8 +157,15 @@ class Loading:
         self._is_over = Event()
         self._error: BaseException | None = None
         self._thread = Thread(target=self._work, name="loading")
-        stack.callback(self._end)  # before the directory goes: it may still be pinning there
         self._thread.start()
+        try:
+            from exporter.kernel.pins import new_instance
+
+            self._directory = stack.enter_context(new_instance(ensure_bpffs(), tell))
+        except BaseException:
+            self._end()
+            raise
+        stack.callback(self._end)
 
     def ready(self, coverage: Coverage = Coverage()) -> Tracer:  # noqa: B008 - immutable
         """Wait until every program is loaded, and attach them. Raises as `loaded` and `attach` do."""
@@ -165,9 +178,12 @@ class Loading:
 
         Raises KernelError with what is missing and how to get it.
         """
+        from exporter.kernel.tracer import PINNED_MAPS, Tracer
+
         self._thread.join()
         if self._error:
             raise self._error
+        pin_maps(self._loaded, self._directory, PINNED_MAPS)
         with failures_told("load", "what is pinned"):
             self.tracer = Tracer(self._directory, self._stack, coverage, outlives=self._unpinned is None)
         return self.tracer
@@ -185,9 +201,7 @@ class Loading:
         try:
             with failures_told("compile", "bpf/"):
                 bytecode = our_bytecode(self._compiler, compiles=self._compiles)
-            self._loaded = load(
-                bytecode, self._directory, PROGRAMS, PINNED_MAPS, self._descriptors, self._goes_on
-            )
+            self._loaded = load(bytecode, PROGRAMS, self._descriptors, self._goes_on)
         except BaseException as error:  # noqa: BLE001 - raised where it is waited for
             self._error = error
 
