@@ -14,7 +14,7 @@ PYTEST := $(BIN)/python -m pytest -p no:cacheprovider
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 C_SOURCES = $(shell find benchmarks bpf tests -name '*.[ch]')
 SHELL_SCRIPTS = .ci/run deploy/buildkite/hooks/command exporter/completion/ci-egress.bash \
-	$(addprefix deploy/debian/,postinst postrm prerm) \
+	$(addprefix deploy/debian/,postinst postrm prerm) deploy/standalone/head.sh \
 	$(shell find demo tools tests -name '*.sh')
 ACTIONS = action.yml stop/action.yml
 WORKFLOWS = $(wildcard .github/workflows/*.yml)
@@ -158,6 +158,10 @@ objects: setup-python ## Compile bpf/ for each architecture into bpf/objects, wh
 .PHONY: package
 package: setup-python ## Build wheel, source distribution and Debian package into dist/, of this checkout as it is
 	@$(BIN)/python -m tools.release --package
+
+.PHONY: standalone
+standalone: setup-python ## Build the single files, with a Python each, into dist/, of this checkout as it is
+	@$(BIN)/python -m tools.release --standalone
 
 .PHONY: release
 release: setup-python ## Build all of a release into dist/, as a dry run; PUBLISH=1 also tags the commit and pushes the tag

@@ -59,8 +59,8 @@ _HOST_TIME_NAMESPACE = "time:[4026531834]"
 CAP_SYS_ADMIN = 21
 TRACING_CAPABILITIES = {"CAP_BPF": 39, "CAP_PERFMON": 38, "CAP_NET_ADMIN": 12}
 _REAL_TIME = (6, 12)
-_FOLDERS_OF_ROOT = frozenset({"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"})
-"""The folders where sudo looks for programs by default."""
+_FOLDERS_OF_ROOT = frozenset({"/usr/sbin", "/usr/bin", "/sbin", "/bin"})
+"""The folders where sudo looks for programs by default, on every distribution."""
 _NET_ADMIN_REPLACED = (6, 9)
 """The first kernel that takes CAP_SYS_ADMIN in place of CAP_NET_ADMIN where a program that sees packets is
 attached. Every kernel takes it in place of the other capabilities."""

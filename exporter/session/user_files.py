@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -74,11 +75,11 @@ def _source() -> str:
 
 def _place_as(user: CommandUser, data: bytes, arguments: list[str]) -> None:
     """Write in a process of `user`. Raises the OSError that the process met."""
-    # The system's Python, with the source on its command line: `user` can't read files in root's folders.
+    # With the source on its command line: `user` can't read files in root's folders.
     pipe = subprocess.PIPE
     with as_others():
         writer = subprocess.Popen(  # noqa: S603
-            [SYSTEM_PYTHON, "-I", "-S", "-c", _source(), *arguments],
+            [_python(), "-I", "-S", "-c", _source(), *arguments],
             stdin=pipe,
             stdout=pipe,
             stderr=pipe,
@@ -98,14 +99,27 @@ def _place_as(user: CommandUser, data: bytes, arguments: list[str]) -> None:
         raise OSError(int(number) if number.isdecimal() else errno.EIO, reason or "its writer was killed")
 
 
-def _is_ours_alone(folder: Path) -> bool:
-    """Whether nobody but this user and root can change `folder`, or the path that leads to it.
+def _python() -> str:
+    """Return a Python that no job can replace, because nobody traces what it does here. Raises OSError.
 
-    The owner of a link, or of a folder, on that path can let it lead elsewhere.
+    It is the system's. Where there is none, as beside the single file, it is this process's own.
     """
-    way = folder.absolute()
+    if Path(SYSTEM_PYTHON).exists():
+        return SYSTEM_PYTHON
+    own = Path(sys.executable).resolve()
+    if not _is_ours_alone(own):
+        raise FileNotFoundError(errno.ENOENT, f"there is no {SYSTEM_PYTHON} to write it as its user")
+    return str(own)
+
+
+def _is_ours_alone(path: Path) -> bool:
+    """Whether nobody but this user and root can change `path`, or the way that leads to it.
+
+    The owner of a link, or of a folder, on that way can let it lead elsewhere.
+    """
+    way = path.absolute()
     try:
-        require_ours_alone(folder)
+        require_ours_alone(path)
         return all(each.lstat().st_uid in (0, os.geteuid()) for each in (way, *way.parents))
     except (UnsafeFolderError, OSError):
         return False

@@ -11,7 +11,7 @@ from tests.kernel.conftest import lab, made_ahead, programs, runner, steps
 from tests.turns import turn_left
 
 from .machine import debian_root, machine, with_systemd
-from .releases import Built, commit_all, release
+from .releases import Built, commit_once, release_once
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,24 +24,21 @@ __all__ = ["lab", "made_ahead", "programs", "runner", "steps"]
 @pytest.fixture(scope="session")
 def committed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A commit of what is here."""
-    made = tmp_path_factory.mktemp("checkout")
-    commit_all(made)
-    return made
+    with turn_left():
+        return commit_once(tmp_path_factory.getbasetemp().parent)
 
 
 @pytest.fixture(scope="session")
 def built(committed: Path) -> Built:
     """What `make release` makes of it."""
     with turn_left():
-        done = release(committed)
-    assert done.returncode == 0, done
-    return Built(committed, done.stdout)
+        return release_once(committed)
 
 
 @pytest.fixture(scope="module")
 def trixie() -> Iterator[Machine]:
     """A Debian 13 with BCC and no systemd."""
-    with machine(debian_root("trixie")) as made:
+    with machine(debian_root("trixie", "python3-bpfcc", "libbpf1")) as made:
         yield made
 
 

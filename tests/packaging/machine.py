@@ -30,7 +30,9 @@ PINS = Path("sys/fs/bpf/ci-egress")
 LOG = "root/ci-egress.log"
 """In place of the journal."""
 
-_FOLDERS = "/var/cache/ci-egress /var/lib/ci-egress /var/log/ci-egress /etc/ci-egress"
+_FOLDERS = (
+    "/var/lib/ci-egress-standalone /var/lib/ci-egress /var/cache/ci-egress /var/log/ci-egress /etc/ci-egress"
+)
 # Without BCC, which the package doesn't need.
 _PREPARE = f"""
 rm -rf {_FOLDERS} /usr/lib/python3/dist-packages/bcc
@@ -164,9 +166,9 @@ def spans_of(otlp_dir: Path) -> list[Span]:
     return [span for path in otlp_dir.glob("traces*.jsonl") for span in spans(path)]
 
 
-def debian_root(suite: str) -> Path:
-    """A root of that Debian with Python, made once."""
-    command = [str(ROOT / "tools/debian-root.sh"), suite, "python3-bpfcc", "libbpf1"]
+def debian_root(suite: str, *packages: str) -> Path:
+    """A root of that Debian with these packages, made once."""
+    command = [str(ROOT / "tools/debian-root.sh"), suite, *packages]
     with turn_left():
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return Path(done.stdout.strip())

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import os
 import shutil
 import subprocess
 import sys
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tests.checkout import ROOT, git, tracked
 from tools.release.checkout import Checkout
+from tools.release.debian import ARCHITECTURES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 VERSION = Checkout(ROOT).version()
 LIMIT_S = 1200
@@ -42,15 +50,74 @@ class Built:
 
     @property
     def package(self) -> Path:
-        """The Debian package."""
-        return self._only("*.deb")
+        """The Debian package for this machine."""
+        return self.package_for(os.uname().machine)
+
+    @property
+    def standalone(self) -> Path:
+        """The single file for this machine."""
+        return self.standalone_for(os.uname().machine)
+
+    def standalone_for(self, machine: str) -> Path:
+        """The single file for an architecture, by the kernel's name for it."""
+        return self._only(f"ci-egress-*-{machine}")
+
+    def package_for(self, machine: str) -> Path:
+        """The Debian package for an architecture, by the kernel's name for it."""
+        return self._only(f"*_{ARCHITECTURES[machine]}.deb")
 
     def _only(self, pattern: str) -> Path:
         (found,) = self.dist.glob(pattern)
         return found
 
 
-def commit_all(into: Path) -> None:
+def commit_once(folder: Path) -> Path:
+    """Commit what is here, below `folder`, unless another row of tests has done it; return the checkout."""
+    shelves = f"released-{hashlib.sha256(bytes(ROOT)).hexdigest()[:8]}"
+    shelf = folder / f"{shelves}-{_digest()}"
+    for other in folder.glob(f"{shelves}-*"):
+        if other != shelf:
+            shutil.rmtree(other, ignore_errors=True)
+    shelf.mkdir(exist_ok=True)
+    with _locked(shelf):
+        made, part = shelf / "checkout", shelf / "part"
+        if not made.exists():
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir()
+            _commit_all(part)
+            part.rename(made)
+    return made
+
+
+def release_once(checkout: Path) -> Built:
+    """Release in a checkout of `commit_once`, unless another row of tests has done it."""
+    with _locked(checkout.parent):
+        said = checkout.with_name("said")
+        if not said.exists():
+            done = release(checkout)
+            assert done.returncode == 0, done
+            said.write_text(done.stdout)
+    return Built(checkout, said.read_text())
+
+
+def _digest() -> str:
+    """The digest of all that belongs to this checkout."""
+    digest = hashlib.sha256()
+    for path in (ROOT / name for name in sorted(tracked(ROOT))):
+        text = os.fsencode(path.readlink()) if path.is_symlink() else path.read_bytes()
+        digest.update(f"{path} {path.lstat().st_mode} {len(text)} ".encode() + text)
+    return digest.hexdigest()[:16]
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keep others from the block until it is over."""
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _commit_all(into: Path) -> None:
     """Commit what is here in a repository of its own, with a section of the version in CHANGELOG.md."""
     for name in tracked(ROOT):
         (into / name).parent.mkdir(parents=True, exist_ok=True)

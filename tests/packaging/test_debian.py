@@ -81,6 +81,7 @@ def test_one_package_is_for_debian_13_too_and_nothing_of_it_stays(trixie: Machin
     assert seen.splitlines()[-1] == "attempts 1 = exported 1 + aggregated 0 + dropped 0 + pending 0"
     trixie.apt("remove", "ci-egress")
     assert trixie.files_of_ci_egress() == {"etc/ci-egress"}
+    trixie.run("mkdir", "-p", "/var/cache/ci-egress")  # an earlier version's
     trixie.apt("purge", "ci-egress")
     assert trixie.files_of_ci_egress() == set()
     assert trixie.instances() == []

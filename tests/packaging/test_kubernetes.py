@@ -152,7 +152,7 @@ def test_the_arguments_that_the_guide_gives_are_ones_of_watch() -> None:
 @pytest.fixture(scope="module")
 def image(built: Built) -> Iterator[Machine]:
     """A Debian 13 in which the Containerfile's steps made the image."""
-    with machine(debian_root("trixie")) as made:
+    with machine(debian_root("trixie", "python3-bpfcc", "libbpf1")) as made:
         (made.root / "root" / built.package.name).write_bytes(built.package.read_bytes())
         for command in instructions("RUN"):
             made.run("sh", "-ec", command)

@@ -23,6 +23,8 @@ pytestmark = [pytest.mark.index, pytest.mark.timeout(LIMIT_S)]
 
 OLDEST, NEWEST, NEXT = "3.11.2-1", "3.14.7-3", "3.15.0~rc1-1"
 """As Debian numbers its package python3."""
+IN_ELF = {"x86_64": 62, "aarch64": 183}
+"""The numbers of architectures in an ELF file's head."""
 _COMPILED = re.compile(r"(?P<module>.+?)\.(?P<abi>cpython-3\d+-\S+|abi3)\.so")
 _PYTHON = """\
 Package: python3
@@ -44,13 +46,17 @@ def test_the_newest_python_that_it_is_for_is_the_last_that_apt_takes(built: Buil
     assert depends(built.package) == "python3 (>= 3.11), python3 (<< 3.15~)"
 
 
-def test_each_of_its_pythons_has_every_module_compiled_for_itself(built: Built, tmp_path: Path) -> None:
-    subprocess.run(["dpkg-deb", "--extract", built.package, tmp_path], check=True)
+@pytest.mark.parametrize(("machine", "in_elf"), IN_ELF.items())
+def test_each_of_its_pythons_has_every_module_compiled_for_itself(
+    built: Built, tmp_path: Path, machine: str, in_elf: int
+) -> None:
+    subprocess.run(["dpkg-deb", "--extract", built.package_for(machine), tmp_path], check=True)
     found = defaultdict[str, set[str]](set)
     for path in (tmp_path / "opt/ci-egress/lib").glob("python*/**/*.so"):
         python, inside = path.relative_to(tmp_path / "opt/ci-egress/lib").parts[0], str(path.parent)
         compiled = _COMPILED.fullmatch(path.name)
         assert compiled, path
+        assert int.from_bytes(path.read_bytes()[18:20], "little") == in_elf, path
         assert compiled["abi"].split("-")[:2] in (["abi3"], ["cpython", python[6:].replace(".", "")]), path
         found[python].add(inside.partition(python)[2] + "/" + compiled["module"])
     assert found.keys() == {f"python{version}" for version in PYTHONS}

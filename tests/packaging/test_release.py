@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 import subprocess
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,14 @@ import pytest
 
 from exporter.kernel.requirements import MACHINES
 from tests.checkout import ROOT, git
-from tools.release import distributions
+from tools.release import bill, distributions
 from tools.release.__main__ import publish
 from tools.release.checkout import Checkout, ReleaseError
 from tools.release.closure import DISTRIBUTION, runtime_requirements
+from tools.release.contents import Contents
+from tools.release.debian import ARCHITECTURES
 from tools.release.notes import section
+from tools.release.standalone import UNSAID
 from tools.release.versions import mentions
 
 from .releases import LIMIT_S, VERSION, Built, release
@@ -27,6 +31,9 @@ pytestmark = pytest.mark.timeout(LIMIT_S)
 
 UNLICENSED = {"protobuf"}
 """Whose own metadata name no licence."""
+SINGLE_FILES = {f"ci-egress-{VERSION}-{name}" for name in (*MACHINES, "standalone.cdx.json")}
+LINKED = {"cpython", "expat", "libmpdec", "ncurses", "openssl", "sqlite", "zlib", "zstd", *UNSAID}
+"""What the single file's Python contains."""
 CHANGELOG = """\
 # Changelog
 
@@ -62,19 +69,23 @@ def sums(folder: Path) -> dict[str, str]:
 def test_a_dry_run_builds_all_of_it_and_publishes_nothing(built: Built) -> None:
     assert built.said.splitlines()[-1].startswith("release: a dry run, nothing was published")
     assert git(built.checkout, "tag") == ""
-    architecture = subprocess.run(
-        ["dpkg", "--print-architecture"], capture_output=True, text=True, check=True
-    )
     assert sums(built.dist).keys() == {
         "RELEASE_NOTES.md",
         "SHA256SUMS",
         f"ci-egress-{VERSION}.cdx.json",
-        f"ci-egress_{VERSION}_{architecture.stdout.strip()}.deb",
+        *SINGLE_FILES,
+        *(f"ci-egress_{VERSION}_{architecture}.deb" for architecture in ARCHITECTURES.values()),
         f"ci_egress_exporter-{VERSION}-py3-none-any.whl",
         f"ci_egress_exporter-{VERSION}.tar.gz",
     }
     subprocess.run(["sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS"], cwd=built.dist, check=True)
     assert_is_billed(json.loads((built.dist / f"ci-egress-{VERSION}.cdx.json").read_text()))
+    billed = json.loads((built.dist / f"ci-egress-{VERSION}-standalone.cdx.json").read_text())
+    linked = [each for each in billed["components"] if each.get("purl", "").startswith("pkg:generic/")]
+    assert {each["name"] for each in linked} == LINKED
+    assert {each["name"] for each in linked if not each.get("version")} == {"libedit", "libffi", "libuuid"}
+    billed["components"] = [each for each in billed["components"] if each not in linked]
+    assert_is_billed(billed)
 
 
 @pytest.mark.index
@@ -88,7 +99,7 @@ def test_packages_of_any_checkout_are_built_and_elsewhere_the_same_bytes(
     assert done.returncode == 0, done
     assert done.stderr.startswith("package: with changes that are in no commit: CHANGELOG.md\n")
     released, packaged = sums(built.dist), sums(checkout / "dist")
-    assert released.keys() - packaged.keys() == {"RELEASE_NOTES.md"}
+    assert released.keys() - packaged.keys() == {"RELEASE_NOTES.md", *SINGLE_FILES}
     differing = {name for name, digest in packaged.items() if released[name] != digest}
     assert differing == {built.sdist.name, "SHA256SUMS"}
     assert sums(again.sdist.parent) == {each.name: released[each.name] for each in (built.sdist, built.wheel)}
@@ -107,23 +118,23 @@ def test_without_dpkg_what_pipx_takes_is_built_and_no_release(checkout: Path, tm
     assert refused.stderr.startswith("release: dpkg-deb is not on PATH; ")
 
 
-def assert_is_billed(bill: dict[str, Any]) -> None:
+def assert_is_billed(billed: dict[str, Any]) -> None:
     """Each package that is in the Debian package is there, with its licence, and nothing else."""
-    packages = [each for each in bill["components"] if each["type"] != "file"]
+    packages = [each for each in billed["components"] if each["type"] != "file"]
     found = {each["purl"].removeprefix("pkg:pypi/").lower().replace("_", "-") for each in packages}
     expected = {each.replace("==", "@") for each in runtime_requirements(ROOT / "constraints.txt")}
     assert found == expected
-    released = bill["metadata"]["component"]
+    released = billed["metadata"]["component"]
     assert (released["name"], released["version"]) == (DISTRIBUTION, VERSION)
     assert {each["name"] for each in packages if not each.get("licenses")} <= UNLICENSED
-    assert "serialNumber" not in bill
-    assert "timestamp" not in bill["metadata"]
+    assert "serialNumber" not in billed
+    assert "timestamp" not in billed["metadata"]
 
 
 @pytest.mark.index
 def test_the_compiled_programs_are_in_each_package_with_the_digests_of_the_bill(built: Built) -> None:
-    bill = json.loads((built.dist / f"ci-egress-{VERSION}.cdx.json").read_text())
-    files = {each["name"]: each["hashes"] for each in bill["components"] if each["type"] == "file"}
+    billed = json.loads((built.dist / f"ci-egress-{VERSION}.cdx.json").read_text())
+    files = {each["name"]: each["hashes"] for each in billed["components"] if each["type"] == "file"}
     with zipfile.ZipFile(built.wheel) as wheel:
         found = {
             name.removeprefix("exporter/_"): wheel.read(name)
@@ -144,6 +155,21 @@ def test_without_a_section_of_the_version_there_is_no_release(checkout: Path) ->
     assert f"CHANGELOG.md has no section [{VERSION}]; put a heading" in done.stderr
     assert "`make package`" in done.stderr
     assert not (checkout / "dist").exists()
+
+
+def test_the_bill_has_nothing_that_the_caller_has_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("path", "here", f"user/lib/python3.{sys.version_info.minor}/site-packages"):
+        planted = tmp_path / folder / f"planted_{folder[:4]}-1.0.dist-info/METADATA"
+        planted.parent.mkdir(parents=True)
+        planted.write_text(f"Metadata-Version: 2.1\nName: planted-{folder[:4]}\nVersion: 1.0\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "path"))
+    monkeypatch.setenv("PYTHONUSERBASE", str(tmp_path / "user"))
+    monkeypatch.chdir(tmp_path / "here")
+    contents = Contents(ROOT, tmp_path, (), VERSION, 0)
+    bill.write(contents, Path("/usr/bin/python3"), tmp_path / "bill", tmp_path)
+    assert "planted" not in (tmp_path / "bill").read_text()
 
 
 @pytest.mark.parametrize("name", ["new.txt", "README.md"])

@@ -1,6 +1,7 @@
 """`make release`: builds all of a release into dist/, and publishes nothing unless --publish is given.
 
-With --package, as `make package` has it, only what is installed, of a checkout in whatever state.
+With --package or --standalone, as `make package` and `make standalone` have it, only what is installed, of a
+checkout in whatever state.
 """
 
 from __future__ import annotations
@@ -11,11 +12,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from tools.release import bill, debian, distributions
+from tools.release import debian, distributions, standalone
 from tools.release.checkout import Checkout, ReleaseError
 from tools.release.closure import runtime_requirements
+from tools.release.contents import Contents
 from tools.release.notes import notes, section
 from tools.release.versions import require_consistent
 
@@ -31,10 +35,14 @@ def main() -> int:
     which.add_argument(
         "--package", action="store_true", help="no release: build what is installed, that's all"
     )
+    which.add_argument("--standalone", action="store_true", help="no release: build the single files alone")
     given = parser.parse_args()
     try:
         if given.package:
             package(_CHECKOUT, given.output)
+            return 0
+        if given.standalone:
+            single_files(_CHECKOUT, given.output)
             return 0
         release(_CHECKOUT, given.output)
         if given.publish:
@@ -59,7 +67,9 @@ def release(checkout: Checkout, output: Path) -> None:
     require_consistent(checkout.root, version)
     if not _has_dpkg():
         raise ReleaseError("dpkg-deb is not on PATH; make releases on Debian or Ubuntu")
-    build(checkout, output)
+    with _made_anew(output) as work:
+        contents = _build(checkout, output, work)
+        standalone.build(contents, output, work / "standalone")
     files = [path.name for path in output.iterdir()]
     (output / "RELEASE_NOTES.md").write_text(notes(changelog, version, files), encoding="utf-8")
     _finish(output, "release")
@@ -67,37 +77,53 @@ def release(checkout: Checkout, output: Path) -> None:
 
 def package(checkout: Checkout, output: Path) -> None:
     """Make `output` anew, with the packages to install, from the checkout as it is. Raises ReleaseError."""
-    if changed := checkout.changes():
-        print(f"package: with changes that are in no commit: {changed}", file=sys.stderr)
+    _tell_of_changes(checkout, "package")
     if not _has_dpkg():
         print("package: dpkg-deb is not on PATH, so no Debian package is built", file=sys.stderr)
-    build(checkout, output)
+    with _made_anew(output) as work:
+        _build(checkout, output, work)
     _finish(output, "package")
 
 
-def build(checkout: Checkout, output: Path) -> None:
-    """Build the packages to install, and their bill of materials, in `output`, which is made anew.
+def single_files(checkout: Checkout, output: Path) -> None:
+    """Make `output` anew, with the single files, from the checkout as it is. Raises ReleaseError."""
+    _tell_of_changes(checkout, "standalone")
+    with _made_anew(output) as work:
+        standalone.build(_distributions(checkout, work), output, work / "standalone")
+    _finish(output, "standalone")
 
-    Where there is no dpkg-deb, build only the distributions for PyPI. Raises ReleaseError.
-    """
+
+def _tell_of_changes(checkout: Checkout, target: str) -> None:
+    if changed := checkout.changes():
+        print(f"{target}: with changes that are in no commit: {changed}", file=sys.stderr)
+
+
+@contextmanager
+def _made_anew(output: Path) -> Iterator[Path]:
+    """Yield a folder to work in, which is removed."""
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir(parents=True)
     with tempfile.TemporaryDirectory(prefix="ci-egress-release.") as work:
-        _build(checkout, output, Path(work))
+        yield Path(work)
 
 
-def _build(checkout: Checkout, output: Path, work: Path) -> None:
+def _distributions(checkout: Checkout, output: Path) -> Contents:
+    """Build what PyPI would have in `output`; return what everything else is built from."""
     made_s, version = checkout.committed_s(), checkout.version()
     built = distributions.build(checkout.root, output, made_s)
-    if not _has_dpkg():
-        return
     requirements = runtime_requirements(checkout.root / "constraints.txt")
-    contents = debian.Contents(checkout.root, built.wheel, requirements, version, made_s)
-    debian.build(contents, output, work)
-    python = debian.installed_python(work / "root")
-    project = bill.static_project(checkout.root / "pyproject.toml", version, work / "pyproject.toml")
-    objects = checkout.root / "bpf/objects"
-    bill.write(python, project, objects, output / f"ci-egress-{version}.cdx.json")
+    return Contents(checkout.root, built.wheel, requirements, version, made_s)
+
+
+def _build(checkout: Checkout, output: Path, work: Path) -> Contents:
+    """Build the packages to install, and their bill of materials, in `output`.
+
+    Where there is no dpkg-deb, build only the distributions for PyPI. Raises ReleaseError.
+    """
+    contents = _distributions(checkout, output)
+    if _has_dpkg():
+        debian.build(contents, output, work)
+    return contents
 
 
 def publish(checkout: Checkout, notes_file: Path) -> None:

@@ -1,8 +1,9 @@
-"""The Debian package: all that ci-egress needs but the distribution's Python, in /opt/ci-egress.
+"""The Debian packages: all that ci-egress needs but the distribution's Python, in /opt/ci-egress.
 
-It is a virtual environment for each Python of the distributions that the package is for, made where they
-are not installed: `lib/python3.11` and so on, of which /usr/bin/python3 uses its own. A file that is the same
-for several is in the package once, as a hard link. dpkg knows every file, so removing it leaves none.
+There is one for each architecture, with a virtual environment for each Python of the distributions that it
+is for, made where they are not installed: `lib/python3.11` and so on, of which /usr/bin/python3 uses its
+own. A file that is the same for several is in the package once, as a hard link. dpkg knows every file, so
+removing it leaves none.
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
-from tools.release.closure import DISTRIBUTION
+from tools.release import bill, wheels
+from tools.release.contents import Contents
 
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+"""Debian's names, by the kernel's."""
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 """The Pythons of Debian 12, Ubuntu 24.04, Debian 13 and what comes after them."""
 _HOME = Path("opt/ci-egress")
@@ -38,31 +40,26 @@ from exporter.__main__ import main
 sys.exit(main())
 """
 _VENV = "home = /usr/bin\ninclude-system-site-packages = false\nversion = 3\n"
-_GLIBC = ("manylinux_2_28", "manylinux_2_17", "manylinux2014")
 
 
-@dataclass(frozen=True)
-class Contents:
-    """The parts from which the package is built."""
+def build(contents: Contents, output: Path, work: Path) -> None:
+    """Build the packages in `output`, and the bill of all, in the empty folder `work`.
 
-    source: Path
-    """A checkout."""
-    wheel: Path
-    requirements: Sequence[str]
-    """`name==version` of each package that the wheel needs."""
-    version: str
-    made_s: int
-    """The time of every file (Unix)."""
+    Downloads wheels from the package index.
+    """
+    for machine in ARCHITECTURES:
+        _build(contents, machine, output, work / machine)
+    python = work / os.uname().machine / _HOME / "bin/python3"
+    bill.write(contents, python, output / f"ci-egress-{contents.version}.cdx.json", work)
 
 
-def build(contents: Contents, output: Path, work: Path) -> Path:
-    """Build the package in `output`, in the empty folder `work`. Downloads wheels from the package index."""
-    root = work / "root"
-    _lay_environment(contents, root / _HOME)
+def _build(contents: Contents, machine: str, output: Path, root: Path) -> None:
+    architecture = ARCHITECTURES[machine]
+    _lay_environment(contents, machine, root / _HOME)
     _lay_files(contents.source / "deploy", root)
-    _lay_control(contents, root)
+    _lay_control(contents, architecture, root)
     _settle(root, contents.made_s)
-    package = output / f"ci-egress_{contents.version}_{_architecture()}.deb"
+    package = output / f"ci-egress_{contents.version}_{architecture}.deb"
     options = ["--root-owner-group", "--uniform-compression", "-Zzstd", "-z12"]
     subprocess.run(  # noqa: S603 - of our own
         ["dpkg-deb", *options, "--build", root, package],  # noqa: S607
@@ -70,7 +67,6 @@ def build(contents: Contents, output: Path, work: Path) -> Path:
         stdout=subprocess.DEVNULL,
         check=True,
     )
-    return package
 
 
 def python_range() -> str:
@@ -79,12 +75,7 @@ def python_range() -> str:
     return f"python3 (>= {PYTHONS[0]}), python3 (<< {major}.{last + 1}~)"
 
 
-def installed_python(root: Path) -> Path:
-    """Return the environment's Python, of a package that was laid out below `root`."""
-    return root / _HOME / "bin/python3"
-
-
-def _lay_environment(contents: Contents, home: Path) -> None:
+def _lay_environment(contents: Contents, machine: str, home: Path) -> None:
     (home / "bin").mkdir(parents=True)
     (home / "pyvenv.cfg").write_text(_VENV, encoding="ascii")
     (home / "bin/python3").symlink_to("/usr/bin/python3")
@@ -94,28 +85,10 @@ def _lay_environment(contents: Contents, home: Path) -> None:
     seen: dict[tuple[Path, bytes], Path] = {}
     for python in PYTHONS:
         packages = home / f"lib/python{python}/site-packages"
-        _install(contents, python, packages)
+        wheels.install(contents.wheel, contents.requirements, python, machine, packages)
         _share(packages / "share", home.parents[1] / "usr/share")
         for path in _files(packages):
             _link_once(path, packages, seen)
-
-
-def _install(contents: Contents, python: str, target: Path) -> None:
-    """Install by pip for a Python that needn't be here: only modules, no commands."""
-    platforms = [f"--platform={glibc}_{os.uname().machine}" for glibc in _GLIBC]
-    version = contents.wheel.name.split("-")[1]
-    subprocess.run(  # noqa: S603 - of our own
-        [
-            *(sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "install"),
-            *("--no-deps", "--no-compile", "--only-binary=:all:", f"--find-links={contents.wheel.parent}"),
-            *(f"--python-version={python}", "--implementation=cp", *platforms, f"--target={target}"),
-            *(f"{DISTRIBUTION}=={version}", *contents.requirements),
-        ],
-        check=True,
-    )
-    shutil.rmtree(target / "bin", ignore_errors=True)
-    for record in target.glob("*.dist-info/RECORD"):
-        record.unlink()  # dpkg has the list, and pip isn't to change anything here
 
 
 def _share(given: Path, target: Path) -> None:
@@ -149,14 +122,14 @@ def _lay_files(deploy: Path, root: Path) -> None:
     command.symlink_to("/opt/ci-egress/bin/ci-egress")
 
 
-def _lay_control(contents: Contents, root: Path) -> None:
+def _lay_control(contents: Contents, architecture: str, root: Path) -> None:
     size_kib = sum(path.lstat().st_size for path in _files(root) if path.lstat().st_nlink == 1) >> 10
     folder = root / "DEBIAN"
     folder.mkdir()
     text = (contents.source / "deploy/debian/control").read_text(encoding="utf-8")
     for name, value in (
         ("VERSION", contents.version),
-        ("ARCHITECTURE", _architecture()),
+        ("ARCHITECTURE", architecture),
         ("SIZE", str(size_kib)),
         ("PYTHON", python_range()),
     ):
@@ -187,8 +160,3 @@ def _copy(source: Path, target: Path, mode: int = 0o644) -> None:
 
 def _files(folder: Path) -> Iterator[Path]:
     yield from sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
-
-
-def _architecture() -> str:
-    done = subprocess.run(["dpkg", "--print-architecture"], capture_output=True, text=True, check=True)  # noqa: S607
-    return done.stdout.strip()

@@ -73,7 +73,8 @@ def test_it_is_said_where_cap_sys_admin_is_enough(release: str, enough: str) -> 
 @pytest.mark.parametrize(
     ("started_as", "called"),
     [
-        ("/usr/local/bin/ci-egress", "sudo -E ci-egress"),
+        ("/usr/bin/ci-egress", "sudo -E ci-egress"),
+        ("/usr/local/bin/ci-egress", "sudo -E /usr/local/bin/ci-egress"),
         ("/opt/exporter/.venv/bin/ci-egress", "sudo -E /opt/exporter/.venv/bin/ci-egress"),
         ("/home/ci/my builds/ci-egress", "sudo -E '/home/ci/my builds/ci-egress'"),
         (".venv/bin/ci-egress", f"sudo -E {Path.cwd()}/.venv/bin/ci-egress"),
