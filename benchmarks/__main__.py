@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import click
 
@@ -31,6 +32,12 @@ from benchmarks import (
     verdicts,
 )
 from benchmarks.figures import Figure
+from benchmarks.rivals import compared
+from benchmarks.rivals.packages import Packages
+from benchmarks.rivals.place import place
+from benchmarks.rivals.table import as_markdown
+from benchmarks.rivals.tools import tools
+from benchmarks.signals import end
 from benchmarks.workshop import BenchmarkError, Workshop, workshop
 from exporter.common.errors import CiEgressError
 
@@ -61,16 +68,23 @@ _BENCHMARKS: dict[str, Callable[[Workshop], Iterator[Figure]]] = {
 @click.option("--only", multiple=True, type=click.Choice(list(_BENCHMARKS)), help="Only this; repeatable.")
 @click.option("--quick", is_flag=True, help="Few rounds: to see that it works, not to know how fast it is.")
 @click.option("--limits/--no-limits", default=True, help="Whether the exit status tells of limits.")
+@click.option(
+    "--rivals", is_flag=True, help="Compare with other tools instead, as Markdown for docs/benchmarks.md."
+)
 @click.option("--json", "form", flag_value="json", help="The figures as JSON.")
 @click.option("--markdown", "form", flag_value="markdown", help="The table of docs/benchmarks.md.")
-def main(only: tuple[str, ...], form: str | None, *, quick: bool, limits: bool) -> None:
+def main(only: tuple[str, ...], form: str | None, *, quick: bool, rivals: bool, limits: bool) -> None:
     """Measure what tracing costs. Each file of benchmarks/ says what it measures, and how."""
+    signal.signal(signal.SIGTERM, end)
     facts = machine.facts()
     if not machine.is_quiet():
         _say(f"this machine is busy (load {facts['load at the start']}): the figures will be worse for it")
     figures: list[Figure] = []
     try:
         with workshop(is_quick=quick) as shop:
+            if rivals:
+                print(_compared(shop, facts))
+                return
             for name in only or _BENCHMARKS:
                 figures += _measure(name, shop)
     except (BenchmarkError, CiEgressError) as error:
@@ -92,6 +106,20 @@ def _measure(name: str, shop: Workshop) -> Iterator[Figure]:
     for figure in _BENCHMARKS[name](shop):
         _say(f"  {figure.name}: {report.shown(figure.value, figure.unit)}")
         yield figure
+
+
+def _compared(shop: Workshop, facts: Mapping[str, str]) -> str:
+    packages = Packages()
+    with place(shop) as where:
+        versions, missing = compared.present(where, tools(packages))
+        if packages.installed:
+            facts = {**facts, "packages installed for this, and still there": ", ".join(packages.installed)}
+            _say(f"installed, and still there afterwards: {' '.join(packages.installed)}")
+        rows = []
+        for row in compared.rows(where, list(versions)):
+            _say(f"{row.name}: {row.cells}")
+            rows.append(row)
+    return as_markdown(facts, {tool.name: version for tool, version in versions.items()}, missing, rows)
 
 
 def _say(text: str) -> None:

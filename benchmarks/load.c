@@ -3,15 +3,18 @@
  * A load with a meter. First it prints the moment at which it was started (CLOCK_MONOTONIC). For
  * each number on stdin it does that many acts and prints how many nanoseconds they took.
  *
- *   load connect            TCP over loopback: socket, connect, accept, close
- *   load send               UDP over loopback: an unconnected sendto, and its receipt
+ *   load connect [NETWORK]  TCP over loopback: socket, connect, accept, close
+ *   load send [NETWORK]     UDP over loopback: an unconnected sendto, and its receipt
  *   load unix               a Unix socket of its own: socket, connect, accept, close
  *   load scan               UDP to another destination each time; none of it leaves the machine
  *   load bulk               16 MiB, received over loopback by TCP
  *   load spawn COMMAND...   COMMAND from fork to exit, its output thrown away
  *   load cpu COMMAND...     as spawn, but the meter is COMMAND's CPU time
- *   load hits               a new process of this program, with a number of its own as argument,
+ *   load hits [NETWORK]     a new process of this program, with a number of its own as argument,
  *                           which connects and ends
+ *
+ * With NETWORK, the path of a network namespace, the peer is there and not here, at the address
+ * in $LOAD_ADDRESS. Its port is the one in $LOAD_PORT, if there is one.
  *
  * Without a meter, once:
  *
@@ -21,7 +24,8 @@
  *
  * Without a meter, until it is killed:
  *
- *   load flood              sends as fast as it can
+ *   load flood              sends as fast as it can, within the machine: over loopback, or to the
+ *                           network in $LOAD_FLOOD_NETWORK, if there is one, as with NETWORK
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -29,6 +33,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <sched.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -53,6 +58,7 @@ struct load {
 	struct sockaddr_un name;    /* of peer, if it is a Unix socket */
 	socklen_t name_size;
 	char **command;
+	int is_across; /* command is the network that the peer is in */
 	posix_spawn_file_actions_t silence;
 };
 
@@ -71,19 +77,40 @@ static long long now_ns(void)
 	return now.tv_sec * 1000000000LL + now.tv_nsec;
 }
 
+/* A socket stays in the network in which it was made. */
+static int socket_in(const char *network, int type)
+{
+	int home = check(open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC), "/proc/self/ns/net");
+	int other = check(open(network, O_RDONLY | O_CLOEXEC), network);
+	int made;
+
+	check(setns(other, CLONE_NEWNET), "setns");
+	made = check(socket(AF_INET, type, 0), "socket");
+	check(setns(home, CLONE_NEWNET), "setns");
+	close(other);
+	close(home);
+	return made;
+}
+
 static void open_peer(struct load *load, int type)
 {
+	const char *port = getenv("LOAD_PORT"), *address = getenv("LOAD_ADDRESS");
 	socklen_t size = sizeof(load->address);
 
 	load->address.sin_family = AF_INET;
 	load->address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	load->peer = check(socket(AF_INET, type, 0), "socket");
+	load->address.sin_port = htons(port ? atoi(port) : 0);
+	if (load->is_across && (!address || !inet_aton(address, &load->address.sin_addr)))
+		errx(2, "LOAD_ADDRESS is no IPv4 address");
+	load->peer = load->is_across ? socket_in(load->command[0], type)
+				     : check(socket(AF_INET, type, 0), "socket");
 	check(bind(load->peer, (struct sockaddr *)&load->address, size), "bind");
 	check(getsockname(load->peer, (struct sockaddr *)&load->address, &size), "getsockname");
 }
 
 static void prepare_connect(struct load *load)
 {
+	load->is_across = load->command[0] != NULL;
 	open_peer(load, SOCK_STREAM);
 	check(listen(load->peer, 1), "listen");
 }
@@ -130,6 +157,7 @@ static void do_unix(struct load *load)
 
 static void prepare_send(struct load *load)
 {
+	load->is_across = load->command[0] != NULL;
 	open_peer(load, SOCK_DGRAM);
 	load->sender = check(socket(AF_INET, SOCK_DGRAM, 0), "socket");
 }
@@ -222,6 +250,7 @@ static void prepare_hits(struct load *load)
 	prepare_spawn(load);
 	prepare_connect(load);
 	snprintf(port, sizeof(port), "%d", ntohs(load->address.sin_port));
+	setenv("LOAD_ADDRESS", inet_ntoa(load->address.sin_addr), 1);
 	setenv("LOAD_PORT", port, 1);
 	load->command = command;
 }
@@ -243,7 +272,7 @@ static int hit(void)
 	struct sockaddr_in address = { .sin_family = AF_INET };
 	int client = check(socket(AF_INET, SOCK_STREAM, 0), "socket");
 
-	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	address.sin_addr.s_addr = inet_addr(getenv("LOAD_ADDRESS"));
 	address.sin_port = htons(atoi(getenv("LOAD_PORT")));
 	check(connect(client, (struct sockaddr *)&address, sizeof(address)), "connect");
 	return 0;
@@ -251,8 +280,8 @@ static int hit(void)
 
 static _Noreturn void flood(void)
 {
-	struct load load;
-	char byte = 0;
+	char *network[] = { getenv("LOAD_FLOOD_NETWORK"), NULL }, byte = 0;
+	struct load load = { .command = network };
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	prepare_send(&load);

@@ -20,9 +20,7 @@ _PACKAGE = "six==1.16.0"
 
 def measure(shop: Workshop) -> Iterator[Figure]:
     """Yield the ratio."""
-    options = ("--quiet", "--no-deps", "--no-cache-dir", "--disable-pip-version-check")
-    folder = shop.folder / "downloaded"
-    pip = ("cpu", SYSTEM_PYTHON, "-m", "pip", "download", *options, f"--dest={folder}", _PACKAGE)
+    pip = ("cpu", *command(shop))
     for load in (shop.load(*pip), shop.traced(*pip)):
         _cpu_ns(load)  # each keeps compiled Python in another place
     rounds = alternate(
@@ -31,6 +29,13 @@ def measure(shop: Workshop) -> Iterator[Figure]:
     took_s = min(one.without for one in rounds) / 1e9
     note = f"{took_s:.2f} s of CPU time without, at best"
     yield ratio("pip download, CPU time", rounds, limit=LIMITS.build_ratio, note=note)
+
+
+def command(shop: Workshop) -> list[str]:
+    """Return the command that downloads."""
+    options = ("--quiet", "--no-deps", "--no-cache-dir", "--disable-pip-version-check")
+    folder = shop.folder / "downloaded"
+    return [SYSTEM_PYTHON, "-m", "pip", "download", *options, f"--dest={folder}", _PACKAGE]
 
 
 def _cpu_ns(load: Load) -> float:

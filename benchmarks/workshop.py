@@ -79,6 +79,8 @@ class Load:
     ) -> None:
         """Close its stdin, which ends it. Raises BenchmarkError when it failed."""
         with self._stack:
+            if kind is not None:
+                self.process.terminate()  # it may have many acts to do yet, which nobody waits for
             self.process.communicate(timeout=_DEADLINE_S)
             if kind is None and self.process.returncode:
                 raise self._failure()
@@ -93,15 +95,11 @@ class Load:
 
     def cpu_s(self) -> float:
         """Return the CPU time so far of the process: under ci-egress the exporter's, not COMMAND's."""
-        text = Path(f"/proc/{self.process.pid}/stat").read_text()
-        user, system = text.rsplit(")", 1)[-1].split()[11:13]
-        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+        return cpu_s(self.process.pid)
 
     def memory_mb(self, field: str) -> float:
         """Return a size of the started process, in 10⁶ bytes: `VmRSS` now, `VmHWM` at most."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        line = next(line for line in status.splitlines() if line.startswith(f"{field}:"))
-        return int(line.split()[1]) * 1024 / 1e6
+        return memory_mb(self.process.pid, field)
 
     def _answer(self) -> int:
         assert self.process.stdout is not None
@@ -118,6 +116,20 @@ class Load:
     def _said(self) -> str:
         self._messages.seek(0)
         return self._messages.read()
+
+
+def cpu_s(pid: int) -> float:
+    """Return the CPU time of a process so far."""
+    text = Path(f"/proc/{pid}/stat").read_text()
+    user, system = text.rsplit(")", 1)[-1].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
+def memory_mb(pid: int, field: str) -> float:
+    """Return a size of a process, in 10⁶ bytes: `VmRSS` now, `VmHWM` at most."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    line = next(line for line in status.splitlines() if line.startswith(f"{field}:"))
+    return int(line.split()[1]) * 1024 / 1e6
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""What other tools cost and record, beside ci-egress, in one run: `python -m benchmarks --rivals`."""
