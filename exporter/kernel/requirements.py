@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import resource
 import shlex
 import struct
 import sys
@@ -46,6 +47,8 @@ def _effective() -> int:
 OLDEST_KERNEL = (5, 15)
 MACHINES = ("x86_64", "aarch64")
 """The architectures that the programs are for, as uname(2) has them."""
+DESCRIPTORS = 176
+"""The fewest descriptors that a start with a policy needs, for maps, programs and links."""
 PID_NAMESPACE = Path("/proc/self/ns/pid")
 TIME_NAMESPACE = Path("/proc/self/ns/time")
 
@@ -73,6 +76,19 @@ def require_host() -> None:
     host_pid_namespace()
     host_time_namespace()
     tracing_capabilities()
+    open_files()
+
+
+def open_files() -> None:
+    """Raise KernelError when this process may not open as many files as any start does.
+
+    Threads reach the limit at any moment, and then what else goes wrong, an import for instance, doesn't say
+    that it was the limit.
+    """
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit < DESCRIPTORS:
+        what = f"cannot start: {limit} files can be open at a time, and a start needs {DESCRIPTORS}"
+        raise KernelError(what, hint="raise the limit of open files (ulimit -n)")
 
 
 def supported_kernel(release: str | None = None, version: str | None = None) -> str:
