@@ -47,7 +47,7 @@ def _effective() -> int:
 OLDEST_KERNEL = (5, 15)
 MACHINES = ("x86_64", "aarch64")
 """The architectures that the programs are for, as uname(2) has them."""
-DESCRIPTORS = 176
+DESCRIPTORS = 186
 """The fewest descriptors that a start with a policy needs, for maps, programs and links."""
 PID_NAMESPACE = Path("/proc/self/ns/pid")
 TIME_NAMESPACE = Path("/proc/self/ns/time")

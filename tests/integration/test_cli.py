@@ -248,7 +248,7 @@ def test_without_rights_nothing_is_started(open_folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "limit", ["-n 6", "-n 12", "-n 18", "-n 175", "-u 1", "-u 2", "-u 3", "-u 4"], ids=lambda limit: limit[1:]
+    "limit", ["-n 6", "-n 12", "-n 18", "-n 185", "-u 1", "-u 2", "-u 3", "-u 4"], ids=lambda limit: limit[1:]
 )
 def test_a_limit_that_is_too_low_is_named_and_nothing_is_started(limit: str, open_folder: Path) -> None:
     limited = (*LIMITED_USER, "bash", "-c", f'ulimit {limit}; exec "$@"', "bash")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import mmap
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +21,9 @@ _TIME_AT = _HEADER_SIZE + 8  # at_ns in struct record_header
 
 _LONGEST = 1 << 16
 """The most bytes of a record, with its header."""
+
+_PART = 1 << 18
+"""The bytes of a ring that are mapped at a time, and those of a record that begins in them."""
 
 _FREED_EVERY = 64
 """The number of records after which room is freed: a batch may take seconds, and a burst needs the room."""
@@ -39,20 +43,23 @@ class Ring:
 
     def __init__(self, descriptor: int, size_bytes: int) -> None:
         """Map the ring behind `descriptor`; `size_bytes` is a power of two. Raises OSError."""
-        page = mmap.PAGESIZE
-        self._size = size_bytes
-        self._consumer = mmap.mmap(descriptor, page)
+        self._size, self._part = size_bytes, min(size_bytes, _PART)
+        self._consumer = mmap.mmap(descriptor, mmap.PAGESIZE)
         # The position has to be written in one step. `struct` clears the place first: until it goes on, which
         # may take as long as others have the processor, programs find the ring full.
         self._consumer_at = memoryview(self._consumer).cast("Q")
-        # The kernel shows the data twice, one behind the other, so that no record wraps. The beginning of the
-        # second copy is enough, and all that is mapped counts as this process's memory.
-        length = page + size_bytes + min(size_bytes, _LONGEST)
-        self._shared = mmap.mmap(descriptor, length, prot=mmap.PROT_READ, offset=page)
-        self._producer_at = memoryview(self._shared)[:page].cast("Q")
-        self._data = memoryview(self._shared)[page:]
+        self._producer = mmap.mmap(descriptor, mmap.PAGESIZE, prot=mmap.PROT_READ, offset=mmap.PAGESIZE)
+        self._producer_at = memoryview(self._producer).cast("Q")
         self._consumed = self._produced = self._freed = self._consumer_at[0]
-        self._length = 0
+        self._descriptor = os.dup(descriptor)
+        self._begins, self._data = 0, memoryview(b"")
+        self._next = self._data, 0, 0
+        """The memory, the offset in it and the length of the record whose time `next_ns` returned."""
+        try:
+            self._offset(self._consumed)
+        except OSError:
+            self.close()
+            raise
         self._taken: int | None = None
         """The position of the record that `take` hands over now."""
         self._early: Handler | None = None
@@ -64,8 +71,9 @@ class Ring:
         """Unmap."""
         for view in (self._data, self._producer_at, self._consumer_at):
             view.release()
-        self._shared.close()
+        self._producer.close()
         self._consumer.close()
+        os.close(self._descriptor)
 
     @property
     def produced(self) -> int:
@@ -90,22 +98,45 @@ class Ring:
 
     def _next_here_ns(self) -> int:
         while self._consumed < self._produced:
-            at = self._consumed & self._size - 1
+            try:
+                at = self._offset(self._consumed)
+            except OSError:  # no memory, or no descriptor, is free: the next look tries again
+                return _UNFINISHED_NS
             header = U32.unpack_from(self._data, at)[0]
             if header & _BUSY:
                 return _UNFINISHED_NS
-            self._length = header & ~_DISCARDED  # it isn't busy, so this removes all flags
+            length = header & ~_DISCARDED  # it isn't busy, so this removes all flags
             if not header & _DISCARDED:
+                self._next = self._data, at + _HEADER_SIZE, length
                 at_ns: int = U64.unpack_from(self._data, at + _TIME_AT)[0]
                 return at_ns
-            self._advance()
+            self._advance(length)
         return _NOTHING_NS
 
+    def _offset(self, position: int) -> int:
+        """Return where in `_data` the record at `position` is, mapped as a whole. Raises OSError.
+
+        All that is mapped counts as this process's memory, so only a part is, and it moves on. Who still
+        reads the part before keeps it mapped.
+        """
+        at = (position & self._size - 1) - self._begins
+        if not (self._data and 0 <= at < self._part):
+            # The kernel shows the data twice, one behind the other, so that no record wraps.
+            begins = (position & self._size - 1) // mmap.PAGESIZE * mmap.PAGESIZE
+            length = min(self._part + _LONGEST, 2 * self._size - begins)
+            offset = 2 * mmap.PAGESIZE + begins
+            self._data = memoryview(mmap.mmap(self._descriptor, length, prot=mmap.PROT_READ, offset=offset))
+            at, self._begins = at + self._begins - begins, begins
+        return at
+
     def waiting(self) -> Iterator[wire.RecordHeader]:
-        """Iterate over the headers of the records that wait to be taken, up to an unfinished one."""
+        """Iterate over the headers of the records that wait to be taken, up to an unfinished one.
+
+        Raises OSError where a part of the ring can't be mapped.
+        """
         produced, position = self._producer_at[0], self._consumed
         while position < produced:
-            at = position & self._size - 1
+            at = self._offset(position)
             header = U32.unpack_from(self._data, at)[0]
             if header & _BUSY:
                 return
@@ -136,9 +167,9 @@ class Ring:
             if not _UNFINISHED_NS < self._next_here_ns() < _NOTHING_NS:
                 break
             position = self._consumed
-            at = (position & self._size - 1) + _HEADER_SIZE
-            record = bytes(self._data[at : at + self._length])
-            self._advance()
+            data, at, length = self._next
+            record = bytes(data[at : at + length])
+            self._advance(length)
             self.free()
             self._kept.append((position, record))
             self._kept_bytes += len(record)
@@ -151,13 +182,13 @@ class Ring:
             self._kept_bytes -= len(record)
             handle(memoryview(record), 0, len(record))
             return
-        self._taken, length = self._consumed, self._length
-        self._advance()  # first: `handle` may call `take_early`
-        at = (self._taken & self._size - 1) + _HEADER_SIZE
+        data, at, length = self._next
+        self._taken = self._consumed
+        self._advance(length)  # first: `handle` may call `take_early`
         try:
             if self._early is not None:  # the record came after the last `take_early`
-                self._early(self._data, at, length)
-            handle(self._data, at, length)
+                self._early(data, at, length)
+            handle(data, at, length)
         finally:
             self._taken = None
 
@@ -167,8 +198,8 @@ class Ring:
         if until != self._freed:
             self._freed = self._consumer_at[0] = until
 
-    def _advance(self) -> None:
-        self._consumed += (_HEADER_SIZE + self._length + 7) & ~7
+    def _advance(self, length: int) -> None:
+        self._consumed += (_HEADER_SIZE + length + 7) & ~7
 
 
 class Drained(NamedTuple):

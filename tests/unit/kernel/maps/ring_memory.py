@@ -24,7 +24,7 @@ class Producer:
     """Writes into a memory file: the consumer's page, the producer's page, and the data twice."""
 
     def __init__(self, size: int = SIZE) -> None:
-        self.descriptor, self._size = os.memfd_create("ring"), size
+        self.descriptor, self.size = os.memfd_create("ring"), size
         os.ftruncate(self.descriptor, 2 * PAGE + 2 * size)
         self._memory = mmap.mmap(self.descriptor, 2 * PAGE + 2 * size)
         self.produced = 0
@@ -47,7 +47,7 @@ class Producer:
 
     def has_room(self, whole: bytes) -> bool:
         """Whether the kernel would write it, or call the ring full."""
-        return self.produced + _room(whole) - self.consumed <= self._size
+        return self.produced + _room(whole) - self.consumed <= self.size
 
     def commit(self, at: int, payload: bytes) -> None:
         self._write(at, _LENGTH.pack(len(timed(payload))))
@@ -64,7 +64,7 @@ class Producer:
 
     def _write(self, at: int, data: bytes) -> None:
         """As through the kernel's double mapping: what runs over the end stands at the beginning, too."""
-        size = self._size
+        size = self.size
         for copy in (at % size - size, at % size, at % size + size):
             first, last = max(copy, 0), min(copy + len(data), 2 * size)
             if first < last:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import resource
 import struct
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -143,6 +145,72 @@ def test_a_record_across_the_end_comes_in_one_piece(producer: Producer) -> None:
     with closing(Ring(producer.descriptor, SIZE)) as ring:
         assert drain(ring) == [payload, b"next"]
     assert producer.consumed == producer.produced
+
+
+@pytest.fixture
+def large() -> Iterator[tuple[Producer, Ring]]:
+    """A ring of several parts."""
+    size = 1 << 20
+    with closing(Producer(size)) as producer:
+        producer.start_at(size * 3 - 8)
+        with closing(Ring(producer.descriptor, size)) as ring:
+            yield producer, ring
+
+
+def test_little_of_a_large_ring_is_mapped_at_a_time_and_all_of_it_is_read(
+    large: tuple[Producer, Ring],
+) -> None:
+    producer, ring = large
+    for lap in range(3):
+        payloads = [bytes([lap * 20 + number]) * 50_000 for number in range(20)]
+        for payload in payloads:
+            producer.submit(payload)
+        assert drain(ring) == payloads
+        assert _mapped_bytes(producer.descriptor) < producer.size / 2
+
+
+def _mapped_bytes(descriptor: int) -> int:
+    """Of the file behind `descriptor`, read only: what this process writes to is the producer's."""
+    inode = str(os.fstat(descriptor).st_ino)
+    mapped = 0
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        places, rights, _, _, of = line.split()[:5]
+        if of == inode and "w" not in rights:
+            begin, end = places.split("-")
+            mapped += int(end, 16) - int(begin, 16)
+    return mapped
+
+
+def test_while_nothing_more_can_be_mapped_records_wait(large: tuple[Producer, Ring]) -> None:
+    producer, ring = large
+    payloads = [bytes([number]) * 50_000 for number in range(20)]
+    for payload in payloads:
+        producer.submit(payload)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))  # so there is no descriptor for another part
+    try:
+        seen = drain(ring)
+        assert drain(ring) == []
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert 0 < len(seen) < len(payloads)
+    assert seen + drain(ring) == payloads
+
+
+def test_what_waits_is_looked_at_in_other_parts_than_the_one_that_is_taken_from(
+    large: tuple[Producer, Ring],
+) -> None:
+    producer, ring = large
+    payloads = [bytes([number]) * 50_000 for number in range(20)]
+    for payload in payloads:
+        producer.submit(payload)
+    seen: list[bytes] = []
+    ring.look()
+    for _ in payloads:
+        assert ring.next_ns() == 0
+        assert sum(1 for _ in ring.waiting()) == len(payloads) - len(seen)
+        ring.take(_kept_in(seen))
+    assert seen == payloads
 
 
 def test_a_limit_leaves_the_rest_for_the_next_time(producer: Producer, ring: Ring) -> None:
