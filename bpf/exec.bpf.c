@@ -298,7 +298,7 @@ static inline void look_for_job(u64 task)
 		proc->execs = number_at(task, TASK_EXECS);
 		proc->noticed = NOTICED_ALL;
 	}
-	if (!config || !config->reads_environments || scope_of(proc))
+	if (!reads_environments(config) || scope_of(proc))
 		return;
 	/*
 	 * An agent stays one. The job of a marked process is about to be known, by the environment
@@ -312,7 +312,7 @@ static inline void look_for_job(u64 task)
 	u32 agent = may_be_agent ? agent_by_program(task) : NO_AGENT;
 	u32 is_marked = 0;
 
-	if (config->has_policies || agent != NO_AGENT) {
+	if (holds_jobs(config) || agent != NO_AGENT) {
 		u64 mm = pointer_at(task, TASK_MM);
 
 		BLUR(agent, mm);
@@ -336,13 +336,13 @@ static inline void look_for_job(u64 task)
 	 * Also in audit mode, where nothing is held: without this mark, the variables of its next
 	 * program could name another job.
 	 */
-	if (config->has_policies && is_marked)
+	if (holds_jobs(config) && is_marked)
 		mark_process(proc, pid);
 	become_candidate(proc, pid);
 	/* It may be a job's root: then executables of its ancestors aren't in the job's chain. */
 	proc->held = executables_in(pointer_at(task, TASK_MM));
 	send_environment(pointer_at(task, TASK_MM), pid, proc,
-			 config->has_policies ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP);
+			 holds_jobs(config) ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP);
 }
 
 HOOK("raw_tp/sched_process_exec")

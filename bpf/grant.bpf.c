@@ -313,8 +313,7 @@ static inline void grant_records(struct __sk_buff *skb, struct granting *grantin
 static inline void note_answer(const struct dns_packet *packet, const struct query_value *query,
 			       u64 held)
 {
-	u32 scope = governing(query->scope);
-	struct mode_value *mode = modes.lookup(&scope);
+	struct mode_value *mode = mode_for(governing(query->scope));
 	struct granting *granting;
 	u64 number;
 
@@ -414,8 +413,7 @@ static inline int begin_next(struct __sk_buff *skb, struct granting *granting)
 		return 0;
 
 	struct answer answer = granting->answers[which];
-	u32 held = governing(answer.scope);
-	struct mode_value *mode = modes.lookup(&held);
+	struct mode_value *mode = mode_for(governing(answer.scope));
 
 	if (!mode)
 		return 0;

@@ -130,7 +130,7 @@ static inline void hear(struct __sk_buff *skb, struct bpf_sock *sk)
 	u16 port = 0;
 
 	sk = bpf_sk_fullsock(sk);
-	if (!sk || !config || !config->has_policies)
+	if (!sk || !holds_jobs(config))
 		return;
 
 	u32 at = read_ends(skb, sk->protocol, &from, &to);

@@ -319,6 +319,19 @@ static inline u64 holder_of(u64 member, u32 offset)
 	return member;
 }
 
+/*
+ * Return a number of one instruction, which the exporter replaces: 1 if the instance has that use,
+ * 0 if it hasn't. So the verifier doesn't follow what there is no use for, and leaves it out
+ * (exporter/kernel/compilation/uses.py).
+ */
+static inline u64 is_for(u32 use)
+{
+	u64 is_used = 0;
+
+	asm("%0 += %1" : "+r"(is_used) : "i"(use));
+	return is_used;
+}
+
 static inline u64 pointer_in(u64 address)
 {
 	u64 value = 0;

@@ -50,11 +50,11 @@ static inline int make_up_for_exec(struct proc_value *proc, u32 pid, u64 task)
 	note_program(proc, task);
 	if (proc->noticed & NOTICED_VARIABLES)
 		return 0;
-	if (!config || !config->reads_environments || scope_of(proc) ||
-	    proc->standing == STANDING_AGENT || proc->standing >= STANDING_MARKED)
+	if (!reads_environments(config) || scope_of(proc) || proc->standing == STANDING_AGENT ||
+	    proc->standing >= STANDING_MARKED)
 		return 0;
 	become_candidate(proc, pid);
-	if (config->has_policies)
+	if (holds_jobs(config))
 		mark_process(proc, pid);
 	/* It may be a job's root: then executables of its ancestors aren't in the job's chain. */
 	proc->held = executables_in(pointer_at(task, TASK_MM));

@@ -240,8 +240,7 @@ static inline int is_own_answer(struct __sk_buff *skb, const struct packet *pack
 /* Whether the policy of the scope for which the socket became undecided is still enforced. */
 static inline int is_still_held(const struct last_peer *last)
 {
-	u32 scope = last->held_as;
-	struct mode_value *mode = modes.lookup(&scope);
+	struct mode_value *mode = mode_for(last->held_as);
 
 	return mode && mode->is_enforcing;
 }
@@ -263,7 +262,7 @@ int on_egress(struct __sk_buff *skb)
 		return ALLOW;
 
 	struct last_peer *last = latest(sk);
-	u32 said = last ? last->undecided : VERDICT_NONE;
+	u32 said = last && is_for(USE_POLICIES) ? last->undecided : VERDICT_NONE;
 
 	if (!said && is_ordinary(skb, sk->type, sk->protocol)) {
 		if (!last)

@@ -40,7 +40,7 @@ static inline u32 undecided(struct bpf_sock *sk)
 {
 	struct last_peer *last = sk ? latest(sk) : 0;
 
-	return last ? last->undecided : VERDICT_NONE;
+	return last && is_for(USE_POLICIES) ? last->undecided : VERDICT_NONE;
 }
 
 static inline int is_first_peer(const struct last_peer *last, const struct flow_key *key)

@@ -173,8 +173,7 @@ static inline u32 say_by_names(const struct act_value *act, u32 policy, const st
 static inline u32 look_up_early(const struct act_value *act, u32 early, u32 window)
 {
 	struct granted_key key;
-	u32 strictest = SCOPE_WITHOUT_ROOM;
-	struct mode_value *mode = modes.lookup(&strictest);
+	struct mode_value *mode = mode_for(SCOPE_WITHOUT_ROOM);
 
 	if (!mode)
 		return VERDICT_NONE;
@@ -220,7 +219,7 @@ static inline struct mode_value *mode_of(const struct proc_value *proc)
 {
 	u32 scope = held_as(proc);
 
-	return is_governed(proc, scope) ? modes.lookup(&scope) : 0;
+	return is_governed(proc, scope) ? mode_for(scope) : 0;
 }
 
 /* Whether a question of the process is refused if it can't be read. */
@@ -255,10 +254,10 @@ static inline void judge(struct act_value *act, const struct proc_value *proc, s
 	u32 scope = held_as(proc);
 
 	act->scope = proc->scope;
-	if (!config || !config->has_policies || !is_governed(proc, scope))
+	if (!holds_jobs(config) || !is_governed(proc, scope))
 		return;
 
-	struct mode_value *mode = modes.lookup(&scope);
+	struct mode_value *mode = mode_for(scope);
 
 	if (!mode)
 		return;
@@ -323,10 +322,10 @@ static inline int may_create(struct act_value *act, const struct proc_value *pro
 
 	act->scope = proc->scope;
 
-	if (!config || !config->has_policies || !is_governed(proc, scope))
+	if (!holds_jobs(config) || !is_governed(proc, scope))
 		return 1;
 
-	struct mode_value *mode = modes.lookup(&scope);
+	struct mode_value *mode = mode_for(scope);
 
 	if (!mode || !mode->is_enforcing)
 		return 1;

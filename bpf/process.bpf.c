@@ -24,11 +24,25 @@ static inline struct config_value *settings(void)
 	return config.lookup(&zero);
 }
 
-static inline u32 has_policies(void)
+static inline int holds_jobs(const struct config_value *config)
 {
-	struct config_value *config = settings();
+	return is_for(USE_POLICIES) && config && config->has_policies;
+}
 
-	return config && config->has_policies;
+static inline int has_policies(void)
+{
+	return holds_jobs(settings());
+}
+
+/* Return the mode of a scope's policy, null if it has none. */
+static inline struct mode_value *mode_for(u32 scope)
+{
+	return is_for(USE_POLICIES) ? modes.lookup(&scope) : 0;
+}
+
+static inline int reads_environments(const struct config_value *config)
+{
+	return is_for(USE_ENVIRONMENTS) && config && config->reads_environments;
 }
 
 static inline int is_overflown(void)

@@ -364,7 +364,7 @@ static inline int on_bound(struct bpf_sock *sk, const union address *address)
 
 	if (sk->src_port == DNS_PORT)
 		note_resolver(sk, is_followed ? &proc : 0, address);
-	if (is_followed)
+	if (is_followed && is_for(USE_POLICIES))
 		note_listener(sk, &proc);
 	return ALLOW;
 }

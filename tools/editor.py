@@ -9,7 +9,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from exporter.kernel.compilation.btf import MEMBERS
+from exporter.kernel.compilation.compiling import PLACEHOLDERS
 from exporter.kernel.compilation.sources import bpf_directory, compiler_flags
 from exporter.kernel.requirements import MACHINES
 
@@ -27,7 +27,7 @@ _FLAGS = [
 
 def flags() -> list[str]:
     """Return the compiler's flags; the offsets of the kernel's members don't matter here."""
-    return [*_FLAGS, *compiler_flags(_FOLDER, dict.fromkeys(MEMBERS, 0), MACHINES[0])]
+    return [*_FLAGS, *compiler_flags(_FOLDER, dict.fromkeys(PLACEHOLDERS, 0), MACHINES[0])]
 
 
 def check() -> int:

@@ -12,12 +12,17 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 from exporter.common.errors import KernelError
-from exporter.kernel.compilation.btf import MEMBERS
 from exporter.kernel.compilation.bytecode import BytecodeObject, placeholders
-from exporter.kernel.compilation.compiling import compiled, kept_object, prebuilt, system_compiler
+from exporter.kernel.compilation.compiling import (
+    PLACEHOLDERS,
+    compiled,
+    kept_object,
+    prebuilt,
+    system_compiler,
+)
 from exporter.kernel.requirements import MACHINES
 
-_OTHERS = placeholders(MEMBERS, base=0x31000700, step=0x1F3)
+_OTHERS = placeholders(PLACEHOLDERS, base=0x31000700, step=0x1F3)
 
 
 def make(machine: str) -> None:
@@ -37,7 +42,7 @@ def faults(machine: str) -> list[str]:
     if kept is None:
         return [f"{kept_object(machine)} isn't of this bpf/: run `make objects`"]
     again = compiled(system_compiler(), machine, offsets=_OTHERS)
-    unused = set(MEMBERS) - {name for each in kept.programs.values() for name in each.offsets}
+    unused = set(PLACEHOLDERS) - {name for each in kept.programs.values() for name in each.offsets}
     return [*_differences(kept, again), *(f"{machine}: no program reads {name}" for name in sorted(unused))]
 
 

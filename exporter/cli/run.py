@@ -135,11 +135,13 @@ def _trace(
     relay: SignalRelay,
     held: HeldCommand,
 ) -> int:
+    from exporter.kernel.compilation.uses import Uses
     from exporter.kernel.instances.loading import loading
 
     config = given.config
     outlives = config.on_exporter_death is OnDeath.CLOSED
-    with loading(compiles=config.compiles, outlives=outlives, tell=warn) as kernel:
+    uses = Uses(policies=given.policy is not None, environments=False)
+    with loading(uses=uses, compiles=config.compiles, outlives=outlives, tell=warn) as kernel:
         from exporter.session.run import trace
 
         try:

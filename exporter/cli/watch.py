@@ -202,6 +202,7 @@ def _job(config: WatchConfig, environment: Mapping[str, str]) -> Job | None:
 
 @contextmanager
 def _kernel(config: WatchConfig, *, has_policy: bool) -> Iterator[Kernel]:
+    from exporter.kernel.compilation.uses import Uses
     from exporter.kernel.instances.loading import loading
 
     outlives = config.on_exporter_death is OnDeath.CLOSED
@@ -214,7 +215,10 @@ def _kernel(config: WatchConfig, *, has_policy: bool) -> Iterator[Kernel]:
             from exporter.kernel.instances.adopting import adopting
 
             adopted = stack.enter_context(adopting(has_policy=has_policy, tell=warn))
-        yield adopted or stack.enter_context(loading(compiles=config.compiles, outlives=outlives, tell=warn))
+        uses = Uses(policies=has_policy)
+        yield adopted or stack.enter_context(
+            loading(uses=uses, compiles=config.compiles, outlives=outlives, tell=warn)
+        )
 
 
 def _policy(config: WatchConfig) -> Source | None:

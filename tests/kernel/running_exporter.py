@@ -20,6 +20,7 @@ from exporter.kernel.mounts import BPFFS_HOME
 from exporter.kernel.pins import remove
 from exporter.kernel.programs.hooks import PROGRAMS
 from exporter.kernel.programs.kinds import (
+    FOR_POLICIES,
     ContextHook,
     FunctionExit,
     Hook,
@@ -39,7 +40,8 @@ if TYPE_CHECKING:
     from exporter.kernel.bpf import LinkInfo
 
 PINS = BPFFS_HOME / "ci-egress"
-PROGRAMS_IN_CGROUP = sum(isinstance(program, Hook) for program in PROGRAMS)
+PROGRAMS_IN_CGROUP = sum(isinstance(each, Hook) and each.name not in FOR_POLICIES for each in PROGRAMS)
+"""How many an instance has there at least."""
 
 _BPF_FILES = {f"anon_inode:{name}" for name in ("bpf-link", "bpf_link", "bpf-prog")}
 """As /proc shows descriptors."""
@@ -50,10 +52,11 @@ _LIMIT_S = 60.0
 
 
 @cache
-def links() -> int:
+def links(*, has_policy: bool = False) -> int:
     """How many links an instance has where this kernel takes all programs that it has hooks for."""
     kinds = ContextHook | FunctionExit | Hook | SecurityHook | Tracepoint
-    linked = [each for each in possible(PROGRAMS) if isinstance(each, kinds)]
+    wanted = [each for each in PROGRAMS if has_policy or each.name not in FOR_POLICIES]
+    linked = [each for each in possible(wanted) if isinstance(each, kinds)]
     names = {each.name for each in linked}
     return sum(is_needed(each, names) for each in linked)
 

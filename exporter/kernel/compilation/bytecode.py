@@ -64,7 +64,7 @@ class ObjectProgram(NamedTuple):
         return cls(instructions, fields["offsets"])
 
     def fitted(self, offsets: Mapping[str, int]) -> bytes:
-        """Return the instructions with the offsets (bytes) of one kernel."""
+        """Return the instructions with `offsets`: see `BytecodeObject.fitted`."""
         fitted = bytearray(self.instructions)
         for name, indices in self.offsets.items():
             for index in indices:
@@ -116,7 +116,10 @@ class BytecodeObject(NamedTuple):
         return json.dumps(fields, indent=1).encode() + b"\n"
 
     def fitted(self, offsets: Mapping[str, int]) -> Bytecode:
-        """Return the bytecode for the kernel with these offsets (bytes), by their names in btf.MEMBERS."""
+        """Return the bytecode for the kernel with these offsets (bytes), by their names in btf.MEMBERS.
+
+        The numbers for what it is used for, Uses.numbers, are among them.
+        """
         return Bytecode(self.maps, {name: each.fitted(offsets) for name, each in self.programs.items()})
 
 

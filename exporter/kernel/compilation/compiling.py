@@ -18,6 +18,7 @@ from exporter.common.limits import limit_hint
 from .btf import MEMBERS, kernel_offsets
 from .bytecode import Bytecode, BytecodeObject, placeholders
 from .sources import bpf_directory, compiler_flags, source_text, sources_digest
+from .uses import ALL_USES, Uses
 
 SYSTEM_PYTHON = "/usr/bin/python3"
 _SCRIPT = Path(__file__).with_name("compiler.py")
@@ -29,7 +30,7 @@ _HINTS = {
 }
 
 
-PLACEHOLDERS = placeholders(MEMBERS)
+PLACEHOLDERS = placeholders([*MEMBERS, *Uses().numbers])
 _AGAIN = "install ci-egress-exporter again; in a checkout: make objects"
 
 
@@ -158,11 +159,11 @@ def prebuilt(machine: str) -> BytecodeObject | None:
     return found if found.source == sources_digest(bpf_directory()) else None
 
 
-def our_bytecode(compiler: Compiler, *, compiles: bool = False) -> Bytecode:
+def our_bytecode(compiler: Compiler, uses: Uses = ALL_USES, *, compiles: bool = False) -> Bytecode:
     """Return the programs for the kernel that runs: prebuilt, or compiled if there is no such or `compiles`.
 
     Raises KernelError.
     """
     machine = os.uname().machine
     ready = None if compiles else prebuilt(machine)
-    return (ready or compiled(compiler, machine)).fitted(kernel_offsets())
+    return (ready or compiled(compiler, machine)).fitted(kernel_offsets() | uses.numbers)

@@ -29,14 +29,14 @@ from exporter.kernel.pins import (
     sweep,
 )
 from exporter.kernel.programs.hooks import PROGRAMS
-from exporter.kernel.programs.kinds import Hook, Reserve, Tracepoint, is_needed
+from exporter.kernel.programs.kinds import FOR_POLICIES, Hook, Reserve, Tracepoint, is_needed
 from exporter.kernel.programs.links import pinned_links
 from exporter.kernel.requirements import require_host
 from exporter.kernel.tracer import PINNED_MAPS, Tracer
 
 _NAME_BYTES = 15
 """The most bytes of a program's name that the kernel keeps."""
-_RESERVES = {f"prog_{each.name}" for each in PROGRAMS if isinstance(each, Reserve)}
+_RESERVES = frozenset(f"prog_{each.name}" for each in PROGRAMS if isinstance(each, Reserve))
 _PATIENCE_S, _PAUSE_S = 1.0, 0.01
 
 
@@ -79,7 +79,8 @@ def adopting(*, has_policy: bool, tell: Callable[[str], object] = lambda _: None
             with locked(home):
                 directory = _take(home, stack)
                 if directory is not None:
-                    _require_whole(directory)
+                    if flaw := _flaw(directory):
+                        raise _unfit(directory, flaw)
                     _require_policy(directory, has_policy=has_policy)
                     _put_in_charge(directory)
                     sweep(home, tell)
@@ -102,7 +103,7 @@ def _take(home: Path, stack: ExitStack) -> Path | None:
     if not dead and living:
         what = f"a watch runs already: instance {living[0].name}"
         raise KernelError(what, hint="end that one first; only what a killed watch left can be adopted")
-    chosen = [each for each in dead if may_be_needed(each)] or [each for each in dead if _has_begun(each)][:1]
+    chosen = [each for each in dead if may_be_needed(each)] or [each for each in dead if not _flaw(each)][:1]
     if len(chosen) > 1:
         names = ", ".join(directory.name for directory in chosen)
         what = f"several watches were killed and left something that goes on: instances {names}"
@@ -115,11 +116,6 @@ def _take(home: Path, stack: ExitStack) -> Path | None:
     stack.callback(os.close, os.dup(dead[chosen[0]]))  # the duplicate holds the same lock
     others.close()
     return chosen[0]
-
-
-def _has_begun(directory: Path) -> bool:
-    """Whether all programs were attached: the reserves are pinned last."""
-    return all((directory / name).exists() for name in _RESERVES)
 
 
 def _is_watchs(directory: Path) -> bool:
@@ -144,39 +140,56 @@ def _lock(directory: Path) -> int | None:
     return held
 
 
-def _require_whole(directory: Path) -> None:
-    """Check that this version made the instance, and that its programs are attached. Raises KernelError."""
+def _flaw(directory: Path) -> str:
+    """Return why this version can't go on with the instance, "" if it can: its programs are all there."""
     try:
         if layout_of(directory) != wire.LAYOUT or config_of(directory).edition != edition():
-            raise _unfit(directory, "it is of another version of ci-egress")
+            return "it is of another version of ci-egress"
         pins = {path.name for path in directory.iterdir()}
         wanted = {f"map_{name}" for name in PINNED_MAPS}
-        wanted |= _RESERVES
+        if _is_for_policies(pins):
+            wanted |= _RESERVES
         if missing := sorted(wanted - pins):
-            raise _unfit(directory, f"{missing[0]} isn't pinned any more")
+            return f"{missing[0]} isn't pinned any more"
         numbers = {map_number(directory / name) for name in pins if name.startswith("map_")}
         attached = {
             name
             for name, link in pinned_links(directory)
             if link.program == name[:_NAME_BYTES] and link.maps & numbers
         }
-        if detached := [name for name in _linked(attached) if name not in attached]:
-            raise _unfit(directory, f"{detached[0]} isn't attached any more")
+        needed = _linked(attached, has_policy=_is_for_policies(pins))
+        if detached := [name for name in needed if name not in attached]:
+            return f"{detached[0]} isn't attached any more"
     except UNREADABLE as error:
-        raise _unfit(directory, f"it can't be read: {error}") from None
+        return f"it can't be read: {error}"
+    return ""
 
 
-def _linked(attached: Collection[str]) -> list[str]:
+def _is_for_policies(pins: Collection[str]) -> bool:
+    """Whether any program is pinned that is loaded only for policies."""
+    return any(f"{kind}_{name}" in pins for name in FOR_POLICIES for kind in ("link", "prog"))
+
+
+def _linked(attached: Collection[str], *, has_policy: bool) -> list[str]:
     """Return the names of the programs that an instance must have attached, where it has `attached`."""
     return [
         each.name
         for each in PROGRAMS
+        if has_policy or each.name not in FOR_POLICIES
         if isinstance(each, Hook)
         or (isinstance(each, Tracepoint) and not each.is_optional and is_needed(each, attached))
     ]
 
 
 def _require_policy(directory: Path, *, has_policy: bool) -> None:
+    """Check that the instance holds jobs to policies if this process has one. Raises KernelError."""
+    if has_policy and not _is_for_policies([path.name for path in directory.iterdir()]):
+        what = f"instance {directory.name}, which a killed watch left, has no programs for a policy"
+        hint = (
+            f"`ci-egress stop {directory.name}` ends it; start again after it, or without --policy and "
+            "--allowed-endpoints"
+        )
+        raise KernelError(what, hint=hint)
     with open_map(directory, "modes") as modes:
         if not has_policy and any(True for _ in modes):
             what = f"instance {directory.name}, which a killed watch left, holds jobs to a policy"

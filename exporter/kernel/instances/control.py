@@ -32,7 +32,7 @@ from exporter.kernel.pins import (
     remove,
 )
 from exporter.kernel.programs.hooks import PROGRAMS
-from exporter.kernel.programs.kinds import Hook
+from exporter.kernel.programs.kinds import FOR_POLICIES, Hook
 from exporter.kernel.programs.links import Link, attached_links, attached_pins
 from exporter.kernel.requirements import tracing_capabilities
 
@@ -138,7 +138,8 @@ def jobs_of(instance: Instance) -> list[InstanceJob]:
     directory = instance.directory
     try:
         with open_map(directory, "jobs") as jobs, open_map(directory, "modes") as modes:
-            is_attached = _attached(directory) >= _HOOKS
+            needed = _HOOKS if any(True for _ in modes) else _HOOKS - FOR_POLICIES
+            is_attached = _attached(directory) >= needed
             return [
                 InstanceJob(instance, scope, job, mode_of(modes, scope), is_attached)
                 for scope, job in Registry(jobs, partial(changing_modes, directory))

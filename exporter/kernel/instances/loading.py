@@ -21,10 +21,11 @@ from typing import TYPE_CHECKING
 
 from exporter.kernel.compilation.bytecode import Bytecode
 from exporter.kernel.compilation.compiling import Compiler, our_bytecode, system_compiler
+from exporter.kernel.compilation.uses import ALL_USES, Uses
 from exporter.kernel.maps.windows import Coverage
 from exporter.kernel.mounts import cgroup2_root, ensure_bpffs
 from exporter.kernel.programs.hooks import PROGRAMS
-from exporter.kernel.programs.kinds import Program, Reserve, is_needed, possible
+from exporter.kernel.programs.kinds import FOR_POLICIES, Program, Reserve, is_needed, possible
 from exporter.kernel.programs.objects import create_map, pin
 from exporter.kernel.programs.verifier import failures_told
 from exporter.kernel.requirements import require_host
@@ -132,11 +133,12 @@ def _put_in_place(
 class Loading:
     """The programs, being loaded by a thread: until they are ready, the caller can do something else."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the last ones are options
         self,
         stack: ExitStack,
         compiler: Compiler,
         *,
+        uses: Uses,
         compiles: bool,
         outlives: bool,
         tell: Callable[[str], object],
@@ -146,6 +148,8 @@ class Loading:
         With `outlives`, the programs stay attached when the exporter is killed. `tell` is as for
         `new_instance`. Raises KernelError.
         """
+        self._uses = uses
+        self._programs = [each for each in PROGRAMS if uses.policies or each.name not in FOR_POLICIES]
         self._stack = stack
         self._unpinned: dict[str, int] | None = None if outlives else {}
         self._compiler = compiler
@@ -200,8 +204,8 @@ class Loading:
     def _work(self) -> None:
         try:
             with failures_told("compile", "bpf/"):
-                bytecode = our_bytecode(self._compiler, compiles=self._compiles)
-            self._loaded = load(bytecode, PROGRAMS, self._descriptors, self._goes_on)
+                bytecode = our_bytecode(self._compiler, self._uses, compiles=self._compiles)
+            self._loaded = load(bytecode, self._programs, self._descriptors, self._goes_on)
         except BaseException as error:  # noqa: BLE001 - raised where it is waited for
             self._error = error
 
@@ -222,17 +226,18 @@ class Loading:
 def loading(
     compiler: Compiler | None = None,
     *,
+    uses: Uses = ALL_USES,
     compiles: bool = False,
     outlives: bool = True,
     tell: Callable[[str], object] = lambda _: None,
 ) -> Iterator[Loading]:
     """Begin to load the programs; at the end they are detached and unpinned, and nothing of them is left.
 
-    With `compiles`, the programs are compiled here, though the package has them. If this process is killed,
-    the programs go on with `outlives`, and are gone otherwise. `tell` is as for `new_instance`. Raises
-    KernelError.
+    The fewer `uses`, the quicker the start. With `compiles`, the programs are compiled here, though the
+    package has them. If this process is killed, the programs go on with `outlives`, and are gone otherwise.
+    `tell` is as for `new_instance`. Raises KernelError.
     """
     require_host()
     with ExitStack() as stack:
         compiler = compiler or system_compiler()
-        yield Loading(stack, compiler, compiles=compiles, outlives=outlives, tell=tell)
+        yield Loading(stack, compiler, uses=uses, compiles=compiles, outlives=outlives, tell=tell)

@@ -265,6 +265,14 @@ class Reserve(NamedTuple):
 
 Program = Tracepoint | SecurityHook | FunctionExit | Hook | ContextHook | Continuation | Reserve
 
+FOR_POLICIES = frozenset(
+    {
+        *("on_next", "on_grant", "on_alias", "on_name", "on_lookup", "on_send", "on_sock_create"),
+        *("on_frame", "idle_frame", "on_setsockopt", "idle_setsockopt"),
+    }
+)
+"""The names of the programs that do nothing where no job is held to a policy."""
+
 
 def is_needed(program: Program, attached: Collection[str]) -> bool:
     """Whether `program` isn't one that only stands in the place of others, all of which are `attached`."""

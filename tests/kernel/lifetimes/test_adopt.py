@@ -388,15 +388,20 @@ def test_a_run_that_was_killed_is_none_to_adopt(host: Host, tmp_path: Path) -> N
         end_agent(run)
 
 
+@pytest.mark.parametrize(
+    ("options", "pin"),
+    [((), "link_on_query"), (("--allowed-endpoints", PEER), "prog_idle_setsockopt")],
+    ids=["without-a-policy", "with-a-policy"],
+)
 def test_a_watch_that_was_killed_while_its_programs_were_attached_is_none_to_adopt(
-    host: Host, tmp_path: Path
+    host: Host, tmp_path: Path, options: tuple[str, ...], pin: str
 ) -> None:
-    """Nothing depends on it: reserves are pinned last."""
-    watches = Watches(host, tmp_path)
+    """Nothing depends on it."""
+    watches = Watches(host, tmp_path, *options)
     with watches.watching() as first:
         kill(first)
     (left,) = host.instances()
-    host.python(_UNPINNED.replace("link_on_sendmsg4", "prog_idle_setsockopt"), left)
+    host.python(_UNPINNED.replace("link_on_sendmsg4", pin), left)
     with watches.watching("--adopt") as watch:
         assert not watch.has_said("adopted")
         (name,) = host.instances()
@@ -432,6 +437,29 @@ def test_what_does_not_fit_is_refused_and_stays_as_it_is(host: Host, steps: Step
     with watches.watching("--policy", file, "--adopt", until_ready=False) as watch:
         assert "can't be adopted: on_sendmsg4 isn't attached any more; " in refused(watch)
     assert steps.go(name, 2) == "EPERM\n"
+
+
+def test_a_policy_is_no_reason_to_adopt_what_has_no_programs_for_it(
+    host: Host, steps: Steps, tmp_path: Path
+) -> None:
+    """What needs no policy is adopted, whatever programs it has."""
+    run, evil = run_id("bare"), steps.act(V4.evil)
+    watches = Watches(host, tmp_path)
+    with watches.watching() as first:
+        name = steps.start(job(run, "held"), evil)
+        known(first, run)
+        kill(first)
+    (instance,) = host.instances()
+    with watches.watching("--allowed-endpoints", PEER, "--adopt", until_ready=False) as watch:
+        told = refused(watch)
+        assert told.startswith(
+            f"instance {instance}, which a killed watch left, has no programs for a policy; "
+        )
+        assert f"`ci-egress stop {instance}` ends it" in told
+    with watches.watching("--adopt") as watch:
+        assert host.instances() == [instance]
+        assert steps.go(name) == "ok\n"
+        assert len(watch.stop().egress(run)) == 1
 
 
 _CHANGED = """

@@ -45,15 +45,21 @@ ENDINGS = {
 }
 
 
-def test_while_it_runs_its_programs_are_attached_and_afterwards_not(tmp_path: Path) -> None:
+@pytest.mark.parametrize("has_policy", [False, True], ids=["without-a-policy", "with-a-policy"])
+def test_while_it_runs_its_programs_are_attached_and_afterwards_not(
+    tmp_path: Path, *, has_policy: bool
+) -> None:
+    """Those for policies only where there is one."""
     before = attached()
-    with nothing_left(), running(WAITS, tmp_path) as run:
+    options = ["--allowed-endpoints", "registry.example:443"] if has_policy else []
+    with nothing_left(), running(WAITS, tmp_path, *options) as run:
         assert run.next_line() == "ready"
         now = attached().beyond(before)
         pins = list(run.instance().iterdir())
         assert len(now.programs) >= PROGRAMS_IN_CGROUP
-        assert len(now.links) >= links()
-        assert len([pin for pin in pins if pin.name.startswith("link_")]) == links()
+        assert len(now.links) >= links(has_policy=has_policy)
+        assert len([pin for pin in pins if pin.name.startswith("link_")]) == links(has_policy=has_policy)
+        assert any(pin.name.startswith("prog_") for pin in pins) == has_policy
         run.tell("go on")
         assert run.end().status == 7
         assert in_session(run.pid) == []

@@ -16,6 +16,7 @@ import pytest
 from exporter.events.decode import Decoder
 from exporter.events.facts import Act, Acted, Event, Execed, Exited, Flowed, Metered, ProcessKey
 from exporter.kernel.compilation.btf import MEMBERS, VMLINUX, kernel_offsets
+from exporter.kernel.compilation.uses import Uses
 from exporter.kernel.instances.loading import attach, load, pin_maps
 from exporter.kernel.maps.windows import Coverage
 from exporter.kernel.mounts import ensure_bpffs
@@ -102,7 +103,7 @@ def test_the_records_are_the_same_with_either_compiler(
     assert set(made.programs) == {program.name for program in PROGRAMS}
     act = programs.act("udp-sendmmsg", V4.peer, PORT, V4.evil, PORT, "--", "a" * 6000)
     with nothing_left(), new_instance(ensure_bpffs()) as pins, ExitStack() as stack:
-        loaded = load(made.fitted(kernel_offsets()), PROGRAMS, stack)
+        loaded = load(made.fitted(kernel_offsets() | Uses().numbers), PROGRAMS, stack)
         pin_maps(loaded, pins, PINNED_MAPS)
         attach(loaded, pins)
         events = events_of(Tracer(pins, stack, Coverage()), lab.command(act))

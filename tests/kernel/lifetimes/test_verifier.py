@@ -9,6 +9,7 @@ import pytest
 
 from exporter.kernel.compilation.btf import kernel_offsets
 from exporter.kernel.compilation.bytecode import BytecodeObject
+from exporter.kernel.compilation.uses import Uses
 from exporter.kernel.programs.hooks import PROGRAMS
 from exporter.kernel.programs.kinds import possible
 from exporter.kernel.programs.objects import create_map
@@ -48,14 +49,22 @@ class Loaded:
             os.close(descriptor)
 
 
+@pytest.fixture(
+    scope="module", params=[Uses(), Uses(policies=False, environments=False)], ids=["all", "none"]
+)
+def uses(request: pytest.FixtureRequest) -> Uses:
+    made: Uses = request.param
+    return made
+
+
 @pytest.fixture(scope="module", params=COMPILERS)
-def loaded(request: pytest.FixtureRequest, made_ahead: Path | None) -> Iterator[Loaded]:
+def loaded(request: pytest.FixtureRequest, made_ahead: Path | None, uses: Uses) -> Iterator[Loaded]:
     name: str = request.param
     if made_ahead:
         ready = BytecodeObject.parse((made_ahead / "objects" / f"{name}.json").read_bytes())
     else:
         ready = COMPILERS[name]().compiled()
-    made = Loaded(ready.fitted(kernel_offsets()))
+    made = Loaded(ready.fitted(kernel_offsets() | uses.numbers))
     yield made
     made.close()
 

@@ -184,6 +184,7 @@ def test_a_job_without_a_policy_is_refused_by_name_and_may_be_turned_off(host: H
         assert "has no policy: there is nothing to enforce; " in done.stderr
         rows = {row["job"]: row for row in host.status()}
         assert rows["run"]["effective"] == "enforce"
+        assert "detached" not in host.ci_egress("enforce", "status").stdout
         plain_row = rows["group/plain/build"]
         assert (plain_row["requested"], plain_row["effective"], plain_row["rules"]) == (None, None, 0)
         off = host.ci_egress("enforce", "off")
