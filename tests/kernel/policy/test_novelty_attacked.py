@@ -76,7 +76,6 @@ import os, select, socket, subprocess, sys
 answer = b"\\x81\\x80\\0\\1\\0\\1\\0\\0\\0\\0", b"\\xc0\\x0c\\0\\1\\0\\1\\0\\0\\0\\x3c\\0\\4"
 question = b"\\0\\7\\1\\0\\0\\1\\0\\0\\0\\0\\0\\0\\x08registry\\x07example\\0\\0\\1\\0\\1"
 if sys.argv[1:] == ["answer"]:
-    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     with socket.socket(type=socket.SOCK_DGRAM) as server, socket.socket(type=socket.SOCK_DGRAM) as client:
         server.bind(("127.0.0.1", 53))
         client.connect(server.getsockname())
@@ -87,17 +86,24 @@ if sys.argv[1:] == ["answer"]:
         server.sendto(asked[:2] + answer[0] + asked[12:] + answer[1] + address, who)
         client.recv(512)
 else:
-    subprocess.run(["unshare", "-Urn", sys.executable, __file__, "answer"], check=True)
+    subprocess.run([*sys.argv[1:], sys.executable, __file__, "answer"], check=True)
     socket.create_connection(("{V4.evil}", {PORT}))
 """
 
 
-def test_a_name_that_a_job_gave_itself_is_not_believed(lab: Lab, tmp_path: Path) -> None:
-    """Any user can make a network and answer there, under any address and at port 53."""
+@pytest.mark.parametrize(
+    "under",
+    [
+        pytest.param(["unshare", "-Urn", "sh", "-c", 'ip link set lo up; exec "$@"', "sh"], id="its-own"),
+        pytest.param([], id="the-job's"),
+    ],
+)
+def test_a_name_that_a_job_gave_itself_is_not_believed(lab: Lab, tmp_path: Path, under: list[str]) -> None:
+    """Any user can make a network and answer there, under any address and at port 53; root can anywhere."""
     script = tmp_path / "answer.py"
     script.write_text(_ANSWER_ONESELF)
     file = baseline(tmp_path / "baseline.yaml", entry("registry.example", PORT))
-    command = ["/usr/bin/python3", str(script)]
+    command = ["/usr/bin/python3", str(script), *under]
     seen = trace(lab, command, tmp_path / "otlp", "--baseline", file, "--fail-on", "novel")
     (span,) = (span for span in seen.egress if span["network.peer.address"] == V4.evil)
     assert (span["server.address"], span["egress.novel"]) == ("registry.example", True)
