@@ -158,7 +158,7 @@ class Loading:
         """The tracer that `loaded` returned; None until then."""
         self._descriptors = ExitStack()
         self._loaded = Loaded({}, ())
-        self._is_over = Event()
+        self._is_over, self._is_read = Event(), Event()
         self._error: BaseException | None = None
         self._thread = Thread(target=self._work, name="loading")
         self._thread.start()
@@ -166,6 +166,9 @@ class Loading:
             from exporter.kernel.pins import new_instance
 
             self._directory = stack.enter_context(new_instance(ensure_bpffs(), tell))
+            # The verifier runs beside the interpreter, which runs one thread at a time: whatever the caller
+            # did now would only keep the verifier waiting for the bytecode.
+            self._is_read.wait()
         except BaseException:
             self._end()
             raise
@@ -203,8 +206,11 @@ class Loading:
 
     def _work(self) -> None:
         try:
-            with failures_told("compile", "bpf/"):
-                bytecode = our_bytecode(self._compiler, self._uses, compiles=self._compiles)
+            try:
+                with failures_told("compile", "bpf/"):
+                    bytecode = our_bytecode(self._compiler, self._uses, compiles=self._compiles)
+            finally:
+                self._is_read.set()
             self._loaded = load(bytecode, self._programs, self._descriptors, self._goes_on)
         except BaseException as error:  # noqa: BLE001 - raised where it is waited for
             self._error = error
