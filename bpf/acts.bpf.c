@@ -136,7 +136,8 @@ static inline struct last_peer *place_for(struct bpf_sock *sk)
 
 /*
  * Choose the ring for this act's record; RING_NONE: the act is only counted. If its process has met
- * too many peers in this window, the act's key is changed to stand for all other peers.
+ * too many peers in this window, the act's key is changed to stand for all other peers. Each
+ * process has a record of its first act, however few places its scope has left.
  */
 static inline enum ring ring_of(struct act_value *act, u32 window)
 {
@@ -155,13 +156,14 @@ static inline enum ring ring_of(struct act_value *act, u32 window)
 		proc->firsts = 0;
 	}
 	if (proc && proc->firsts < FIRSTS_MAX) {
+		u32 has_record = !proc->firsts || take_place(act->scope, PLACE_RECORD, RECORDS_KEPT,
+							     RECORDS_COMMON, window);
+
 		__sync_fetch_and_add(&proc->firsts, 1);
-		note_flow(&act->key, 1, window);
-		return RING_FIRST;
+		note_flow(act, has_record ? 1 : EACH_MAX, window);
+		return has_record ? RING_FIRST : RING_NONE;
 	}
-	__builtin_memset(act->key.peer, 0, sizeof(act->key.peer));
-	act->key.peer_port = 0;
-	act->key.other = 1;
+	hide_peer(act);
 	return RING_NONE;
 }
 
@@ -176,14 +178,14 @@ static inline int wait_for_outcome(struct act_value *act, int is_told)
 	struct act_value *waiting = open_connects.lookup(&act->cookie);
 
 	if (!waiting || is_same_peer(&waiting->key, &act->key))
-		return !is_told && open_connects.insert(&act->cookie, act);
+		return !is_told && !keep_open(act);
 
 	struct act_value before = *waiting;
 
-	if (is_told)
-		open_connects.delete(&act->cookie);
-	else
-		open_connects.update(&act->cookie, act);
+	if (!forget_open(&before))
+		return !is_told && !keep_open(act);
+	if (!is_told && !keep_open(act))
+		count_other(act);
 	*act = before;
 	act->key.outcome = OUTCOME_UNREACHABLE;
 	return 1;

@@ -412,6 +412,13 @@ struct flow_value {
 	u32 slot; /* where the others are counted; 0: nowhere yet */
 };
 
+/* What scopes share in a window: flows and slots, each with one peer or all others, and records. */
+enum place { PLACE_FLOW, PLACE_OTHER_FLOW, PLACE_SLOT, PLACE_OTHER_SLOT, PLACE_RECORD, PLACES = 8 };
+
+struct places_value {
+	u32 taken[PLACES];
+};
+
 /*
  * An act while it is handled. A connect that is only counted is kept as this until its outcome is
  * known.

@@ -164,7 +164,8 @@ static inline void on_ended(struct bpf_sock_ops *ctx, u32 old)
 	if (counted) {
 		struct act_value act = *counted;
 
-		open_connects.delete(&cookie);
+		if (!forget_open(&act))
+			return;
 		act.key.outcome = ending.outcome;
 		count_act(&act, 1, ending.bytes_sent, ending.bytes_received, current_window());
 		return;
@@ -225,7 +226,8 @@ int on_sock_release(struct bpf_sock *sk)
 	if (counted) {
 		struct act_value act = *counted;
 
-		open_connects.delete(&cookie);
+		if (!forget_open(&act))
+			return 1;
 		act.key.outcome = OUTCOME_UNREACHABLE;
 		count_act(&act, 1, 0, 0, current_window());
 		return 1;

@@ -26,7 +26,8 @@
 #define STRAYS_MAX 1024
 #define CANDIDATES_MAX 32768
 #define FLOWS_MAX 16384
-#define SLOTS_MAX 4096
+#define SLOTS_MAX 8192
+#define OTHER_SLOTS_MAX (SLOTS_MAX / 2)
 #define OPEN_MAX 16384
 #define SCOPES_MAX 2048
 #define OTHERS_MAX (SCOPES_MAX * VERDICTS * ACTS)
@@ -125,11 +126,21 @@ BPF_HASH(flows_even, struct flow_key, struct flow_value, FLOWS_MAX);
 BPF_HASH(flows_odd, struct flow_key, struct flow_value, FLOWS_MAX);
 
 /*
+ * The places that each scope has taken in a window: two maps, as for flows. And those that all
+ * scopes together have taken, in windows with even and with odd numbers. User space makes the
+ * entries. See share.bpf.c.
+ */
+BPF_HASH(places_even, u32, struct places_value, SCOPES_MAX);
+BPF_HASH(places_odd, u32, struct places_value, SCOPES_MAX);
+BPF_ARRAY(places_of_all, struct places_value, 2);
+
+/*
  * The slots, where acts are counted that get no record of their own, and the numbers of the free
- * slots.
+ * slots. Half of them are for acts of a program with all its other peers.
  */
 BPF_F_TABLE("array", u32, struct aggregate_record, slots, SLOTS_MAX, BPF_F_MMAPABLE);
 BPF_STACK(free_slots, u32, SLOTS_MAX);
+BPF_STACK(free_other_slots, u32, OTHER_SLOTS_MAX);
 
 /* The number of acts for which there was no slot: the key is scope << 16 | verdict << 8 | act. */
 BPF_HASH(others, u64, u64, OTHERS_MAX);
@@ -142,9 +153,11 @@ BPF_ARRAY(account, struct account_value, 1);
 
 /*
  * Connects that get no record, until they are counted with their outcome. The key is the socket's
- * cookie.
+ * cookie. And their number by scope, and that of all scopes.
  */
 BPF_HASH(open_connects, u64, struct act_value, OPEN_MAX);
+BPF_HASH(open_noted, u32, s64, SCOPES_MAX);
+BPF_ARRAY(open_of_all, s64, 1);
 
 /*
  * The questions that wait for their answers. So that no job takes another's room, they are counted

@@ -173,12 +173,15 @@ static inline void add_elsewhere(struct last_peer *last, const struct datagram *
 	bpf_spin_lock((void *)&last->lock);
 	act = last->act;
 	bpf_spin_unlock((void *)&last->lock);
-	if (!act.key.act || (!is_of && !sent))
+	if (!act.key.act)
 		return;
+	if (!is_of && !sent) {
+		if (act.key.other) /* the datagram may be an answer to the act */
+			count(KIND_BYTES, COUNT_UNTRACKED);
+		return;
+	}
 	if (!is_of) {
-		__builtin_memset(act.key.peer, 0, sizeof(act.key.peer));
-		act.key.peer_port = 0;
-		act.key.other = 1;
+		hide_peer(&act);
 		if (act.key.verdict == VERDICT_DENY)
 			act.key.verdict = VERDICT_ALLOW; /* it left, so it wasn't denied */
 	}

@@ -6,7 +6,7 @@
  */
 #pragma once
 
-#include "maps.h"
+#include "share.bpf.c"
 
 #define ALLOW 1
 #define DENY 0	   /* EPERM for the caller */
@@ -56,27 +56,43 @@ static inline struct flow_value *find_flow(struct flow_key *key, u32 window)
 	return flows_even.lookup(key);
 }
 
-/* Insert a flow, unless it is there: another CPU may have been faster. */
-static inline struct flow_value *note_flow(struct flow_key *key, u32 told, u32 window)
+/* Let an act stand for those with all other peers of its program. */
+static inline void hide_peer(struct act_value *act)
 {
-	struct flow_value value = { .told = told };
-
-	if (window & 1)
-		flows_odd.insert(key, &value);
-	else
-		flows_even.insert(key, &value);
-	return find_flow(key, window);
+	__builtin_memset(act->key.peer, 0, sizeof(act->key.peer));
+	act->key.peer_port = 0;
+	act->key.other = 1;
 }
 
 /*
- * Take a free slot for an act. Two CPUs may do so at once for the same key: then both slots count
- * for it.
+ * Insert an act's flow, unless it is there: another CPU may have been faster. Return 0 if its scope
+ * has no room for it.
+ */
+static inline struct flow_value *note_flow(struct act_value *act, u32 told, u32 window)
+{
+	struct flow_value value = { .told = told };
+	enum place place = act->key.other ? PLACE_OTHER_FLOW : PLACE_FLOW;
+
+	if (!take_place(act->scope, place, FLOWS_KEPT, FLOWS_MAX / 4, window))
+		return 0;
+	if (window & 1)
+		flows_odd.insert(&act->key, &value);
+	else
+		flows_even.insert(&act->key, &value);
+	return find_flow(&act->key, window);
+}
+
+/*
+ * Take a free slot for an act. Two CPUs may do so at once for the same key: then acts are counted
+ * in both slots.
  */
 static inline u32 new_slot(const struct act_value *act, u32 window)
 {
+	enum place place = act->key.other ? PLACE_OTHER_SLOT : PLACE_SLOT;
 	u32 index = 0;
 
-	if (free_slots.pop(&index))
+	if (!take_place(act->scope, place, SLOTS_KEPT, SLOTS_MAX / 8, window) ||
+	    (act->key.other ? free_other_slots.pop(&index) : free_slots.pop(&index)))
 		return 0;
 
 	struct aggregate_record *slot = slots.lookup(&index);
@@ -117,22 +133,43 @@ static inline void count_other(const struct act_value *act)
 		count(KIND_ACT, COUNT_LOST);
 }
 
-/* Count attempts and bytes of an act. Return its slot, or 0 if there was none. */
-static inline u32 count_act(struct act_value *act, u64 attempts, u64 bytes_sent, u64 bytes_received,
-			    u32 window)
+/* Return the slot for an act's key, or 0 if its scope has no room for it. */
+static inline u32 slot_of_key(struct act_value *act, u32 window)
 {
 	struct flow_value *flow = find_flow(&act->key, window);
 
 	if (!flow)
-		flow = note_flow(&act->key, 0, window);
+		flow = note_flow(act, 0, window);
+	if (!flow)
+		return 0;
+	if (!flow->slot) {
+		u32 slot = new_slot(act, window);
 
-	u32 index = flow ? flow->slot : 0;
-
-	if (flow && !index) {
-		index = new_slot(act, window);
-		flow->slot = index;
+		if (slot) /* else another CPU may have found one meanwhile */
+			flow->slot = slot;
 	}
+	return flow->slot;
+}
 
+/*
+ * Return an act's slot. Where its scope has no room for its peer, the act is changed to stand for
+ * all other peers; 0: there is no room for these, either.
+ */
+static inline u32 slot_of(struct act_value *act, u32 window)
+{
+	u32 slot = slot_of_key(act, window);
+
+	if (slot || act->key.other)
+		return slot;
+	hide_peer(act);
+	return slot_of_key(act, window);
+}
+
+/* Count attempts and bytes of an act. Return its slot, or 0 if there was none. */
+static inline u32 count_act(struct act_value *act, u64 attempts, u64 bytes_sent, u64 bytes_received,
+			    u32 window)
+{
+	u32 index = slot_of(act, window);
 	struct aggregate_record *slot = slots.lookup(&index);
 
 	if (!index || !slot) {

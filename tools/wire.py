@@ -24,7 +24,7 @@ TARGET = ROOT / "exporter" / "events" / "wire.py"
 
 _WITHOUT_FIELDS = frozenset(
     {
-        *("agent_key", "exe_name_key", "flow_key", "flow_value", "last_peer", "late_key"),
+        *("agent_key", "exe_name_key", "flow_key", "flow_value", "last_peer", "late_key", "places_value"),
         *("query_key", "tamper_key", "tamper_value", "unit_key"),
     }
 )

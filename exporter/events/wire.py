@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-LAYOUT = 0x3779A83D
+LAYOUT = 0x4CF65D36
 """Edition of the layout; every record and every pinned instance carries it."""
 
 ARGUMENTS_PIECE = 4096
@@ -130,6 +130,13 @@ COUNT_UNASKED = 4
 COUNT_UNGRANTED = 5
 COUNT_KEPT_BACK = 6
 COUNTS = 7
+
+PLACE_FLOW = 0
+PLACE_OTHER_FLOW = 1
+PLACE_SLOT = 2
+PLACE_OTHER_SLOT = 3
+PLACE_RECORD = 4
+PLACES = 8
 
 METERING_NONE = 0
 METERING_TOLD = 1
@@ -503,6 +510,8 @@ QUOTA_VALUE = struct.Struct("<QQ")
 FLOW_KEY = struct.Struct("<QII16sHHBBBB")
 
 FLOW_VALUE = struct.Struct("<II")
+
+PLACES_VALUE = struct.Struct("<32s")
 
 
 class ActValue(NamedTuple):
@@ -1157,6 +1166,7 @@ OFFSETS = {
         },
     ),
     "flow_value": (8, {"told": 0, "slot": 4}),
+    "places_value": (32, {"taken": 0}),
     "act_value": (
         88,
         {

@@ -22,6 +22,7 @@ _SLOT = wire.AGGREGATE_RECORD.size
 _KIND_AT = wire.OFFSETS["aggregate_record"][1]["header.kind"]
 _EMPTY = wire.AggregateRecord.unpack(bytes(_SLOT))
 _ATTEMPTS_AT = wire.OFFSETS["aggregate_record"][1]["attempts"]
+_NO_PLACES = bytes(wire.PLACES_VALUE.size)
 _WINDOW_AT = wire.OFFSETS["aggregate_record"][1]["window"]
 
 
@@ -47,9 +48,11 @@ class Windows:
         self._coverage = coverage
         self._config, self._others, self._others_told = maps["config"], maps["others"], maps["others_told"]
         self._flows = (maps["flows_even"], maps["flows_odd"])
-        self._open_connects = maps["open_connects"]
-        self._free_slots = maps["free_slots"]
+        self._places, self._places_of_all = (maps["places_even"], maps["places_odd"]), maps["places_of_all"]
+        self._open_connects, self._open_noted = maps["open_connects"], maps["open_noted"]
+        self._free_slots, self._free_other_slots = maps["free_slots"], maps["free_other_slots"]
         number = maps["slots"].max_entries
+        self._first_other = number - self._free_other_slots.max_entries
         self._slots = mmap.mmap(maps["slots"].fileno(), -(-number * _SLOT // mmap.PAGESIZE) * mmap.PAGESIZE)
         self._end = number * _SLOT
         self._told_others: Counter[bytes] = Counter()
@@ -61,7 +64,10 @@ class Windows:
         if goes_on:
             self._go_on()
         else:
-            self._free_slots.push(U32.pack(index) for index in range(number - 1, 0, -1))
+            self._free_slots.push(U32.pack(index) for index in range(self._first_other - 1, 0, -1))
+            self._free_other_slots.push(
+                U32.pack(index) for index in range(number - 1, self._first_other - 1, -1)
+            )
             self._begin_next()
 
     @property
@@ -84,9 +90,12 @@ class Windows:
         self._slots.close()
 
     def follow(self, scope: int) -> None:
-        """Make the counters of last resort for `scope`: they count acts for which no slot is free."""
+        """Let acts of `scope` be counted: by slots and, where no slot is free, by counters of last resort."""
         for key in _others_keys(scope):
             self._others.insert(key, U64.pack(0))
+        self._open_noted.insert(U32.pack(scope), U64.pack(0))
+        for places in self._places:
+            places.insert(U32.pack(scope), _NO_PLACES)
 
     def forget(self, scope: int, handle: Handler) -> None:
         """Hand over what the counters of `scope` still have, and remove them: no process of it is left."""
@@ -96,6 +105,8 @@ class Windows:
             self._others.delete(key)
             self._others_told.delete(key)
             del self._told_others[key]
+        for each in (self._open_noted, *self._places):
+            each.delete(U32.pack(scope))
 
     def judge(self, *, has_executables: bool) -> None:
         """Make the kernel judge acts from now on; with `has_executables`, some policy names executables."""
@@ -177,9 +188,15 @@ class Windows:
             if U32.unpack_from(self._slots, at + _WINDOW_AT)[0] != self._number:
                 record = self._slots[at : at + _SLOT]
                 self._slots[at : at + _SLOT] = bytes(_SLOT)
-                self._free_slots.push([U32.pack(at // _SLOT)])
+                index = at // _SLOT
+                free = self._free_slots if index < self._first_other else self._free_other_slots
+                free.push([U32.pack(index)])
                 handle(memoryview(record), 0, _SLOT)
-        self._flows[self._number + 1 & 1].clear()
+        before = self._number + 1 & 1
+        self._flows[before].clear()
+        taken = [scope for scope, places in self._places[before].items() if places != _NO_PLACES]
+        self._places[before].update_all((scope, _NO_PLACES) for scope in taken)
+        self._places_of_all.update(U32.pack(before), _NO_PLACES)
         for record in self._further_others(self._others):
             handle(memoryview(record), 0, _SLOT)
 

@@ -31,7 +31,7 @@ def connects(programs: Programs, n: int) -> list[str]:
 @pytest.mark.parametrize(
     "entries",
     [
-        pytest.param({"slots": 4, "free_slots": 4}, id="slots"),
+        pytest.param({"slots": 4, "free_slots": 4, "free_other_slots": 2}, id="slots"),
         pytest.param({"flows_even": 8, "flows_odd": 8}, id="flows"),
         pytest.param(SMALL_RINGS, id="rings"),
         pytest.param({"open_connects": 1}, id="open-connects"),

@@ -4,6 +4,8 @@
  *   flood sends COUNT ADDRESS PORT [ADDRESS PORT]...   one socket, the peers in turn
  *   flood crowd PROCESSES MILLISECONDS ADDRESS PORT    each sends until it is killed; prints how
  * often flood spray COUNT PORT                             127.0.0.0/8, each time another address
+ *   flood sprays PROCESSES PEERS ROUNDS PORT           each connects and sends to PEERS
+ * addresses of 127.0.0.0/8, in turn
  *   flood scan ADDRESS                                 one datagram to each port
  *   flood connects COUNT BYTES ADDRESS PORT CLOSED     talk, say nothing, be refused, abort, in
  * turn; prints established, refused, sent, received, denied
@@ -120,6 +122,55 @@ static int spray(char **argv)
 	return 0;
 }
 
+static void spray_round(long peers, struct peer *peer, int datagrams)
+{
+	for (long i = 0; i < peers; i++) {
+		peer->v4.sin_addr.s_addr = htonl(INADDR_LOOPBACK + i);
+
+		int stream = socket(AF_INET, SOCK_STREAM, 0);
+
+		if (stream < 0)
+			err(1, "socket");
+		if (connect(stream, &peer->any, peer->size) && errno != ECONNREFUSED)
+			err(1, "connect");
+		close(stream);
+		send_one(datagrams, peer);
+	}
+}
+
+/* All at once, and each does the same. */
+static int sprays(char **argv)
+{
+	long processes = number(argv[0]), peers = number(argv[1]), rounds = number(argv[2]);
+	struct peer peer = { .v4 = { .sin_family = AF_INET, .sin_port = htons(number(argv[3])) },
+			     .size = sizeof(peer.v4) };
+	int gate[2], status, failed = 0;
+	char go;
+
+	if (pipe(gate))
+		err(1, "pipe");
+	for (long i = 0; i < processes; i++) {
+		pid_t child = fork();
+
+		if (child < 0)
+			err(1, "fork");
+		if (child == 0) {
+			int datagrams = socket(AF_INET, SOCK_DGRAM, 0);
+
+			close(gate[1]);
+			if (read(gate[0], &go, 1)) /* the end of the pipe: all are there */
+				err(1, "read");
+			while (rounds-- > 0)
+				spray_round(peers, &peer, datagrams);
+			exit(0);
+		}
+	}
+	close(gate[1]);
+	while (wait(&status) > 0)
+		failed |= status;
+	return failed != 0;
+}
+
 static int scan(char **argv)
 {
 	char *any[] = { argv[0], "1" };
@@ -192,10 +243,9 @@ int main(int argc, char **argv)
 		const char *name;
 		int arguments;
 		int (*run)(char **argv);
-	} verbs[] = {
-		{ "sends", 3, sends }, { "crowd", 4, crowd },	    { "spray", 2, spray },
-		{ "scan", 1, scan },   { "connects", 5, connects }, { "orphans", 3, orphans }
-	};
+	} verbs[] = { { "sends", 3, sends },	{ "crowd", 4, crowd }, { "spray", 2, spray },
+		      { "sprays", 4, sprays },	{ "scan", 1, scan },   { "connects", 5, connects },
+		      { "orphans", 3, orphans } };
 
 	for (size_t i = 0; argc > 1 && i < sizeof(verbs) / sizeof(*verbs); i++)
 		if (!strcmp(argv[1], verbs[i].name) && argc >= verbs[i].arguments + 2)
