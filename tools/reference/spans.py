@@ -66,7 +66,7 @@ _RULES = (
     "A program's first 32 acts with a peer, within a second, have spans of their own; further ones are "
     "counted in the "
     "kernel, and come as one span a second with `egress.attempts`. A program is told apart with 256 peers a "
-    "second; what "
+    "second, while its job has room; what "
     "goes beyond that is counted under `server.address` `_other`.",
 )
 
