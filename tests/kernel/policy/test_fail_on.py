@@ -70,7 +70,9 @@ def test_what_is_allowed_is_no_failure(lab: Lab, programs: Programs, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    "entries", [{}, {"slots": 4, "free_slots": 4}], ids=["aggregated", "no-room-to-tell-apart"]
+    "entries",
+    [{}, {"slots": 4, "free_slots": 4, "free_other_slots": 2}],
+    ids=["aggregated", "no-room-to-tell-apart"],
 )
 def test_a_flood_is_counted_to_the_last_attempt(
     lab: Lab, programs: Programs, tmp_path: Path, entries: dict[str, int]
