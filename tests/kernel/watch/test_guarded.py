@@ -46,7 +46,7 @@ class Exits:
 @contextmanager
 def without_gaps() -> Iterator[int]:
     """During the block, each descriptor below the highest one is open; their number."""
-    highest = max(int(number) for number in os.listdir("/proc/self/fd"))
+    highest = max(int(entry.name) for entry in Path("/proc/self/fd").iterdir())
     with ExitStack() as fillers:
         while (newest := os.dup(0)) < highest:
             fillers.callback(os.close, newest)
