@@ -168,8 +168,14 @@ def _bpftrace(place: Place, folder: Path, *, is_outside: bool) -> Iterator[Watch
     mounted = _mounted("tracefs", "/sys/kernel/tracing")
     command = ["unshare", "--mount", *mounted, "bpftrace", "-B", "line", "-o", str(out), str(_SCRIPT)]
     environment = os.environ | {"BPFTRACE_PERF_RB_PAGES": str(_BUFFER_PAGES)}
-    with daemon(command, folder, says(out, "ready"), environment) as pid:
+    with daemon(command, folder, lambda: _has_seen_an_exec(out), environment) as pid:
         yield Watched(pid)
+
+
+def _has_seen_an_exec(out: Path) -> bool:
+    """Run a program, and tell whether bpftrace has recorded one: it prints nothing on an idle machine."""
+    printed("true")
+    return says(out, "exec ")()
 
 
 @contextmanager
