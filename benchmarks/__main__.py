@@ -21,6 +21,7 @@ from benchmarks import (
     machine,
     memory,
     page,
+    parts,
     pip,
     policy,
     redaction,
@@ -44,6 +45,7 @@ from exporter.common.errors import CiEgressError
 _BENCHMARKS: dict[str, Callable[[Workshop], Iterator[Figure]]] = {
     "helpers": helpers.measure,
     "kernel": kernel.measure,
+    "parts": parts.measure,
     "connect": loops.measure,
     "live": live.measure,
     "start": start.measure,

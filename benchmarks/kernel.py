@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +22,7 @@ from benchmarks.figures import LIMITS, Figure
 from benchmarks.meter import Program, Runs, metering, program_that_does_nothing
 from benchmarks.workshop import BenchmarkError, Workshop
 from exporter.events.facts import ProcessKey
+from exporter.kernel.compilation.uses import ALL_USES, Uses
 from exporter.kernel.instances.loading import loading
 from exporter.kernel.maps.windows import WINDOW_S
 from exporter.kernel.mounts import ensure_bpffs
@@ -75,7 +76,7 @@ def measure(shop: Workshop) -> Iterator[Figure]:
         with program_that_does_nothing() as nothing:
             kind = _KINDS[0]._replace(programs={"a program that does nothing": "on_nothing"})
             yield from _figures(shop, kind, {"on_nothing": nothing}, None)
-        with tracing({name for kind in _KINDS for name in kind.programs.values()}) as (tracer, programs):
+        with tracing() as (tracer, programs):
             for kind in _KINDS:
                 yield from _figures(shop, kind, programs, tracer)
             for kind in _OUTSIDE:
@@ -83,18 +84,19 @@ def measure(shop: Workshop) -> Iterator[Figure]:
 
 
 @contextmanager
-def tracing(names: Collection[str]) -> Iterator[tuple[Tracer, dict[str, Program]]]:
-    """Attach all programs; yield the tracer, and the programs `names` to be metered.
+def tracing(uses: Uses = ALL_USES) -> Iterator[tuple[Tracer, dict[str, Program]]]:
+    """Attach all programs; yield the tracer, and the programs by name, to be metered.
 
     The rings are emptied on a timer, as by the exporter.
     """
     home = ensure_bpffs() / "ci-egress"
     before = _instances(home)
-    with loading() as kernel:
+    with loading(uses=uses) as kernel:
         (pins,) = _instances(home) - before
         tracer = kernel.ready()
         with _draining(tracer):
-            yield tracer, {name: Program(pins / f"link_{name}") for name in names}
+            links = sorted(pins.glob("link_*"))
+            yield tracer, {link.name.removeprefix("link_"): Program(link) for link in links}
 
 
 def _instances(home: Path) -> set[Path]:

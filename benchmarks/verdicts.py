@@ -64,7 +64,7 @@ _NONE = _Case(0, "")
 
 def measure(shop: Workshop) -> Iterator[Figure]:
     """Yield figures for connects, for their differences, then for answers."""
-    with metering(), tracing({"on_connect4", "on_answer"}) as (tracer, programs):
+    with metering(), tracing() as (tracer, programs):
         times_ns = _connects(shop, tracer, programs["on_connect4"])
         for case, each in times_ns.items():
             yield middle(f"policy, connect, {case.name}", each, "ns")
