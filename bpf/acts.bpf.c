@@ -216,7 +216,13 @@ static inline void keep(const struct act_value *act, struct bpf_sock *sk, enum c
 /* Note that the socket's connect has a record; return 0 if there is no room to note it. */
 static inline int note_told(struct bpf_sock *sk)
 {
-	return sk && told_connects.sk_storage_get((void *)sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	u32 *waits =
+		sk ? told_connects.sk_storage_get((void *)sk, 0, BPF_SK_STORAGE_GET_F_CREATE) : 0;
+
+	if (!waits)
+		return 0;
+	*waits = 1;
+	return 1;
 }
 
 /*

@@ -129,10 +129,36 @@ static inline struct flow_record *new_flow_record(u64 cookie, u32 stage)
 	return record;
 }
 
-/* Whether a connect of the socket has a record of this instance's. */
+/* Whether a connect of the socket has a record of this instance's, and waits for its outcome's. */
 static inline int is_told(struct bpf_sock *sk)
 {
-	return sk && told_connects.sk_storage_get((void *)sk, 0, 0);
+	u32 *waits = sk ? told_connects.sk_storage_get((void *)sk, 0, 0) : 0;
+
+	return waits && *waits;
+}
+
+/* Note that the outcome was told. */
+static inline void end_told(struct bpf_sock *sk)
+{
+	u32 *waits = sk ? told_connects.sk_storage_get((void *)sk, 0, 0) : 0;
+
+	if (waits)
+		*waits = 0;
+}
+
+/* Tell that the socket's connect that has a record, if there is one, never sent anything. */
+static inline void tell_never_sent(struct bpf_sock *sk, u64 cookie)
+{
+	struct flow_record *record;
+
+	if (!is_told(sk))
+		return;
+	end_told(sk);
+	record = new_flow_record(cookie, FLOW_NEVER_SENT);
+	if (!record)
+		return;
+	record->outcome = OUTCOME_UNREACHABLE;
+	events.ringbuf_submit(record, BPF_RB_NO_WAKEUP);
 }
 
 static inline void on_established(struct bpf_sock_ops *ctx)
@@ -168,8 +194,10 @@ static inline void on_ended(struct bpf_sock_ops *ctx, u32 old)
 			return;
 		act.key.outcome = ending.outcome;
 		count_act(&act, 1, ending.bytes_sent, ending.bytes_received, current_window());
+		tell_never_sent(ctx->sk, cookie); /* this connect came after it */
 		return;
 	}
+	end_told(ctx->sk);
 
 	struct flow_record *record = new_flow_record(cookie, FLOW_ENDED);
 
@@ -230,16 +258,7 @@ int on_sock_release(struct bpf_sock *sk)
 			return 1;
 		act.key.outcome = OUTCOME_UNREACHABLE;
 		count_act(&act, 1, 0, 0, current_window());
-		return 1;
 	}
-	if (!is_told(sk))
-		return 1;
-
-	struct flow_record *record = new_flow_record(cookie, FLOW_NEVER_SENT);
-
-	if (!record)
-		return 1;
-	record->outcome = OUTCOME_UNREACHABLE;
-	events.ringbuf_submit(record, BPF_RB_NO_WAKEUP);
+	tell_never_sent(sk, cookie);
 	return 1;
 }

@@ -228,8 +228,9 @@ BPF_HASH(resolver_units, struct unit_key, u32, RESOLVER_UNITS_MAX);
 BPF_SK_STORAGE(lasts, struct last_peer);
 
 /*
- * The TCP sockets with a connect that has a record of its own. The hooks that see outcomes are
- * called for other sockets, too: those of jobs that another instance follows.
+ * The TCP sockets with a connect that has a record of its own: 1 until the record of its outcome.
+ * The hooks that see outcomes are called for other sockets, too: those of jobs that another
+ * instance follows.
  */
 BPF_SK_STORAGE(told_connects, u32);
 

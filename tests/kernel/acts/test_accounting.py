@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import mmap
 import shlex
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.kernel.flood_accounts import assert_adds_up, attempts, with_outcome
+from tests.kernel.flood_accounts import EACH_MAX, assert_adds_up, attempts, with_outcome
 from tests.kernel.lab import CLOSED_PORT, PORT, V4, Lab
 from tests.kernel.running_exporter import running, stopped
 from tests.kernel.tracing import copy_with, exports, trace
@@ -20,6 +21,18 @@ if TYPE_CHECKING:
 
 SMALL_RINGS = dict.fromkeys(("first", "events"), mmap.PAGESIZE)
 """Bytes of the rings of records."""
+RECONNECTS = f"""
+import ast, socket, sys
+first, second = map(ast.literal_eval, sys.argv[1:])
+def connect(*peers):
+    with socket.socket() as one:
+        for peer in peers:
+            one.connect_ex(peer)
+for _ in range({EACH_MAX} + 1):
+    connect(second)
+connect(first, second)
+"""
+"""The last connect of all is only counted; the one before it, of the same socket, has a record."""
 ROUNDS_MAX = 200
 """Far more than it takes: nothing goes on for good where the exporter has ended."""
 
@@ -58,6 +71,21 @@ def test_outcomes_are_right_although_hardly_anything_has_a_record(
     # Of a connect that was told, the outcome may be lost with its own record: then it is open.
     told = attempts(with_outcome(seen, "established")) + attempts(with_outcome(seen, "open"))
     assert told == n * 3 // 4
+
+
+@pytest.mark.parametrize("then", ["no-route", "established"])
+def test_a_connect_with_a_record_has_its_outcome_although_the_next_of_its_socket_has_none(
+    lab: Lab, tmp_path: Path, then: str
+) -> None:
+    first = V4.no_route, CLOSED_PORT
+    second = {"no-route": (V4.no_route, PORT), "established": (V4.peer, PORT)}[then]
+    seen = trace(lab, [sys.executable, "-c", RECONNECTS, repr(first), repr(second)], tmp_path)
+    assert_adds_up(seen, EACH_MAX + 3)
+    (told,) = (span for span in seen.egress if span["network.peer.port"] == CLOSED_PORT)
+    assert (told["egress.outcome"], told["error.type"]) == ("unreachable", "ENETUNREACH")
+    others = [span for span in seen.egress if span["network.peer.port"] == PORT]
+    outcome = {"no-route": "unreachable", "established": "established"}[then]
+    assert {span["egress.outcome"] for span in others} == {outcome}
 
 
 def test_processes_that_find_no_room_in_the_table_are_still_the_jobs(
