@@ -2,8 +2,8 @@
 
 What: nanoseconds of each program for one connect or one datagram of a process in a job, without a policy and
 under one that is enforced and allows it. Most acts are counted, not recorded. A program that takes less than
-1 ns of an act is left out. Each run includes the kernel's metering: the figure of `kernel` for a program that
-does nothing. The kernel's own path to a program isn't in it, which at `sys_enter` is nearly everything.
+10 ns of an act is left out. Each run includes the kernel's metering: the figure of `kernel` for a program
+that does nothing. The kernel's own path to a program isn't in it, which at `sys_enter` is nearly everything.
 
 How: the time of each program ÷ acts over batches of a loop, the median of the batches. As in `kernel`, runs
 for other processes of the machine are in it.
@@ -27,7 +27,7 @@ from exporter.policy.sections import effective
 
 _BATCHES = 9
 _LOOPS = {"connect": 4_000, "send": 6_000}
-_LEAST_NS = 1
+_LEAST_NS = 10
 _SCOPE = 1
 _EVERYTHING = b'version: 1\nmode: enforce\nallow: ["any://0.0.0.0/0"]\n'
 

@@ -16,6 +16,7 @@
 #define TCP_FIN_WAIT2 5
 #define TCP_CLOSE 7
 #define TCP_LAST_ACK 9
+#define TCP_LISTEN 10
 #define TCP_CLOSING 11
 #define SOCK_STREAM 1
 #define SOCK_DONE 2 /* bit 1 of sk_flags: the peer's FIN has come */
@@ -146,8 +147,8 @@ static inline void end_told(struct bpf_sock *sk)
 		*waits = 0;
 }
 
-/* Tell that the socket's connect that has a record, if there is one, never sent anything. */
-static inline void tell_never_sent(struct bpf_sock *sk, u64 cookie)
+/* Tell the outcome of the socket's connect that has a record, if there is one: it sent nothing. */
+static inline void tell_never_sent(struct bpf_sock *sk, u64 cookie, u32 outcome)
 {
 	struct flow_record *record;
 
@@ -157,7 +158,7 @@ static inline void tell_never_sent(struct bpf_sock *sk, u64 cookie)
 	record = new_flow_record(cookie, FLOW_NEVER_SENT);
 	if (!record)
 		return;
-	record->outcome = OUTCOME_UNREACHABLE;
+	record->outcome = outcome;
 	events.ringbuf_submit(record, BPF_RB_NO_WAKEUP);
 }
 
@@ -194,7 +195,8 @@ static inline void on_ended(struct bpf_sock_ops *ctx, u32 old)
 			return;
 		act.key.outcome = ending.outcome;
 		count_act(&act, 1, ending.bytes_sent, ending.bytes_received, current_window());
-		tell_never_sent(ctx->sk, cookie); /* this connect came after it */
+		/* This connect came after it. */
+		tell_never_sent(ctx->sk, cookie, OUTCOME_UNREACHABLE);
 		return;
 	}
 	end_told(ctx->sk);
@@ -234,18 +236,34 @@ int on_sock_ops(struct bpf_sock_ops *ctx)
 }
 
 /*
- * A connect for which there is no route changes no state: it shows when the socket is closed
- * without ever having been connecting. That early, only our hooks give sockets a cookie.
+ * Return the outcome of a connect whose socket is closed now, if no program will see an end;
+ * OUTCOME_NONE if on_ended will. Without a route, a connect changes no state; the socket may listen
+ * after it. And the kernel puts off a connect by Fast Open until something is sent: until then
+ * TCP_CONNECT_CB hasn't come. If a process sends that nobody follows, nobody sees what comes of it.
  */
+static inline u32 outcome_at_release(struct bpf_sock *sk)
+{
+	if (sk->state == TCP_CLOSE || sk->state == TCP_LISTEN)
+		return OUTCOME_UNREACHABLE;
+	if (number_at(address_of(sk), SOCK_CALLBACKS) & BPF_SOCK_OPS_STATE_CB_FLAG)
+		return OUTCOME_NONE;
+	return sk->state == TCP_SYN_SENT ? OUTCOME_ABORTED : OUTCOME_OPEN;
+}
+
+/* That early, only our hooks give sockets a cookie. */
 HOOK("cgroup/sock_release")
 int on_sock_release(struct bpf_sock *sk)
 {
+	u32 outcome;
+	u64 cookie;
+
 	close_meter(sk);
-	if (sk->protocol != IPPROTO_TCP || sk->state != TCP_CLOSE)
+	if (sk->protocol != IPPROTO_TCP)
 		return 1;
-
-	u64 cookie = pointer_at(address_of(sk), SOCK_COOKIE);
-
+	outcome = outcome_at_release(sk);
+	if (outcome == OUTCOME_NONE)
+		return 1;
+	cookie = pointer_at(address_of(sk), SOCK_COOKIE);
 	if (!cookie)
 		return 1;
 
@@ -256,9 +274,9 @@ int on_sock_release(struct bpf_sock *sk)
 
 		if (!forget_open(&act))
 			return 1;
-		act.key.outcome = OUTCOME_UNREACHABLE;
+		act.key.outcome = outcome;
 		count_act(&act, 1, 0, 0, current_window());
 	}
-	tell_never_sent(sk, cookie);
+	tell_never_sent(sk, cookie, outcome);
 	return 1;
 }

@@ -153,11 +153,12 @@ BPF_ARRAY(account, struct account_value, 1);
 
 /*
  * Connects that get no record, until they are counted with their outcome. The key is the socket's
- * cookie. And their number by scope, and that of all scopes.
+ * cookie. And their number by scope, and that of all scopes: kept by the programs, and, of those
+ * that user space removed with their scope, by user space.
  */
 BPF_HASH(open_connects, u64, struct act_value, OPEN_MAX);
 BPF_HASH(open_noted, u32, s64, SCOPES_MAX);
-BPF_ARRAY(open_of_all, s64, 1);
+BPF_ARRAY(open_of_all, s64, 2);
 
 /*
  * The questions that wait for their answers. So that no job takes another's room, they are counted

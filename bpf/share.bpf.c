@@ -86,10 +86,11 @@ static inline int take_place(u32 scope, enum place place, u32 kept, u32 common, 
 /* Let a connect wait for its outcome; return whether there was room. */
 static inline int keep_open(struct act_value *act)
 {
-	u32 zero = 0;
+	u32 zero = 0, one = 1;
 	s64 *own = open_noted.lookup(&act->scope), *all = open_of_all.lookup(&zero);
+	s64 *removed = open_of_all.lookup(&one);
 
-	if (!own || !all || (*own >= OPEN_KEPT && *all >= OPEN_MAX / 2) ||
+	if (!own || !all || !removed || (*own >= OPEN_KEPT && *all - *removed >= OPEN_MAX / 2) ||
 	    open_connects.insert(&act->cookie, act))
 		return 0;
 	__sync_fetch_and_add(own, 1);

@@ -47,7 +47,7 @@ PINNED_MAPS = [
     *("counters", "config"),
     *("flows_even", "flows_odd", "places_even", "places_odd", "places_of_all"),
     *("slots", "free_slots", "free_other_slots"),
-    *("others", "others_told", "open_connects", "open_noted", "account"),
+    *("others", "others_told", "open_connects", "open_noted", "open_of_all", "account"),
     *("queries", "queries_noted", "queries_expired"),
     *("policy", "policies", "alternatives", "names", "rule_ports", "modes", "exe_bits", "exe_names"),
     *("named_sockets", "jobs"),

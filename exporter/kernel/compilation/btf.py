@@ -105,6 +105,7 @@ MEMBERS = {
     "NETWORK_COOKIE": ("net", "net_cookie"),
     "USERS_LEVEL": ("user_namespace", "level"),
     "SOCK_FLAGS": ("sock", "__sk_common", "skc_flags"),
+    "SOCK_CALLBACKS": ("tcp_sock", "bpf_sock_ops_cb_flags"),
     "MOUNT_MNT": ("mount", "mnt"),
     "MOUNT_NS": ("mount", "mnt_ns"),
     "MOUNT_PARENT": ("mount", "mnt_parent"),

@@ -22,6 +22,9 @@ _SLOT = wire.AGGREGATE_RECORD.size
 _KIND_AT = wire.OFFSETS["aggregate_record"][1]["header.kind"]
 _EMPTY = wire.AggregateRecord.unpack(bytes(_SLOT))
 _ATTEMPTS_AT = wire.OFFSETS["aggregate_record"][1]["attempts"]
+_NO_NUMBER = bytes(U64.size)
+_REMOVED = U32.pack(1)
+"""Where `open_of_all` has the number of connects that were removed here."""
 _NO_PLACES = bytes(wire.PLACES_VALUE.size)
 _WINDOW_AT = wire.OFFSETS["aggregate_record"][1]["window"]
 
@@ -50,6 +53,7 @@ class Windows:
         self._flows = (maps["flows_even"], maps["flows_odd"])
         self._places, self._places_of_all = (maps["places_even"], maps["places_odd"]), maps["places_of_all"]
         self._open_connects, self._open_noted = maps["open_connects"], maps["open_noted"]
+        self._open_of_all = maps["open_of_all"]
         self._free_slots, self._free_other_slots = maps["free_slots"], maps["free_other_slots"]
         number = maps["slots"].max_entries
         self._first_other = number - self._free_other_slots.max_entries
@@ -99,7 +103,7 @@ class Windows:
 
     def forget(self, scope: int, handle: Handler) -> None:
         """Hand over what the counters of `scope` still have, and remove them: no process of it is left."""
-        for record in self._further_others(_others_keys(scope)):
+        for record in (*self._left_open(scope), *self._further_others(_others_keys(scope))):
             handle(memoryview(record), 0, _SLOT)
         for key in _others_keys(scope):
             self._others.delete(key)
@@ -208,6 +212,17 @@ class Windows:
                 self._told_others[key] = number
                 self._others_told.update(key, U64.pack(number))
                 yield _aggregate(attempts=further, **_of_others(key), other=1)
+
+    def _left_open(self, scope: int) -> Iterator[bytes]:
+        """Remove the scope's connects without an outcome: other processes may have their sockets for ever."""
+        if self._open_noted.lookup(U32.pack(scope)) in (None, _NO_NUMBER):
+            return
+        for key, value in self._open_connects.items():
+            act = wire.ActValue.unpack(value)
+            if act.scope == scope and self._open_connects.delete(key):
+                removed = U64.unpack(self._open_of_all.lookup(_REMOVED) or _NO_NUMBER)[0]
+                self._open_of_all.update(_REMOVED, U64.pack(removed + 1))
+                yield _still_open(act)
 
     def _still_open(self) -> Iterator[bytes]:
         for key in self._open_connects:

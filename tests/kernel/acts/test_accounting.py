@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from exporter.events.decode import Decoder
+from exporter.events.facts import Aggregated, Event, Outcome
+from exporter.kernel.bpf import U32, U64
 from tests.kernel.flood_accounts import EACH_MAX, assert_adds_up, attempts, with_outcome
 from tests.kernel.lab import CLOSED_PORT, PORT, V4, Lab
 from tests.kernel.running_exporter import running, stopped
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.kernel.conftest import Programs
+    from tests.kernel.kernel_side import KernelSide
 
 SMALL_RINGS = dict.fromkeys(("first", "events"), mmap.PAGESIZE)
 """Bytes of the rings of records."""
@@ -33,6 +37,25 @@ for _ in range({EACH_MAX} + 1):
 connect(first, second)
 """
 """The last connect of all is only counted; the one before it, of the same socket, has a record."""
+UNSEEN = """
+import ast, socket, sys
+way, peer, n = sys.argv[1], ast.literal_eval(sys.argv[2]), int(sys.argv[3])
+for _ in range(n):
+    with socket.socket() as one:
+        if way == "fast-open":
+            one.setsockopt(socket.IPPROTO_TCP, 30, 1)  # TCP_FASTOPEN_CONNECT
+            one.setsockopt(socket.IPPROTO_TCP, 34, 1)  # TCP_FASTOPEN_NO_COOKIE
+        one.connect_ex(peer)
+        if way == "listen":
+            one.listen()
+"""
+KEPT_OPEN = """
+import ast, socket, sys
+peer, n = ast.literal_eval(sys.argv[1]), int(sys.argv[2])
+kept = [socket.create_connection(peer) for _ in range(n)]
+print("open", flush=True)
+input()
+"""
 ROUNDS_MAX = 200
 """Far more than it takes: nothing goes on for good where the exporter has ended."""
 
@@ -86,6 +109,54 @@ def test_a_connect_with_a_record_has_its_outcome_although_the_next_of_its_socket
     others = [span for span in seen.egress if span["network.peer.port"] == PORT]
     outcome = {"no-route": "unreachable", "established": "established"}[then]
     assert {span["egress.outcome"] for span in others} == {outcome}
+
+
+@pytest.mark.parametrize(
+    ("way", "peer", "outcome"),
+    [("fast-open", (V4.peer, PORT), "aborted"), ("listen", (V4.no_route, PORT), "unreachable")],
+)
+def test_a_connect_whose_end_changes_no_state_does_not_stay_open(
+    lab: Lab, tmp_path: Path, way: str, peer: tuple[str, int], outcome: str
+) -> None:
+    n = EACH_MAX + 8
+    seen = trace(lab, [sys.executable, "-c", UNSEEN, way, repr(peer), str(n)], tmp_path)
+    assert_adds_up(seen, n)
+    assert attempts(with_outcome(seen, outcome)) == n
+
+
+def test_connects_that_are_open_when_their_job_is_over_take_no_room(lab: Lab, kernel: KernelSide) -> None:
+    n = EACH_MAX + 8
+    with kernel.beginning(lab, [sys.executable, "-c", KEPT_OPEN, repr((V4.peer, PORT)), str(n)]) as (
+        child,
+        _,
+    ):
+        assert child.stdin
+        assert child.stdout
+        child.stdin.write("\n")
+        child.stdin.flush()
+        assert child.stdout.readline() == "open\n"
+        kernel.drain()
+        assert waiting(kernel) == 8
+        events: list[Event] = []
+        decoder = Decoder()
+        kernel.tracer.scopes.close(
+            [kernel.scope], lambda data, at, length: events.extend(decoder.decode(bytes(data), at, length))
+        )
+        left = [event for event in events if isinstance(event, Aggregated)]
+        assert [(event.attempts, event.outcome, event.scope) for event in left] == [
+            (1, Outcome.OPEN, kernel.scope)
+        ] * 8
+        assert waiting(kernel) == 0
+        child.communicate("\n")
+
+
+def waiting(kernel: KernelSide) -> int:
+    """Return how many connects take room until their outcome is known, by the table and by its numbers."""
+    maps = kernel.tracer.maps
+    noted, removed = (U64.unpack(maps["open_of_all"].lookup(U32.pack(at)) or b"")[0] for at in range(2))
+    number = sum(1 for _ in maps["open_connects"].items())
+    assert noted - removed == number
+    return number
 
 
 def test_processes_that_find_no_room_in_the_table_are_still_the_jobs(
