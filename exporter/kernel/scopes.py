@@ -245,6 +245,10 @@ class Scopes:
                 live.add(scope)
         return [scope for scope in made if scope not in live and self._forks.made(scope) == made[scope]]
 
+    def give_up_open(self, scope: int, handle: Handler) -> None:
+        """Hand over, and forget, counted connects of `scope` that are open: its job is over."""
+        self._windows.give_up_open(scope, handle)
+
     def close(self, scopes: Collection[int], handle: Handler) -> None:
         """Remove all entries of empty scopes; the acts that were counted last go to `handle`."""
         for scope in scopes:

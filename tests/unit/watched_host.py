@@ -12,6 +12,7 @@ from exporter.events.arguments import arguments_of
 from exporter.events.facts import (
     HOST,
     Acted,
+    Aggregated,
     Environment,
     Event,
     Execed,
@@ -92,6 +93,8 @@ class Host:
         self.began: list[Job] = []
         self.ended: list[tuple[Job, Summary]] = []
         self.attempts = 0
+        self.open: list[Aggregated] = []
+        """What the kernel counted, and gives up when the job of its scope ends."""
         self.telemetry = telemetry
         assembly = assemble(telemetry, lambda: KernelCounts(self.attempts, 0), CLOCK, ProcessSpans.NETWORK)
         outlets, self.books, self.flows = assembly
@@ -107,6 +110,7 @@ class Host:
             holder=holder,
             baseline=baseline,
             is_agent=self._agents.__contains__,
+            give_up_open=self._give_up_open,
             clock=lambda: CLOCK,
         )
         self.pipeline = assembly.pipeline(NothingKnown(), self.jobs)
@@ -118,6 +122,11 @@ class Host:
             self.began.append(job)
         else:
             self.ended.append((job, summary))
+
+    def _give_up_open(self, scope: int) -> None:
+        for event in self.open:
+            if event.scope == scope:
+                self.happens(event)
 
     def happens(self, event: Event) -> None:
         self.attempts += attempts_of(event)

@@ -103,7 +103,8 @@ class Windows:
 
     def forget(self, scope: int, handle: Handler) -> None:
         """Hand over what the counters of `scope` still have, and remove them: no process of it is left."""
-        for record in (*self._left_open(scope), *self._further_others(_others_keys(scope))):
+        self.give_up_open(scope, handle)
+        for record in self._further_others(_others_keys(scope)):
             handle(memoryview(record), 0, _SLOT)
         for key in _others_keys(scope):
             self._others.delete(key)
@@ -111,6 +112,20 @@ class Windows:
             del self._told_others[key]
         for each in (self._open_noted, *self._places):
             each.delete(U32.pack(scope))
+
+    def give_up_open(self, scope: int, handle: Handler) -> None:
+        """Hand over, and remove, counted connects of `scope` whose outcome isn't known yet: it is over.
+
+        Processes of no job may have their sockets for ever.
+        """
+        if self._open_noted.lookup(U32.pack(scope)) in (None, _NO_NUMBER):
+            return
+        left = [(key, wire.ActValue.unpack(value)) for key, value in self._open_connects.items()]
+        given_up = [act for key, act in left if act.scope == scope and self._open_connects.delete(key)]
+        (removed,) = U64.unpack(self._open_of_all.lookup(_REMOVED) or _NO_NUMBER)
+        self._open_of_all.update(_REMOVED, U64.pack(removed + len(given_up)))
+        for act in given_up:
+            handle(memoryview(_still_open(act)), 0, _SLOT)
 
     def judge(self, *, has_executables: bool) -> None:
         """Make the kernel judge acts from now on; with `has_executables`, some policy names executables."""
@@ -212,17 +227,6 @@ class Windows:
                 self._told_others[key] = number
                 self._others_told.update(key, U64.pack(number))
                 yield _aggregate(attempts=further, **_of_others(key), other=1)
-
-    def _left_open(self, scope: int) -> Iterator[bytes]:
-        """Remove the scope's connects without an outcome: other processes may have their sockets for ever."""
-        if self._open_noted.lookup(U32.pack(scope)) in (None, _NO_NUMBER):
-            return
-        for key, value in self._open_connects.items():
-            act = wire.ActValue.unpack(value)
-            if act.scope == scope and self._open_connects.delete(key):
-                removed = U64.unpack(self._open_of_all.lookup(_REMOVED) or _NO_NUMBER)[0]
-                self._open_of_all.update(_REMOVED, U64.pack(removed + 1))
-                yield _still_open(act)
 
     def _still_open(self) -> Iterator[bytes]:
         for key in self._open_connects:

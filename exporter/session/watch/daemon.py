@@ -292,6 +292,7 @@ class _Daemon:
                 holder=holder,
                 baseline=baseline,
                 is_agent=self._tracer.scopes.is_agent,
+                give_up_open=lambda scope: self._tracer.scopes.give_up_open(scope, self._source.take),
             )
         return MachineWatch(
             outlets,

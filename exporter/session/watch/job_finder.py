@@ -59,6 +59,7 @@ class JobWatch:
         holder: PolicyHolder,
         baseline: Baseline | None = None,
         is_agent: Callable[[ProcessKey], bool] = lambda _: False,
+        give_up_open: Callable[[int], object] = lambda _: None,
         clock: Callable[[], Clock] = system_clock,
     ) -> None:
         """`job_env` names a variable by which jobs are known besides those of the known CI systems.
@@ -66,7 +67,8 @@ class JobWatch:
         `on_change` is called with each job when it begins, and with its summary, too, when it is over.
         `holder` is called before anything of a job is reported, and when none of its processes is left.
         Jobs are compared with `baseline`; None without one. `is_agent` says whether a process is an
-        agent. `clock` is read for each job: the host's time may be set while it is watched.
+        agent. `give_up_open` is called with a job's scope before the job ends, and hands over its connects
+        that are open. `clock` is read for each job: the host's time may be set while it is watched.
         """
         self._outlets = outlets
         self._roots = Roots(job_env)
@@ -75,7 +77,7 @@ class JobWatch:
         self._holder = holder
         self.baseline = baseline
         """The baseline that jobs are compared with; None without one."""
-        self._is_agent = is_agent
+        self._is_agent, self._give_up_open = is_agent, give_up_open
         self._jobs = JobsByScope()
         self._untold: dict[int, str] = {}
         """The run ids (not redacted) of jobs that are held, but aren't reported yet, by scope."""
@@ -302,6 +304,7 @@ class JobWatch:
         last_end_ns = self._pipeline.table.take_last_end_ns(scope)
         # Nobody announced the job's end: it is noticed some time after the end of the last process.
         ended_ns = now_ns if left or last_end_ns is None else last_end_ns
+        self._give_up_open(scope)
         self._pipeline.end(scope, ended_ns, left_behind=left, still_traced=still_traced)
         self._places.end(watched.key, watched.job.ids)
         if left:

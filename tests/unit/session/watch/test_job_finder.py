@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.events.facts import HOST, Environment, Forked, Found, ProcessKey
+from exporter.events.facts import HOST, Act, Environment, Forked, Found, Outcome, ProcessKey
 from exporter.events.programs import DEPTH_MAX
 from exporter.events.wire import STANDING_MARKED, STANDING_STEP
 from exporter.jobs.detect import detect
@@ -23,6 +23,7 @@ from exporter.session.watch.jobs_by_scope import JOBS_MAX, SCOPES_MAX, WITHOUT_R
 from exporter.session.watch.tenants import KEPT
 from exporter.session.watch.watched_job import IDLE_S, QUIET_S, SETTLE_S
 from tests.unit.jobs.provider_environments import documented_providers, environment
+from tests.unit.records import AGGREGATE
 from tests.unit.samples import CLOCK
 from tests.unit.watched_host import (
     ADOPTED,
@@ -67,6 +68,21 @@ def test_the_ids_are_those_that_everybody_computes(tmp_path: Path) -> None:
         host.stops()
     (job,) = job_spans(host.spans())
     assert (job["traceId"], job["spanId"]) == (TRACE, SPAN)
+
+
+def test_what_is_open_when_a_job_ends_is_counted_in_the_job(tmp_path: Path) -> None:
+    with watched(tmp_path) as host:
+        step = host.starts(gitlab())
+        scope = host.pipeline.table.of(step).scope  # type: ignore[union-attr]
+        counted = AGGREGATE._replace(process=step, scope=scope, act=Act.CONNECT, outcome=Outcome.OPEN)
+        host.open.append(counted)
+        host.ends(step)
+        host.waits(QUIET_S + SETTLE_S + 1)
+        ((_, summary),) = host.ended
+        assert summary.totals() == (1, counted.attempts)
+        host.stops()
+    (job,), (leaf,) = job_spans(host.spans()), leaves(host.spans())
+    assert (leaf["traceId"], leaf["attributes"]["egress.outcome"]) == (job["traceId"], "open")
 
 
 def test_steps_of_a_job_are_one_trace_under_one_span(tmp_path: Path) -> None:
