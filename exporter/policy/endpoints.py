@@ -125,11 +125,11 @@ def reach(effect: Effect, protocol: Protocol | None, ports: tuple[int, ...] | No
 
 
 def parse_protocol(scheme: str, text: str) -> Protocol:
-    """Find the protocol called `scheme`. Raises InvalidTextError, which shows `text`."""
+    """Find the protocol called `scheme`, the beginning or all of `text`. Raises InvalidTextError."""
     found = _PROTOCOLS.get(scheme.lower())
     if found is not None:
         return found
-    if scheme.lower() in ("http", "https", "ssh", "git", "ftp"):
+    if scheme != text and scheme.lower() in ("http", "https", "ssh", "git", "ftp"):
         raise InvalidTextError(
             f"{shown(text)} is a URL", "name host and port alone, as in registry.example:443"
         )

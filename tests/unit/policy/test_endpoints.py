@@ -7,7 +7,7 @@ from ipaddress import ip_network
 import pytest
 
 from exporter.common.documents.problems import InvalidTextError
-from exporter.policy.endpoints import NAME_MAX, WrittenDestination, parse_endpoint
+from exporter.policy.endpoints import NAME_MAX, WrittenDestination, parse_endpoint, parse_protocol
 from exporter.policy.model import Name, Protocol, SocketName
 
 _LONG = "a." * 125
@@ -153,3 +153,9 @@ def test_how_to_mend_it_is_what_to_write(text: str, fix: str) -> None:
 def test_the_longest_name_fits_a_key_of_the_kernel() -> None:
     scope_bytes, end_bytes = 4, 1
     assert scope_bytes + NAME_MAX + end_bytes == 256
+
+
+@pytest.mark.parametrize("name", ["http", "ssh"])
+def test_a_protocol_above_tcp_is_unknown_where_a_protocol_stands_alone(name: str) -> None:
+    with pytest.raises(InvalidTextError, match=f"unknown protocol `{name}`"):
+        parse_protocol(name, name)
