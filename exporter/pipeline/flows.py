@@ -11,11 +11,12 @@ from exporter.common.net.dns_messages import DNS_PORT
 from exporter.events.facts import Act, Acted, Asked, Flowed, Metered, Outcome, Stage
 
 from .attempt import AttemptOf
+from .held_flows import HeldFlows
 from .questions import Questions
 
 HELD_MAX = 8192
 """The most connections that are held at once, and the most acts with datagrams. Beyond that, the oldest one
-is reported without its end."""
+of the scope that has the most is reported without its end."""
 
 NAMES_MAX = 32
 """The most names that one DNS lookup keeps, of those in its questions."""
@@ -105,9 +106,9 @@ class Flows:
 
     def __init__(self) -> None:
         """Create an empty store."""
-        self._held: dict[int, Flow] = {}
+        self._held = HeldFlows[int](HELD_MAX)
         self._lookups = Questions[Flow]()
-        self._metered: dict[tuple[int, int], Flow] = {}
+        self._metered = HeldFlows[tuple[int, int]](HELD_MAX)
         self._asking: dict[tuple[int, int], Flow] = {}
         """DNS lookups whose bytes aren't known yet, by the socket's cookie and the time of the act."""
         self._carriers: WeakValueDictionary[tuple[int, bytes], Flow] = WeakValueDictionary()
@@ -136,13 +137,12 @@ class Flows:
             self._carriers[event.cookie, event.peer] = before if before and is_same else flow
         if before is not None and before.peer != flow.peer and event.act is Act.CONNECT:
             before.has_no_route = True
-            yield self._held.pop(event.cookie)
+            self._held.pop(event.cookie)
+            yield before
         is_connecting = event.act is Act.CONNECT and event.protocol in _TCP and event.cookie != 0
         if is_connecting and event.cookie not in self._held:
             flow.is_watched = True
-            self._held[event.cookie] = flow
-            if len(self._held) > HELD_MAX:
-                yield self._held.pop(next(iter(self._held)))
+            yield from self._held.put(event.cookie, flow)
         elif event.protocol == _UDP and event.peer_port == DNS_PORT:
             if event.is_metered:
                 self._asking[_key(event)] = flow
@@ -165,7 +165,7 @@ class Flows:
             flow.established = event
         else:
             flow.end = event
-            del self._held[event.cookie]
+            self._held.pop(event.cookie)
         return flow
 
     def measure(self, event: Metered) -> Flow | None:
@@ -174,7 +174,7 @@ class Flows:
         Returns the act if it was held for its payload alone, and so is held no longer; else None.
         """
         key = event.cookie, event.acted_ns
-        known = self._metered.pop(key, None)
+        known = self._metered.pop(key)
         flow = known or self._asking.pop(key, None)
         if flow is not None:
             flow.metered = event
@@ -201,12 +201,10 @@ class Flows:
         return self._go_on(self._lookups.due(at_ns))
 
     def rest(self, scopes: Container[int]) -> Iterator[Flow]:
-        """Release all acts of programs of `scopes`: lookups, datagrams, then connections, oldest first."""
+        """Release all acts of programs of `scopes`: lookups, datagrams, then connections."""
         yield from self._go_on(self._lookups.flush(lambda flow: flow.attempt.scope in scopes))
-        for key in [key for key, flow in self._metered.items() if flow.attempt.scope in scopes]:
-            yield self._metered.pop(key)
-        for cookie in [cookie for cookie, flow in self._held.items() if flow.attempt.scope in scopes]:
-            yield self._held.pop(cookie)
+        yield from self._metered.take(scopes)
+        yield from self._held.take(scopes)
 
     def _go_on(self, lookups: Iterable[Flow]) -> Iterator[Flow]:
         for flow in lookups:
@@ -219,11 +217,9 @@ class Flows:
             yield flow
             return
         key = _key(flow.attempt.event)
-        if key in self._metered:  # in a recording that somebody made up
-            yield self._metered.pop(key)
-        self._metered[key] = flow
-        if len(self._metered) > HELD_MAX:
-            yield self._metered.pop(next(iter(self._metered)))
+        if (known := self._metered.pop(key)) is not None:  # in a recording that somebody made up
+            yield known
+        yield from self._metered.put(key, flow)
 
 
 def _key(event: Acted) -> tuple[int, int]:
