@@ -201,7 +201,7 @@ class Flows:
         return self._go_on(self._lookups.due(at_ns))
 
     def rest(self, scopes: Container[int]) -> Iterator[Flow]:
-        """Release all acts of programs of `scopes`: lookups, datagrams, then connections."""
+        """Release all acts of programs of `scopes`: lookups, datagrams, then connections, oldest first."""
         yield from self._go_on(self._lookups.flush(lambda flow: flow.attempt.scope in scopes))
         yield from self._metered.take(scopes)
         yield from self._held.take(scopes)

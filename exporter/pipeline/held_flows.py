@@ -1,4 +1,4 @@
-"""Acts that are held by a key, so many at most: no scope takes the room of another."""
+"""A store of acts under way, by key, with a limit: no scope takes the room of another."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ class HeldFlows(Generic[Key]):
         return self._remove(key) if key in self._scopes else None
 
     def take(self, scopes: Container[int]) -> Iterator[Flow]:
-        """Give up all acts of `scopes`; of each scope, the oldest first."""
-        for scope in [scope for scope in self._by_scope if scope in scopes]:
-            for key in list(self._by_scope[scope]):
+        """Give up all acts whose programs are of `scopes` by now, the oldest first."""
+        for key, scope in list(self._scopes.items()):
+            if self._by_scope[scope][key].attempt.scope in scopes:
                 yield self._remove(key)
 
     def _remove(self, key: Key) -> Flow:

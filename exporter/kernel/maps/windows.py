@@ -22,6 +22,7 @@ _SLOT = wire.AGGREGATE_RECORD.size
 _KIND_AT = wire.OFFSETS["aggregate_record"][1]["header.kind"]
 _EMPTY = wire.AggregateRecord.unpack(bytes(_SLOT))
 _ATTEMPTS_AT = wire.OFFSETS["aggregate_record"][1]["attempts"]
+_SCOPE_AT = wire.OFFSETS["act_value"][1]["scope"]
 _NO_NUMBER = bytes(U64.size)
 _REMOVED = U32.pack(1)
 """Where `open_of_all` has the number of connects that were removed here."""
@@ -120,8 +121,9 @@ class Windows:
         """
         if self._open_noted.lookup(U32.pack(scope)) in (None, _NO_NUMBER):
             return
-        left = [(key, wire.ActValue.unpack(value)) for key, value in self._open_connects.items()]
-        given_up = [act for key, act in left if act.scope == scope and self._open_connects.delete(key)]
+        own = U32.pack(scope)
+        left = [item for item in self._open_connects.items() if item[1].startswith(own, _SCOPE_AT)]
+        given_up = [wire.ActValue.unpack(value) for key, value in left if self._open_connects.delete(key)]
         (removed,) = U64.unpack(self._open_of_all.lookup(_REMOVED) or _NO_NUMBER)
         self._open_of_all.update(_REMOVED, U64.pack(removed + len(given_up)))
         for act in given_up:

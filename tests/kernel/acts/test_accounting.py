@@ -126,10 +126,8 @@ def test_a_connect_whose_end_changes_no_state_does_not_stay_open(
 
 def test_connects_that_are_open_when_their_job_is_over_take_no_room(lab: Lab, kernel: KernelSide) -> None:
     n = EACH_MAX + 8
-    with kernel.beginning(lab, [sys.executable, "-c", KEPT_OPEN, repr((V4.peer, PORT)), str(n)]) as (
-        child,
-        _,
-    ):
+    command = [sys.executable, "-c", KEPT_OPEN, repr((V4.peer, PORT)), str(n)]
+    with kernel.beginning(lab, command) as (child, _):
         assert child.stdin
         assert child.stdout
         child.stdin.write("\n")
