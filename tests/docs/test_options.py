@@ -51,6 +51,7 @@ OTHERS = {
     "--reinstall": "apt-get",
     "--filename": "kubectl",
     "--kill-after": "timeout",
+    "--only": "python -m benchmarks",
     "--storage": "Prometheus",
 }
 """Options of other programs that pages name by themselves, or that integrations call, and whose they are."""
